@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set at link time.
+var version = "0.1.0-dev"
+
+// process is what every verb may use from the world around it.
+type process struct {
+	ctx    context.Context // ends on SIGINT or SIGTERM
+	stdout io.Writer       // what the user asked for
+	stderr io.Writer       // logs and errors
+	log    *slog.Logger
+}
+
+// cli lists the verbs; each verb's flags are in the file of its name.
+type cli struct {
+	LogLevel slog.Level `name:"log_level" default:"info" env:"STOA_LOG_LEVEL" help:"Least level logged: debug, info, warn or error."`
+	LogJSON  bool       `name:"log_json" env:"STOA_LOG_JSON" help:"Log JSON lines instead of text."`
+
+	Dev       devCmd       `cmd:"" help:"Run everything on this machine, on loopback."`
+	Master    masterCmd    `cmd:"" help:"Offer the agents' resources to frameworks."`
+	Agent     agentCmd     `cmd:"" help:"Run tasks on this host."`
+	Framework frameworkCmd `cmd:"" help:"Keep apps and groups running (Marathon REST API)."`
+	DNS       dnsCmd       `cmd:"" name:"dns" help:"Answer A and SRV queries for tasks."`
+	LB        lbCmd        `cmd:"" name:"lb" help:"Keep HAProxy's configuration true to the apps."`
+	Keeper    keeperCmd    `cmd:"" hidden:"" help:"Parent of all task processes of a host; started by the agent."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(p *process) error {
+	_, err := fmt.Fprintln(p.stdout, "stoa", version)
+	return err
+}
+
+// run parses args, runs the verb and gives the exit code: 0 done, 1 failed, 2 wrong usage.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("stoa"),
+		kong.Description("A cluster of machines that runs your services: Mesos, Marathon, Mesos-DNS and Marathon-LB in one binary."),
+		kong.Writers(stdout, stderr),
+		kong.UsageOnError(),
+		kong.Exit(func(int) {}),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "stoa:", err)
+		return 1
+	}
+	helped := false
+	parser.Exit = func(int) { helped = true }
+	k, err := parser.Parse(args)
+	if helped {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "stoa: %v\nTry 'stoa --help'.\n", err)
+		return 2
+	}
+	opts := &slog.HandlerOptions{Level: c.LogLevel}
+	var h slog.Handler = slog.NewTextHandler(stderr, opts)
+	if c.LogJSON {
+		h = slog.NewJSONHandler(stderr, opts)
+	}
+	p := &process{ctx: ctx, stdout: stdout, stderr: stderr, log: slog.New(h)}
+	if err := k.Run(p); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "stoa:", err)
+		return 1
+	}
+	return 0
+}
