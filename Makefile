@@ -1,0 +1,49 @@
+# Every target starts with what it does; `make help` prints this list.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+CORES    = ./master/ledger/... ./master/allocate/... ./agent/lifecycle/... \
+           ./framework/app/... ./framework/core/... ./framework/deploy/... ./framework/match/... \
+           ./dns/names/... ./lb/labels/... ./lb/render/... ./internal/resource/... ./internal/wire/...
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup build test race lint bench soak fmt clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+run: setup build ## set up, build, start `stoa dev`, deploy the demo apps and print what to try
+	@scripts/demo
+
+setup: ## install the Debian packages that are missing
+	@scripts/setup
+
+build: ## build bin/stoa and bin/stoa-demo, both static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/stoa ./cmd/stoa
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/stoa-demo ./apps/demo
+
+test: setup build ## set up, then every test: race detector for the cores, real processes for the whole
+	$(GO) vet ./...
+	$(GO) test -race -count=1 $(CORES)
+	STOA_BIN=$(CURDIR)/bin/stoa STOA_DEMO_BIN=$(CURDIR)/bin/stoa-demo $(GO) test -count=1 -p 2 -timeout 15m ./...
+	cd internal/lab/oldclients && STOA_BIN=$(CURDIR)/bin/stoa $(GO) test -count=1 -timeout 5m ./...
+
+race: setup build ## every test under the race detector
+	STOA_BIN=$(CURDIR)/bin/stoa STOA_DEMO_BIN=$(CURDIR)/bin/stoa-demo $(GO) test -race -count=1 -p 2 -timeout 30m ./...
+
+lint: ## formatting, vet and staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go' ':!*.pb.go'))" || { gofmt -l $$(git ls-files '*.go' ':!*.pb.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+bench: setup build ## run every benchmark row; one JSON line each
+	scripts/bench all
+
+soak: setup build ## long randomised runs; seeds are printed and replay
+	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'Seed|Soak|Random|Property' ./...
+
+fmt: ## format the Go code
+	gofmt -w $$(git ls-files '*.go' ':!*.pb.go')
+
+clean: ## remove what was built
+	rm -rf bin
