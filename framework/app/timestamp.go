@@ -1,0 +1,47 @@
+package app
+
+import (
+	"fmt"
+	"time"
+)
+
+// Timestamp is an instant in milliseconds since 1970-01-01 UTC; 0 means unset. It is
+// comparable and ordered, and its text form, always UTC with three fraction digits,
+// sorts the same way and serves as a version name in URLs (Marathon contract 1.3).
+type Timestamp int64
+
+const timestampLayout = "2006-01-02T15:04:05.000Z"
+
+// At gives the Timestamp of t, cut to milliseconds.
+func At(t time.Time) Timestamp { return Timestamp(t.UnixMilli()) }
+
+// Time gives the instant in UTC.
+func (t Timestamp) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
+
+// IsZero tells whether the timestamp is unset.
+func (t Timestamp) IsZero() bool { return t == 0 }
+
+// String prints like 2019-08-18T21:11:33.328Z.
+func (t Timestamp) String() string { return t.Time().Format(timestampLayout) }
+
+// ParseTimestamp reads any ISO-8601 instant with an offset. The error names the text.
+func ParseTimestamp(s string) (Timestamp, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04Z07:00"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return At(t), nil
+		}
+	}
+	return 0, fmt.Errorf("invalid timestamp %q: write it like %s", s, "2019-08-18T21:11:33.328Z")
+}
+
+// MarshalText writes the text form.
+func (t Timestamp) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what MarshalText writes and what ParseTimestamp accepts.
+func (t *Timestamp) UnmarshalText(b []byte) error {
+	v, err := ParseTimestamp(string(b))
+	if err == nil {
+		*t = v
+	}
+	return err
+}
