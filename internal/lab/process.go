@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -143,4 +144,23 @@ func Alive(pid int) bool {
 	// The state letter follows the command's closing parenthesis.
 	rest := string(stat[bytes.LastIndexByte(stat, ')')+1:])
 	return !strings.HasPrefix(rest, " Z")
+}
+
+// PIDsWithEnv gives the processes whose initial environment holds the entry.
+func PIDsWithEnv(entry string) []int {
+	var out []int
+	dirs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range dirs {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // ended, or not ours to read
+		}
+		for _, e := range bytes.Split(b, []byte{0}) {
+			if string(e) == entry {
+				pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
+				out = append(out, pid)
+			}
+		}
+	}
+	return out
 }
