@@ -1,0 +1,199 @@
+package match
+
+import "time"
+
+// Rules are what holds for all specs.
+type Rules struct {
+	Now time.Time
+	// MaxPerOffer is the largest number of instances placed on one offer; 0 means 5.
+	MaxPerOffer int
+	// Draining is how long before a maintenance window offers are refused already.
+	Draining time.Duration
+	// IgnoreMaintenance places instances in maintenance windows too.
+	IgnoreMaintenance bool
+	// Rand gives random bits for the choice of ports.
+	Rand func() uint64
+}
+
+// Match places up to Want instances of each spec. It goes over the offers in passes:
+// in each pass an offer takes at most one instance of each spec, so that instances
+// spread over agents before they pile up, until nothing fits or the offer has its
+// MaxPerOffer. A spec stops looking at an offer after the first refusal.
+func Match(rules Rules, specs []*Spec, offers []*Offer) Result {
+	res := Result{Seen: make([]Summary, len(specs)), Refusals: make([][]Refusal, len(specs))}
+	if rules.MaxPerOffer <= 0 {
+		rules.MaxPerOffer = 5
+	}
+	left := make([]int, len(specs))
+	open := make([]int, 0, len(specs)) // specs that still want
+	for i, s := range specs {
+		if left[i] = s.Want; left[i] > 0 {
+			open = append(open, i)
+		}
+	}
+	tables := make([]table, len(offers))
+	live := make([]int, len(offers)) // offers that may still take something
+	for i, o := range offers {
+		tables[i].read(o)
+		live[i] = i
+	}
+	for pass := 0; len(live) > 0 && len(open) > 0; pass++ {
+		next := live[:0]
+		for _, oi := range live {
+			t := &tables[oi]
+			placed := false
+			for k := 0; k < len(open) && t.placed < rules.MaxPerOffer; k++ {
+				si := open[k]
+				if left[si] == 0 || t.refused(si, pass) {
+					continue
+				}
+				launch, reason, ok := t.try(&rules, specs[si])
+				if pass == 0 {
+					res.Seen[si].Offers++
+				}
+				if !ok {
+					if pass == 0 {
+						res.Seen[si].Refused[reason]++
+						res.Refusals[si] = append(res.Refusals[si], Refusal{Offer: oi, Reason: reason})
+					}
+					t.refuse(si, len(specs))
+					continue
+				}
+				launch.Spec, launch.Offer = si, oi
+				res.Launches = append(res.Launches, launch)
+				left[si]--
+				t.placed++
+				placed = true
+			}
+			if placed && t.placed < rules.MaxPerOffer {
+				next = append(next, oi)
+			}
+		}
+		live = next
+		still := open[:0]
+		for _, si := range open {
+			if left[si] > 0 {
+				still = append(still, si)
+			}
+		}
+		open = still
+	}
+	return res
+}
+
+// table is what is left of an offer while it is matched.
+type table struct {
+	offer  *Offer
+	place  Place
+	blocks []Resource // scalars left, in the order of the offer
+	ports  []Resource // port blocks left
+	placed int
+	// closed marks specs that refused; nil until the first refusal.
+	closed []bool
+}
+
+func (t *table) read(o *Offer) {
+	t.offer, t.place = o, o.Place()
+	n := 0
+	for i := range o.Resources {
+		if usable(&o.Resources[i]) {
+			n++
+		}
+	}
+	t.blocks = make([]Resource, 0, n)
+	for i := range o.Resources {
+		r := &o.Resources[i]
+		switch {
+		case !usable(r):
+		case r.Name == "ports":
+			t.ports = append(t.ports, *r)
+		default:
+			t.blocks = append(t.blocks, *r)
+		}
+	}
+}
+
+// usable leaves out blocks that plain tasks never take.
+func usable(r *Resource) bool { return !r.Disk && !r.Dynamic && !r.Shared && !r.Revocable }
+
+func (t *table) refused(spec, pass int) bool { return t.closed != nil && t.closed[spec] }
+
+func (t *table) refuse(spec, n int) {
+	if t.closed == nil {
+		t.closed = make([]bool, n)
+	}
+	t.closed[spec] = true
+}
+
+// try places one instance or tells the first reason against it, in the order of the funnel.
+func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
+	if t.offer.Role != s.Role {
+		return Launch{}, UnfulfilledRole, false
+	}
+	if !s.constraintsHold(&t.place) {
+		return Launch{}, UnfulfilledConstraint, false
+	}
+	if !rules.IgnoreMaintenance && t.down(rules) {
+		return Launch{}, AgentMaintenance, false
+	}
+	for _, need := range [...]struct {
+		name   string
+		milli  int64
+		reason Reason
+	}{
+		{"cpus", s.Cpus, InsufficientCpus}, {"mem", s.Mem, InsufficientMemory},
+		{"disk", s.Disk, InsufficientDisk}, {"gpus", s.Gpus, InsufficientGpus},
+	} {
+		if need.milli > 0 && t.free(s, need.name) < need.milli {
+			return Launch{}, need.reason, false
+		}
+	}
+	ports, taken, ok := t.pickPorts(rules, s)
+	if !ok {
+		return Launch{}, InsufficientPorts, false
+	}
+	l := Launch{HostPorts: ports, Resources: make([]Resource, 0, 3+len(taken))}
+	l.Resources = t.take(s, "cpus", s.Cpus, l.Resources)
+	l.Resources = t.take(s, "mem", s.Mem, l.Resources)
+	l.Resources = t.take(s, "disk", s.Disk, l.Resources)
+	l.Resources = t.take(s, "gpus", s.Gpus, l.Resources)
+	l.Resources = append(l.Resources, taken...)
+	s.Placed(t.place)
+	return l, 0, true
+}
+
+// down tells whether the agent is in, or about to enter, planned maintenance.
+func (t *table) down(rules *Rules) bool {
+	start := t.offer.Unavailable
+	if start.IsZero() || rules.Now.Before(start.Add(-rules.Draining)) {
+		return false
+	}
+	return t.offer.UnavailableFor == 0 || rules.Now.Before(start.Add(t.offer.UnavailableFor))
+}
+
+func (t *table) free(s *Spec, name string) int64 {
+	var sum int64
+	for i := range t.blocks {
+		if b := &t.blocks[i]; b.Name == name && s.accepts(b.Role) {
+			sum += b.Milli
+		}
+	}
+	return sum
+}
+
+func (t *table) take(s *Spec, name string, milli int64, out []Resource) []Resource {
+	for i := range t.blocks {
+		if milli == 0 {
+			break
+		}
+		b := &t.blocks[i]
+		if b.Name != name || b.Milli == 0 || !s.accepts(b.Role) {
+			continue
+		}
+		n := min(b.Milli, milli)
+		b.Milli -= n
+		milli -= n
+		out = append(out, Resource{Name: name, Role: b.Role, Milli: n})
+	}
+	return out
+}
