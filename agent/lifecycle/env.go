@@ -1,0 +1,65 @@
+package lifecycle
+
+import (
+	"sort"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// defaultPath is PATH when nobody set it (mesos-agent.md 1.6).
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is the complete environment of an executor's process, which for a
+// command task is the task itself (mesos-agent.md 1.6 and 2.2). Later sources win; the
+// agent's own environment is not inherited. Names that frameworks own (PORT0, HOST,
+// MESOS_TASK_ID) are never made up here.
+func (a *Agent) environment(e *execution) []string {
+	env := map[string]string{}
+	if a.cfg.LibprocessIP != "" {
+		env["LIBPROCESS_IP"] = a.cfg.LibprocessIP
+	}
+	for k, v := range a.cfg.ExecutorEnv {
+		env[k] = v
+	}
+	env["MESOS_FRAMEWORK_ID"] = string(e.fw.id)
+	env["MESOS_EXECUTOR_ID"] = string(e.id())
+	env["MESOS_SLAVE_ID"] = a.id
+	env["MESOS_SLAVE_PID"] = a.cfg.PID
+	env["MESOS_AGENT_ENDPOINT"] = a.cfg.Endpoint
+	env["MESOS_DIRECTORY"] = e.directory
+	env["MESOS_SANDBOX"] = e.directory
+	env["MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"] = DurationText(e.shutdownGrace(a.cfg.ShutdownGrace))
+	env["MESOS_HTTP_COMMAND_EXECUTOR"] = "0"
+	env["LIBPROCESS_PORT"] = "0"
+	env["MESOS_CHECKPOINT"] = "0"
+	if e.fw.durable() {
+		env["MESOS_CHECKPOINT"] = "1"
+		env["MESOS_RECOVERY_TIMEOUT"] = DurationText(a.cfg.RecoveryTimeout)
+		env["MESOS_SUBSCRIPTION_BACKOFF_MAX"] = DurationText(a.cfg.ReregisterTimeout)
+	}
+	cmd := e.info.GetCommand()
+	if t := e.only(); t != nil {
+		cmd = t.info.GetCommand()
+		if role := allocationRole(t.info.GetResources()); role != "" {
+			env["MESOS_ALLOCATION_ROLE"] = role
+		}
+	}
+	merge(env, cmd.GetEnvironment())
+	if _, set := env["PATH"]; !set {
+		env["PATH"] = defaultPath
+	}
+	out := make([]string, 0, len(env))
+	for k, v := range env {
+		out = append(out, k+"="+v)
+	}
+	sort.Strings(out)
+	return out
+}
+
+func merge(env map[string]string, e *mesos.Environment) {
+	for _, v := range e.GetVariables() {
+		if v.GetType() != mesos.Environment_Variable_SECRET {
+			env[v.GetName()] = v.GetValue()
+		}
+	}
+}

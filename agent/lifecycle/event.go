@@ -1,0 +1,192 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+// FrameworkID, ExecutorID, TaskID and ContainerID keep the kinds of ids apart.
+type (
+	FrameworkID string
+	ExecutorID  string
+	TaskID      string
+	ContainerID string
+)
+
+// ExecutorKey names one executor of this agent.
+type ExecutorKey struct {
+	Framework FrameworkID
+	Executor  ExecutorID
+}
+
+// TaskKey names one task of this agent, and its stream of updates.
+type TaskKey struct {
+	Framework FrameworkID
+	Task      TaskID
+}
+
+// Event is something that happened. Messages inside an event belong to the core from
+// then on and must not be changed any more.
+type Event interface{ event() }
+
+// RunTask asks for a task to be started (RunTaskMessage, libprocess.md 3.4).
+type RunTask struct {
+	Framework      *mesos.FrameworkInfo // with id
+	FrameworkPID   string               // empty for v1 frameworks
+	Task           *mesos.TaskInfo
+	LaunchExecutor *bool // what the master expects: a new executor, a running one, or unsaid
+}
+
+// RunTaskGroup asks for the tasks of a group to be handed to an executor at once.
+type RunTaskGroup struct {
+	Framework      *mesos.FrameworkInfo
+	Executor       *mesos.ExecutorInfo
+	Tasks          []*mesos.TaskInfo
+	LaunchExecutor *bool
+}
+
+// KillTask asks for the end of a task. Policy may be nil; its grace period goes before
+// the task's own.
+type KillTask struct {
+	Framework FrameworkID
+	Task      TaskID
+	Policy    *mesos.KillPolicy
+}
+
+// Acknowledge says that the framework has taken the status update with this uuid.
+type Acknowledge struct {
+	Framework FrameworkID
+	Task      TaskID
+	UUID      []byte
+}
+
+// UpdateFramework tells of a framework that subscribed again or changed; its pending
+// updates are sent again at once.
+type UpdateFramework struct {
+	ID   FrameworkID
+	PID  string
+	Info *mesos.FrameworkInfo // nil when unchanged
+}
+
+// ShutdownFramework ends everything of a framework; no updates are sent for it any more.
+type ShutdownFramework struct{ ID FrameworkID }
+
+// ShutdownExecutor ends one executor and with it its tasks.
+type ShutdownExecutor struct{ Key ExecutorKey }
+
+// FrameworkMessage carries bytes from a framework to its executor, best effort.
+type FrameworkMessage struct {
+	Key  ExecutorKey
+	Data []byte
+}
+
+// Registered says that a master has taken this agent; updates may be sent from now on.
+// Reconcile lists what that master believes to run here (SlaveReregisteredMessage).
+type Registered struct {
+	Agent     string
+	Reconcile []*messages.ReconcileTasksMessage
+}
+
+// Disconnected says that there is no master: sending of updates pauses.
+type Disconnected struct{}
+
+// Started says that a container's first process runs.
+type Started struct {
+	Container ContainerID
+	PID       int // as seen on the host, 0 when unknown
+}
+
+// LaunchFailed says that a container's process was never started: the sandbox could
+// not be made, a URI not fetched, or the process not forked.
+type LaunchFailed struct {
+	Container ContainerID
+	Message   string // a sentence for the framework, without full stop
+}
+
+// Exit is how the first process of a container ended.
+type Exit struct {
+	Known      bool // false: the exit status was lost
+	Code       int  // exit code, when Signal is 0
+	Signal     int  // number of the signal that ended it, or 0
+	CoreDumped bool
+}
+
+// Limitation is a limit that ended a container from outside of it.
+type Limitation struct {
+	Reason    mesos.TaskStatus_Reason
+	Message   string
+	Resources []*mesos.Resource // the limit that was reached
+}
+
+// Exited says that a container is gone, with every process in it.
+type Exited struct {
+	Container  ContainerID
+	Exit       Exit
+	Limitation *Limitation // nil unless a limit ended it
+}
+
+// Probe is the result of one health check run, unfiltered.
+type Probe struct {
+	Key     TaskKey
+	Healthy bool
+	Message string
+}
+
+// Checked is the result of one check run (CheckInfo), unfiltered.
+type Checked struct {
+	Key    TaskKey
+	Status *mesos.CheckStatusInfo // with its type; the sub-message empty after a timeout
+}
+
+// ExecutorSubscribed says that an executor opened its event stream (spec 1.5).
+type ExecutorSubscribed struct {
+	Key     ExecutorKey
+	Tasks   []*mesos.TaskInfo   // not acknowledged to the executor yet
+	Updates []*mesos.TaskStatus // ditto, oldest first
+}
+
+// ExecutorUpdate is a status made by an executor, already validated.
+type ExecutorUpdate struct {
+	Key    ExecutorKey
+	Status *mesos.TaskStatus
+}
+
+// ExecutorMessage carries bytes from an executor to its framework.
+type ExecutorMessage struct {
+	Key  ExecutorKey
+	Data []byte
+}
+
+// RecoveryEnded says that containers that lived on have been reported and executors
+// have had their time to come back; those still away are given up.
+type RecoveryEnded struct{}
+
+// KillAll ends every task and executor, as before a stop that leaves nothing behind.
+type KillAll struct{ Grace time.Duration }
+
+// Tick lets time pass: due resends, kills and time-outs happen.
+type Tick struct{}
+
+func (RunTask) event()            {}
+func (RunTaskGroup) event()       {}
+func (KillTask) event()           {}
+func (Acknowledge) event()        {}
+func (UpdateFramework) event()    {}
+func (ShutdownFramework) event()  {}
+func (ShutdownExecutor) event()   {}
+func (FrameworkMessage) event()   {}
+func (Registered) event()         {}
+func (Disconnected) event()       {}
+func (Started) event()            {}
+func (LaunchFailed) event()       {}
+func (Exited) event()             {}
+func (Probe) event()              {}
+func (Checked) event()            {}
+func (ExecutorSubscribed) event() {}
+func (ExecutorUpdate) event()     {}
+func (ExecutorMessage) event()    {}
+func (RecoveryEnded) event()      {}
+func (KillAll) event()            {}
+func (Tick) event()               {}

@@ -1,0 +1,64 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+// Record is one change of the durable picture: the whole new image of one thing, or
+// its removal when all three images are nil. The newest record of a key counts.
+type Record struct {
+	Key       string // "f/<framework>", "e/<framework>/<executor>", "t/<framework>/<task>"
+	Framework *FrameworkImage
+	Executor  *ExecutorImage
+	Task      *TaskImage
+}
+
+// FrameworkImage is what must survive about a framework.
+type FrameworkImage struct {
+	Info *mesos.FrameworkInfo
+	PID  string
+}
+
+// ExecutorImage is what must survive about an executor.
+type ExecutorImage struct {
+	Framework FrameworkID
+	Info      *mesos.ExecutorInfo
+	Generated bool // made up for a command task
+	Container ContainerID
+	Directory string
+	Started   bool // its process was seen running
+	PID       int
+}
+
+// TaskImage is what must survive about a task and its stream of updates.
+type TaskImage struct {
+	Framework FrameworkID
+	Executor  ExecutorID
+	Info      *mesos.TaskInfo
+	State     mesos.TaskState          // newest
+	Delivered bool                     // handed to its executor
+	Statuses  []*mesos.TaskStatus      // one per run of equal states, oldest first
+	Pending   []*messages.StatusUpdate // not acknowledged, oldest first
+	Seen      [][]byte                 // uuids of updates taken from a custom executor
+	Killing   *KillImage               // nil unless being killed
+	Acked     *mesos.TaskStatus        // the status acknowledged last, without data
+}
+
+// KillImage is a kill in progress.
+type KillImage struct {
+	Since     time.Time
+	Deadline  time.Time // SIGKILL then
+	Unhealthy bool      // because of its health check
+	Overdue   bool      // because max_completion_time passed
+}
+
+func frameworkRecordKey(id FrameworkID) string { return "f/" + string(id) }
+
+func executorRecordKey(k ExecutorKey) string {
+	return "e/" + string(k.Framework) + "/" + string(k.Executor)
+}
+
+func taskRecordKey(k TaskKey) string { return "t/" + string(k.Framework) + "/" + string(k.Task) }

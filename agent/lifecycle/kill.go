@@ -1,0 +1,107 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/executor"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// killTask is the agent side of KILL (mesos-agent.md 2.4 and 2.5).
+func (a *Agent) killTask(ev KillTask) {
+	f := a.frameworks[ev.Framework]
+	if f == nil {
+		a.do(Note{Message: "kill ignored: framework is not here", Framework: ev.Framework, Task: ev.Task})
+		return
+	}
+	key := TaskKey{ev.Framework, ev.Task}
+	t := a.findTask(key)
+	if t == nil {
+		if a.streams[key] == nil {
+			a.loose(key, &mesos.TaskStatus{
+				State:   f.lost(mesos.TaskState_TASK_DROPPED).Enum(),
+				Reason:  mesos.TaskStatus_REASON_EXECUTOR_TERMINATED.Enum(),
+				Message: ptr("Cannot find executor"),
+			})
+		}
+		return
+	}
+	e := t.exec
+	switch {
+	case terminal(t.state), e.phase >= terminating && t.kill == nil:
+		return
+	case !t.delivered:
+		a.killQueued(t)
+	case e.generated:
+		a.beginKill(t, a.grace(t, ev.Policy), KillImage{})
+	default:
+		a.do(ToExecutor{Key: e.key(), Event: &executor.Event{
+			Type: executor.Event_KILL.Enum(), Kill: &executor.Event_Kill{TaskId: t.info.GetTaskId(), KillPolicy: ev.Policy},
+		}})
+	}
+}
+
+// killQueued ends a task that its executor never saw.
+func (a *Agent) killQueued(t *task) {
+	e := t.exec
+	a.update(t, &mesos.TaskStatus{
+		State:   mesos.TaskState_TASK_KILLED.Enum(),
+		Source:  mesos.TaskStatus_SOURCE_AGENT.Enum(),
+		Reason:  mesos.TaskStatus_REASON_TASK_KILLED_DURING_LAUNCH.Enum(),
+		Message: ptr("Killed before delivery to the executor"),
+	})
+	if e.generated && e.phase < terminating {
+		e.phase = terminating
+		a.do(Destroy{Container: e.container})
+	}
+}
+
+// grace is the time between SIGTERM and SIGKILL: the caller's policy, the task's, 3 s.
+func (a *Agent) grace(t *task, p *mesos.KillPolicy) time.Duration {
+	for _, policy := range []*mesos.KillPolicy{p, t.info.GetKillPolicy()} {
+		if policy.GetGracePeriod() != nil {
+			return max(0, time.Duration(policy.GetGracePeriod().GetNanoseconds()))
+		}
+	}
+	return defaultGrace
+}
+
+// beginKill starts to kill a running command task, or shortens a kill in progress: its
+// grace period is counted from the first kill and never grows.
+func (a *Agent) beginKill(t *task, grace time.Duration, why KillImage) {
+	if t.kill != nil {
+		if deadline := t.kill.Since.Add(grace); deadline.Before(t.kill.Deadline) {
+			t.kill.Deadline = deadline
+			a.recordTask(t)
+			a.do(Kill{Container: t.exec.container, Grace: grace})
+		}
+		return
+	}
+	why.Since, why.Deadline = a.now, a.now.Add(grace)
+	t.kill = &why
+	a.do(StopChecks{Key: t.key()})
+	if t.exec.fw.can(mesos.FrameworkInfo_Capability_TASK_KILLING_STATE) && !why.Overdue {
+		st := a.executorStatus(t, mesos.TaskState_TASK_KILLING)
+		if why.Unhealthy {
+			st.Healthy = ptr(false)
+		}
+		a.update(t, st)
+	} else {
+		a.recordTask(t)
+	}
+	a.do(Kill{Container: t.exec.container, Grace: grace})
+}
+
+// armCompletion ends a task whose max_completion_time passed: no grace, no
+// TASK_KILLING (mesos-agent.md 2.3).
+func (a *Agent) armCompletion(t *task, since time.Time) {
+	m := t.info.GetMaxCompletionTime()
+	if m == nil {
+		return
+	}
+	a.at(since.Add(time.Duration(m.GetNanoseconds())), func() {
+		if t.exec.phase == running && t.kill == nil && !terminal(t.state) {
+			a.beginKill(t, 0, KillImage{Overdue: true})
+		}
+	})
+}

@@ -1,0 +1,91 @@
+package lifecycle
+
+import (
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// View is a picture of the agent at one moment. It shares only messages that never
+// change, so any goroutine may read it.
+type View struct {
+	Agent      string // id, empty before the first registration
+	Recovering bool
+	Frameworks []FrameworkView // by id
+	Completed  []FrameworkView // oldest first
+	Counters   Counters
+}
+
+// FrameworkView is one framework.
+type FrameworkView struct {
+	Info      *mesos.FrameworkInfo
+	PID       string
+	Executors []ExecutorView // by launch
+	Completed []ExecutorView // oldest first
+}
+
+// ExecutorView is one executor with its tasks, which stand in exactly one of the lists.
+type ExecutorView struct {
+	Info       *mesos.ExecutorInfo
+	Generated  bool // made up for a command task
+	Container  ContainerID
+	Directory  string
+	PID        int
+	Phase      string            // LAUNCHING REGISTERING RUNNING TERMINATING TERMINATED
+	Queued     []*mesos.TaskInfo // not handed over yet
+	QueuedAs   []*mesos.Task     // the same as tasks
+	Launched   []*mesos.Task
+	Terminated []*mesos.Task     // terminal, not acknowledged
+	Completed  []*mesos.Task     // oldest first
+	Resources  []*mesos.Resource // of the container
+}
+
+// Counters count since this agent process began.
+type Counters struct {
+	Updates         map[mesos.TaskState]uint64 // status updates made, by state
+	LaunchErrors    uint64
+	ValidMessages   uint64
+	InvalidMessages uint64
+}
+
+func (c *Counters) update(s mesos.TaskState) {
+	if c.Updates == nil {
+		c.Updates = map[mesos.TaskState]uint64{}
+	}
+	c.Updates[s]++
+}
+
+// View takes the picture.
+func (a *Agent) View() *View {
+	v := &View{Agent: a.id, Recovering: a.recovering, Completed: append([]FrameworkView(nil), a.completed...), Counters: a.counters}
+	v.Counters.Updates = make(map[mesos.TaskState]uint64, len(a.counters.Updates))
+	for k, n := range a.counters.Updates {
+		v.Counters.Updates[k] = n
+	}
+	for _, f := range a.sortedFrameworks() {
+		fv := FrameworkView{Info: f.info, PID: f.pid, Completed: f.completed}
+		for _, e := range f.order {
+			fv.Executors = append(fv.Executors, a.executorView(e))
+		}
+		v.Frameworks = append(v.Frameworks, fv)
+	}
+	return v
+}
+
+func (a *Agent) executorView(e *execution) ExecutorView {
+	v := ExecutorView{
+		Info: e.info, Generated: e.generated, Container: e.container, Directory: e.directory, PID: e.pid,
+		Phase: e.phase.String(), Completed: append([]*mesos.Task(nil), e.completed...), Resources: e.resources(),
+	}
+	for _, t := range e.tasks {
+		w := a.wireTask(t)
+		switch {
+		case terminal(t.state):
+			v.Terminated = append(v.Terminated, w)
+		case t.delivered:
+			v.Launched = append(v.Launched, w)
+		default:
+			v.Queued = append(v.Queued, t.info)
+			v.QueuedAs = append(v.QueuedAs, w)
+		}
+	}
+	return v
+}
