@@ -185,9 +185,9 @@ func (r *reader) value(f *fieldPlan, depth int) error {
 		}
 		return r.fromString(f, s)
 	case 't', 'f':
-		word := "false"
+		word, v := "false", uint64(0)
 		if c == 't' {
-			word = "true"
+			word, v = "true", 1
 		}
 		if err := r.literal(word); err != nil {
 			return err
@@ -195,7 +195,7 @@ func (r *reader) value(f *fieldPlan, depth int) error {
 		if f.kind != protoreflect.BoolKind {
 			return misfitf("Not expecting a JSON boolean for field '%s'", f.name)
 		}
-		r.varint(f, uint64(c/'t'))
+		r.varint(f, v)
 		return nil
 	default:
 		if c != '-' && (c < '0' || c > '9') {
