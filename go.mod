@@ -1,6 +1,8 @@
 module github.com/stoa-project/stoa
 
-go 1.26
+go 1.26.0
+
+require github.com/haproxytech/client-native/v6 v6.2.5
 
 require (
 	github.com/alecthomas/kong v1.17.0 // indirect
@@ -30,7 +32,6 @@ require (
 	github.com/gofrs/flock v0.12.1 // indirect
 	github.com/google/renameio v1.0.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
-	github.com/haproxytech/client-native/v6 v6.2.5 // indirect
 	github.com/haproxytech/go-logger v1.1.0 // indirect
 	github.com/josharian/intern v1.0.0 // indirect
 	github.com/kballard/go-shellquote v0.0.0-20180428030007-95032a82bc51 // indirect
