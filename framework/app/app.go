@@ -1,5 +1,5 @@
-// Package app is the vocabulary of the framework room: paths, apps, groups,
-// instances and tasks, with the defaults, normalisation, validation and JSON that
+// Package app is the vocabulary of the framework room: paths, apps, groups, instances,
+// and constraints, with the defaults, normalisation, validation and JSON that
 // Marathon 1.10 gives them. Everything here is a plain value or a pure function; a
 // value handed out is shared and must be treated as read-only (Clone before a change).
 //

@@ -1,5 +1,11 @@
 package app
 
+import (
+	"iter"
+	"slices"
+	"strings"
+)
+
 // Group is one node of the tree of apps. Trees are immutable: every change copies the
 // path from the root and shares the rest, so a *Group may be kept and compared.
 type Group struct {
@@ -13,3 +19,152 @@ type Group struct {
 
 // EmptyRoot is the tree before the first change.
 func EmptyRoot() *Group { return &Group{ID: Root} }
+
+func appAt(l []*App, id PathID) (int, bool) {
+	return slices.BinarySearchFunc(l, id, func(a *App, id PathID) int { return strings.Compare(string(a.ID), string(id)) })
+}
+
+func groupAt(l []*Group, id PathID) (int, bool) {
+	return slices.BinarySearchFunc(l, id, func(g *Group, id PathID) int { return strings.Compare(string(g.ID), string(id)) })
+}
+
+// App finds an app anywhere in the tree, nil when there is none.
+func (g *Group) App(id PathID) *App {
+	if parent := g.Group(id.Parent()); parent != nil {
+		if i, ok := appAt(parent.Apps, id); ok {
+			return parent.Apps[i]
+		}
+	}
+	return nil
+}
+
+// Group finds a group anywhere in the tree (g itself included), nil when there is none.
+func (g *Group) Group(id PathID) *Group {
+	for g.ID != id {
+		i, ok := groupAt(g.Groups, g.childTowards(id))
+		if !ok || !g.ID.Includes(id) {
+			return nil
+		}
+		g = g.Groups[i]
+	}
+	return g
+}
+
+// childTowards is the id of the direct child of g on the way to id, which lies below g.
+func (g *Group) childTowards(id PathID) PathID {
+	skip := len(g.ID)
+	if g.ID.IsRoot() {
+		skip = 0
+	}
+	if len(id) <= skip+1 {
+		return ""
+	}
+	if i := strings.IndexByte(string(id[skip+1:]), '/'); i >= 0 {
+		return id[:skip+1+i]
+	}
+	return id
+}
+
+// AllApps iterates over the apps of g and of every group below, by group, then by id.
+func (g *Group) AllApps() iter.Seq[*App] {
+	return func(yield func(*App) bool) { g.walk(yield) }
+}
+
+func (g *Group) walk(yield func(*App) bool) bool {
+	for _, a := range g.Apps {
+		if !yield(a) {
+			return false
+		}
+	}
+	for _, s := range g.Groups {
+		if !s.walk(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Empty tells whether no app lies in g or below.
+func (g *Group) Empty() bool {
+	for range g.AllApps() {
+		return false
+	}
+	return true
+}
+
+// edit copies the path from g to the group id, creating missing groups, and applies f to
+// the copy of that group. Every copied group gets the version.
+func (g *Group) edit(id PathID, version Timestamp, f func(*Group)) *Group {
+	out := *g
+	out.Version = version
+	if g.ID == id {
+		f(&out)
+		return &out
+	}
+	childID := g.childTowards(id)
+	i, ok := groupAt(g.Groups, childID)
+	child := &Group{ID: childID, Version: version}
+	if ok {
+		child = g.Groups[i]
+	}
+	child = child.edit(id, version, f)
+	if ok {
+		out.Groups = slices.Clone(g.Groups)
+		out.Groups[i] = child
+	} else {
+		out.Groups = slices.Insert(slices.Clone(g.Groups), i, child)
+	}
+	return &out
+}
+
+// PutApp gives a tree with the app in place of the one of its id. Missing groups are
+// created; an empty group of the same id gives way.
+func (g *Group) PutApp(a *App, version Timestamp) *Group {
+	return g.edit(a.ID.Parent(), version, func(p *Group) {
+		i, ok := appAt(p.Apps, a.ID)
+		p.Apps = slices.Clone(p.Apps)
+		if ok {
+			p.Apps[i] = a
+		} else {
+			p.Apps = slices.Insert(p.Apps, i, a)
+		}
+		if i, ok := groupAt(p.Groups, a.ID); ok && p.Groups[i].Empty() {
+			p.Groups = slices.Delete(slices.Clone(p.Groups), i, i+1)
+		}
+	})
+}
+
+// RemoveApp gives a tree without the app; its group stays, perhaps empty.
+func (g *Group) RemoveApp(id PathID, version Timestamp) *Group {
+	if g.App(id) == nil {
+		return g
+	}
+	return g.edit(id.Parent(), version, func(p *Group) {
+		i, _ := appAt(p.Apps, id)
+		p.Apps = slices.Delete(slices.Clone(p.Apps), i, i+1)
+	})
+}
+
+// PutGroup gives a tree with the group in place of the one of its id. Missing groups on
+// the way are created.
+func (g *Group) PutGroup(n *Group, version Timestamp) *Group {
+	return g.edit(n.ID, version, func(p *Group) {
+		*p = *n
+		p.Version = version
+	})
+}
+
+// RemoveGroup gives a tree without the group and everything below. Removing the root
+// leaves an empty root.
+func (g *Group) RemoveGroup(id PathID, version Timestamp) *Group {
+	if id.IsRoot() {
+		return &Group{ID: Root, Version: version}
+	}
+	if g.Group(id) == nil {
+		return g
+	}
+	return g.edit(id.Parent(), version, func(p *Group) {
+		i, _ := groupAt(p.Groups, id)
+		p.Groups = slices.Delete(slices.Clone(p.Groups), i, i+1)
+	})
+}

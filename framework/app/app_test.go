@@ -1,0 +1,60 @@
+package app
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+var testRules = Rules{MesosRole: "*", BridgeName: "mesos-bridge", Features: map[string]bool{}}
+
+// settled decodes a body, puts it into an empty tree and gives the stored app.
+func settled(t *testing.T, body string) *App {
+	t.Helper()
+	u, err := ReadUpdate([]byte(body))
+	if err != nil {
+		t.Fatalf("read %s: %v", body, err)
+	}
+	id := ParsePath(*u.ID, Root)
+	a, err := u.Create(id, testRules, testRules.RolesAt(EmptyRoot(), id))
+	if err != nil {
+		t.Fatalf("create %s: %v", body, err)
+	}
+	const version = 1609459200000
+	root, err := Settle(EmptyRoot(), EmptyRoot().PutApp(a, version), version, PortPool{10000, 20000})
+	if err != nil {
+		t.Fatalf("settle %s: %v", body, err)
+	}
+	return root.App(id)
+}
+
+// sameJSON compares two documents without regard to the order of keys.
+func sameJSON(t *testing.T, got any, want string) {
+	t.Helper()
+	g, err := json.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gv, wv any
+	if err := json.Unmarshal(g, &gv); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(want), &wv); err != nil {
+		t.Fatalf("want: %v", err)
+	}
+	gb, _ := json.MarshalIndent(gv, "", " ")
+	wb, _ := json.MarshalIndent(wv, "", " ")
+	if string(gb) != string(wb) {
+		t.Errorf("got\n%s\nwant\n%s", gb, wb)
+	}
+}
+
+// TestCanonicalOutput is the example of the Marathon contract, 2.13.
+func TestCanonicalOutput(t *testing.T) {
+	sameJSON(t, settled(t, `{"id":"/w","cmd":"sleep 9"}`), `{"id":"/w","backoffFactor":1.15,"backoffSeconds":1,"cmd":"sleep 9","cpus":1,
+		"disk":0,"executor":"","instances":1,"labels":{},"maxLaunchDelaySeconds":300,"mem":128,"gpus":0,"networks":[{"mode":"host"}],
+		"portDefinitions":[{"name":"default","port":10000,"protocol":"tcp"}],"requirePorts":false,"role":"*",
+		"upgradeStrategy":{"maximumOverCapacity":1,"minimumHealthCapacity":1},"killSelection":"YOUNGEST_FIRST",
+		"unreachableStrategy":{"inactiveAfterSeconds":0,"expungeAfterSeconds":0},
+		"version":"2021-01-01T00:00:00.000Z",
+		"versionInfo":{"lastConfigChangeAt":"2021-01-01T00:00:00.000Z","lastScalingAt":"2021-01-01T00:00:00.000Z"}}`)
+}

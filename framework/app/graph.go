@@ -1,0 +1,114 @@
+package app
+
+import "slices"
+
+// Levels gives each app's place in the order of deployment: 1 for an app that depends
+// on nothing, else one more than the highest app it depends on. Apps of one level are
+// independent of each other (Marathon contract 4.3, 5.2). Dependencies on groups mean
+// every app in and below them, dependencies of a group hold for every app in and below
+// it, unknown targets are ignored. A cycle gives an *Invalid at "/".
+func Levels(root *Group) (map[PathID]int, error) {
+	l := &leveller{root: root, level: map[PathID]int{}, state: map[vertex]visit{}}
+	l.group(root, nil)
+	if l.cyclic {
+		return nil, &Invalid{MsgInvalidObject, []Violation{{"/", []string{"Dependency graph has cyclic dependencies."}}}}
+	}
+	return l.level, nil
+}
+
+// vertex is an app, or the set of all apps below a group.
+type vertex struct {
+	id    PathID
+	group bool
+}
+
+type visit struct {
+	done  bool
+	level int
+}
+
+// leveller walks the graph depth first. Groups are vertices of their own, so that a
+// dependency between two groups costs one edge per app and not one per pair.
+type leveller struct {
+	root   *Group
+	level  map[PathID]int
+	state  map[vertex]visit // present and not done: on the present path
+	cyclic bool
+}
+
+func (l *leveller) group(g *Group, inherited []PathID) {
+	deps := slices.Concat(inherited, g.Dependencies)
+	for _, a := range g.Apps {
+		l.app(a, deps)
+	}
+	for _, s := range g.Groups {
+		l.group(s, deps)
+	}
+}
+
+func (l *leveller) app(a *App, inherited []PathID) int {
+	v := vertex{id: a.ID}
+	if st, seen := l.state[v]; seen {
+		l.cyclic = l.cyclic || !st.done
+		return st.level
+	}
+	l.state[v] = visit{}
+	top := 0
+	for _, deps := range [][]PathID{inherited, a.Dependencies} {
+		for _, dep := range deps {
+			top = max(top, l.target(dep))
+		}
+	}
+	l.state[v] = visit{true, top + 1}
+	l.level[a.ID] = top + 1
+	return top + 1
+}
+
+// target gives the highest level behind a dependency.
+func (l *leveller) target(id PathID) int {
+	if a := l.root.App(id); a != nil {
+		return l.app(a, l.inherited(id.Parent()))
+	}
+	if g := l.root.Group(id); g != nil {
+		return l.below(g)
+	}
+	return 0
+}
+
+// below gives the highest level in and below a group.
+func (l *leveller) below(g *Group) int {
+	v := vertex{g.ID, true}
+	if st, seen := l.state[v]; seen {
+		l.cyclic = l.cyclic || !st.done
+		return st.level
+	}
+	l.state[v] = visit{}
+	top := 0
+	deps := l.inherited(g.ID)
+	for _, a := range g.Apps {
+		top = max(top, l.app(a, deps))
+	}
+	for _, s := range g.Groups {
+		top = max(top, l.below(s))
+	}
+	l.state[v] = visit{true, top}
+	return top
+}
+
+// inherited lists the dependencies of the group id and of all groups around it.
+func (l *leveller) inherited(id PathID) []PathID {
+	var out []PathID
+	g := l.root
+	for g != nil {
+		out = append(out, g.Dependencies...)
+		if g.ID == id {
+			return out
+		}
+		i, ok := groupAt(g.Groups, g.childTowards(id))
+		if !ok {
+			return out
+		}
+		g = g.Groups[i]
+	}
+	return out
+}

@@ -1,0 +1,210 @@
+package app
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// GroupUpdate is the body of a request for one group (Marathon contract 4.1). A nil
+// list was absent and keeps what the group has; a present one replaces it.
+type GroupUpdate struct {
+	path         string
+	ID           *string
+	Apps         []*Update
+	Groups       []*GroupUpdate
+	Dependencies []string
+	Version      *Timestamp // roll back to the content of this root version
+	ScaleBy      *float64   // multiply the instances of every app below
+	EnforceRole  *bool
+}
+
+// ReadGroupUpdate decodes a group body. The error is *Broken, or *Invalid with the
+// message "Invalid JSON" or "Object is not valid".
+func ReadGroupUpdate(body []byte) (*GroupUpdate, error) {
+	v, err := parse(body)
+	if err != nil {
+		return nil, err
+	}
+	p := &problems{}
+	n := node{p, "", v}
+	if v == nil {
+		n.fail("error.expected.jsobject")
+	}
+	u := readGroup(n)
+	if err := p.err(MsgInvalidJSON); err != nil {
+		return nil, err
+	}
+	u.check(p)
+	return u, p.err(MsgInvalidObject)
+}
+
+func readGroup(n node) *GroupUpdate {
+	u := &GroupUpdate{path: n.path}
+	if !n.object() {
+		return u
+	}
+	u.ID = optStr(n.get("id"))
+	u.Apps = each(n.get("apps"), readUpdate)
+	u.Groups = each(n.get("groups"), readGroup)
+	u.Dependencies = n.get("dependencies").strings()
+	u.ScaleBy = optFloat(n.get("scaleBy"))
+	u.EnforceRole = n.get("enforceRole").optBool()
+	if v := n.get("version"); v.present() {
+		if t, err := ParseTimestamp(v.str()); err == nil {
+			u.Version = &t
+		} else {
+			v.fail(err.Error())
+		}
+	}
+	return u
+}
+
+// Content tells whether the body names apps, groups or dependencies.
+func (u *GroupUpdate) Content() bool {
+	return u.Apps != nil || u.Groups != nil || u.Dependencies != nil
+}
+
+func (u *GroupUpdate) check(p *problems) {
+	const alone = "not allowed in conjunction with other properties."
+	if u.Version != nil && (u.Content() || u.ScaleBy != nil || u.EnforceRole != nil) {
+		p.add(u.path+"/version", alone)
+	}
+	if u.ScaleBy != nil {
+		if u.Content() || u.EnforceRole != nil || u.Version != nil {
+			p.add(u.path+"/scaleBy", alone)
+		}
+		if !(*u.ScaleBy >= 0) {
+			p.add(u.path+"/scaleBy", fmt.Sprintf("got %s, expected 0.0 or more", java(*u.ScaleBy)))
+		}
+	}
+	for _, g := range u.Groups {
+		if g.ID == nil {
+			p.add(g.path+"/id", "error.path.missing")
+		}
+		g.check(p)
+	}
+}
+
+// Apply gives the group that the body makes of cur (nil when there is none yet) under
+// id. root is the present tree, for roles. The error is an *Invalid. Version and ScaleBy
+// are not looked at: see Scale and the caller's history.
+func (u *GroupUpdate) Apply(root, cur *Group, id PathID, r Rules) (*Group, error) {
+	p := &problems{}
+	g := u.apply(root, cur, id, r, p)
+	return g, p.err(MsgInvalidObject)
+}
+
+func (u *GroupUpdate) apply(root, cur *Group, id PathID, r Rules, p *problems) *Group {
+	if errs := CheckPath(id); errs != nil {
+		p.add(u.path+"/id", errs...)
+	}
+	out := &Group{ID: id}
+	if cur != nil {
+		c := *cur
+		out = &c
+	}
+	if u.EnforceRole != nil {
+		switch {
+		case len(id.Segments()) != 1:
+			p.add(u.path+"/enforceRole", fmt.Sprintf("enforceRole can only be set for top-level groups, and %s is not top-level", id))
+		case cur != nil && cur.EnforceRole != *u.EnforceRole:
+			p.add(u.path+"/enforceRole", "enforceRole cannot be updated by PUT: use PATCH")
+		default:
+			out.EnforceRole = *u.EnforceRole
+		}
+	}
+	if u.Dependencies != nil {
+		out.Dependencies = nil
+		for i, text := range u.Dependencies {
+			dep := ParsePath(text, id.Parent())
+			if errs := CheckPath(dep); errs != nil {
+				p.add(index(u.path+"/dependencies", i), errs...)
+			}
+			if !slices.Contains(out.Dependencies, dep) {
+				out.Dependencies = append(out.Dependencies, dep)
+			}
+		}
+	}
+	if u.Apps != nil {
+		out.Apps = u.applyApps(root, id, r, p)
+	}
+	if u.Groups != nil {
+		out.Groups = u.applyGroups(root, cur, id, r, p)
+	}
+	return out
+}
+
+func (u *GroupUpdate) applyApps(root *Group, id PathID, r Rules, p *problems) List[*App] {
+	out := make(List[*App], 0, len(u.Apps))
+	for _, au := range u.Apps {
+		if au.ID == nil {
+			p.add(au.path+"/id", "error.path.missing")
+			continue
+		}
+		appID := ParsePath(*au.ID, id)
+		if appID.Parent() != id || appID.IsRoot() {
+			p.add(au.path+"/id", "Identifier is not child of '"+string(id)+"'. Hint: use relative paths.")
+			continue
+		}
+		i, double := appAt(out, appID)
+		if double {
+			p.add(u.path+"/apps", "app ids must be unique: "+string(appID)+" is given twice")
+			continue
+		}
+		out = slices.Insert(out, i, build(au.raw, au.path, appID, r, r.RolesAt(root, appID), p))
+	}
+	return out
+}
+
+func (u *GroupUpdate) applyGroups(root, cur *Group, id PathID, r Rules, p *problems) List[*Group] {
+	out := make(List[*Group], 0, len(u.Groups))
+	for _, gu := range u.Groups {
+		subID := ParsePath(*gu.ID, id)
+		if subID.Parent() != id || subID.IsRoot() {
+			p.add(gu.path+"/id", "Identifier is not child of '"+string(id)+"'. Hint: use relative paths.")
+			continue
+		}
+		i, double := groupAt(out, subID)
+		if double {
+			p.add(u.path+"/groups", "group ids must be unique: "+string(subID)+" is given twice")
+			continue
+		}
+		var sub *Group
+		if cur != nil {
+			if j, ok := groupAt(cur.Groups, subID); ok {
+				sub = cur.Groups[j]
+			}
+		}
+		out = slices.Insert(out, i, gu.apply(root, sub, subID, r, p))
+	}
+	return out
+}
+
+// Scale gives the group with the instances of every app below multiplied by factor,
+// rounded up. The error is an *Invalid naming the apps that would break a rule.
+func (g *Group) Scale(factor float64) (*Group, error) {
+	p := &problems{}
+	out := g.scale(factor, p)
+	return out, p.err(MsgInvalidObject)
+}
+
+func (g *Group) scale(factor float64, p *problems) *Group {
+	out := *g
+	out.Apps = slices.Clone(g.Apps)
+	for i, a := range out.Apps {
+		c := *a
+		n := math.Ceil(float64(a.Instances) * factor)
+		if n > MaxInstances || (a.IsSingleInstance() || a.hasExternalVolume()) && n > 1 {
+			p.add("/scaleBy", fmt.Sprintf("%s cannot have %.0f instances", a.ID, n))
+			continue
+		}
+		c.Instances = int(n)
+		out.Apps[i] = &c
+	}
+	out.Groups = slices.Clone(g.Groups)
+	for i, s := range out.Groups {
+		out.Groups[i] = s.scale(factor, p)
+	}
+	return &out
+}
