@@ -43,6 +43,7 @@ type GroupChange struct {
 	Removed bool         `json:"removed,omitempty"`
 	OldDeps []app.PathID `json:"oldDependencies,omitempty"`
 	NewDeps []app.PathID `json:"newDependencies,omitempty"`
+	Enforce bool         `json:"enforceRole,omitempty"` // what a removed group had
 }
 
 // Plan is one accepted change of the tree. Its JSON is the stored record; it holds only
