@@ -1,0 +1,284 @@
+package ledger
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+// Limits on one re-registration: more than any real host runs, far less than what
+// would fill the master's memory.
+const (
+	maxTasksPerAgent     = 100_000
+	maxExecutorsPerAgent = 100_000
+	maxFrameworksPerHost = 10_000
+)
+
+// reregister takes an agent back (mesos-master.md 2.5, libprocess.md 3.2). Ids this
+// master never saw are admitted: agents outlive masters.
+func (l *Ledger) reregister(from PID, m *messages.ReregisterSlaveMessage) {
+	id := AgentID(m.GetSlave().GetId().GetValue())
+	why := l.checkAgent(m.GetSlave(), m.GetVersion())
+	if why == "" {
+		why = checkReported(id, m)
+	}
+	switch {
+	case why != "":
+		l.emit(Note{Warn: true, Text: fmt.Sprintf("re-registration from %s ignored: %s", from, why), Agent: id})
+		return
+	case l.gone.has(id):
+		l.emit(Note{Text: "agent marked gone came back: told to shut down", Agent: id})
+		l.emit(LinkPID{PID: from})
+		l.emit(ToAgent{Agent: id, PID: from, Message: &messages.ShutdownMessage{Message: proto.String("Agent has been marked gone")}})
+		return
+	case l.busy[id]:
+		return // another transition is being written: the agent repeats itself
+	}
+	a := l.agents[id]
+	if a == nil {
+		l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id)}, pendingFact{pid: from, again: m})
+		return
+	}
+	if hostOf(from) != hostOf(a.pid) || m.GetSlave().GetHostname() != a.info.GetHostname() {
+		l.emit(Note{Warn: true, Text: fmt.Sprintf("re-registration from %s refused: the agent lives at %s", from, a.pid), Agent: id})
+		l.emit(LinkPID{PID: from})
+		l.emit(ToAgent{Agent: id, PID: from, Message: &messages.ShutdownMessage{Message: proto.String(
+			"Agent attempted to re-register with different IP / hostname")}})
+		return
+	}
+	if info := agentInfo(m.GetSlave(), id); !proto.Equal(info, a.info) {
+		l.durable(Registry{Agent: id, State: Admitted, Info: info}, pendingFact{pid: from, again: m})
+		return
+	}
+	l.reconnected(a, from, m)
+}
+
+// returned goes on with a return once the registry has the agent as admitted.
+func (l *Ledger) returned(fact pendingFact) {
+	if a := l.agents[fact.agent]; a != nil {
+		a.info = agentInfo(fact.again.GetSlave(), fact.agent)
+		l.reconnected(a, fact.pid, fact.again)
+		return
+	}
+	l.cameBack(fact)
+}
+
+// reconnected is the return of an agent whose tasks this master knows.
+func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMessage) {
+	if a.pid != from {
+		delete(l.byPID, a.pid)
+		a.pid = from
+		l.byPID[from] = a.id
+	}
+	l.rescindAgent(a)
+	a.connected = true
+	a.reregistered = l.now
+	a.version, a.capabilities = m.GetVersion(), m.GetAgentCapabilities()
+	a.caps = agentCapabilities(a.capabilities)
+	a.version16 = m.GetResourceVersionUuid().GetValue()
+	a.total = agentTotal(m.GetSlave().GetResources(), m.GetCheckpointedResources())
+	l.count.AgentReregistrations++
+	l.touchAgent(a)
+	l.emit(LinkPID{PID: from})
+
+	reported := map[taskKey]bool{}
+	for _, t := range m.GetTasks() {
+		key := taskKey{FrameworkID(t.GetFrameworkId().GetValue()), TaskID(t.GetTaskId().GetValue())}
+		reported[key] = true
+		if a.tasks[key] == nil {
+			// Launched by an earlier term and acknowledged here as lost, or unknown for another
+			// reason: the agent knows best what runs on it.
+			l.adopt(a, m, t)
+		}
+	}
+	missing := map[FrameworkID]*messages.ReconcileTasksMessage{}
+	var order []FrameworkID
+	for _, t := range a.sortedTasks() {
+		if reported[t.key()] {
+			continue
+		}
+		r := missing[t.framework]
+		if r == nil {
+			r = &messages.ReconcileTasksMessage{FrameworkId: t.framework.wire()}
+			if f := l.frameworks[t.framework]; f != nil {
+				r.Framework = f.info
+			}
+			missing[t.framework] = r
+			order = append(order, t.framework)
+		}
+		r.Statuses = append(r.Statuses, &mesos.TaskStatus{TaskId: t.id.wire(), State: t.proto.State, AgentId: a.id.wire()})
+	}
+	answer := &messages.SlaveReregisteredMessage{SlaveId: a.id.wire(), Connection: l.connection()}
+	for _, f := range order {
+		answer.Reconciliations = append(answer.Reconciliations, missing[f])
+	}
+	l.emit(ToAgent{Agent: a.id, PID: from, Message: answer})
+	l.keepReportedExecutors(a, m)
+	l.resendKills(a)
+	l.afterReturn(a, m)
+}
+
+// cameBack is the return of an agent that this term did not know: after a master
+// failover, after it was unreachable, or from a foreign master.
+func (l *Ledger) cameBack(fact pendingFact) {
+	m := fact.again
+	id := fact.agent
+	_, wasRecovered := l.recovered[id]
+	delete(l.recovered, id)
+	l.unreachable.remove(id)
+	if other, taken := l.byPID[fact.pid]; taken && other != id {
+		l.markRemoved(l.agents[other], "a new agent registered at the same address")
+	}
+	a := l.openAgent(id, fact.pid, agentInfo(m.GetSlave(), id), m.GetVersion(),
+		m.GetAgentCapabilities(), m.GetCheckpointedResources(), m.GetResourceVersionUuid().GetValue())
+	a.registered, a.reregistered = l.now, l.now
+	l.count.AgentReregistrations++
+	for _, info := range m.GetFrameworks() {
+		l.recoverFramework(info)
+	}
+	for _, t := range m.GetTasks() {
+		adopted := l.adopt(a, m, t)
+		if adopted == nil || wasRecovered {
+			continue
+		}
+		f := l.frameworks[adopted.framework]
+		status := &mesos.TaskStatus{TaskId: adopted.id.wire(), State: adopted.proto.State, AgentId: a.id.wire(),
+			ExecutorId: adopted.proto.ExecutorId, Source: mesos.TaskStatus_SOURCE_MASTER.Enum(),
+			Reason:  mesos.TaskStatus_REASON_AGENT_REREGISTERED.Enum(),
+			Message: proto.String("Unreachable agent re-reregistered"), Timestamp: l.seconds()}
+		l.sendUpdate(f, a.id, status)
+	}
+	l.keepReportedExecutors(a, m)
+	l.emit(ToAgent{Agent: id, PID: a.pid, Message: &messages.SlaveReregisteredMessage{SlaveId: id.wire(), Connection: l.connection()}})
+	l.operatorAgentAdded(a)
+	l.afterReturn(a, m)
+}
+
+// afterReturn tells the agent about its frameworks and opens it for offers.
+func (l *Ledger) afterReturn(a *agent, m *messages.ReregisterSlaveMessage) {
+	for _, info := range m.GetFrameworks() {
+		id := FrameworkID(info.GetId().GetValue())
+		if l.finished[id] {
+			l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: &messages.ShutdownFrameworkMessage{FrameworkId: id.wire()}})
+			continue
+		}
+		l.recoverFramework(info)
+		if f := l.frameworks[id]; f != nil && !f.recovered {
+			l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: f.updateMessage()})
+		}
+	}
+	l.startPinging(a)
+	l.openForOffers(a)
+}
+
+// adopt books a task that an agent reports. It is nil when the task's framework has
+// been removed: the agent is told to shut that down.
+func (l *Ledger) adopt(a *agent, m *messages.ReregisterSlaveMessage, reported *mesos.Task) *task {
+	fid := FrameworkID(reported.GetFrameworkId().GetValue())
+	if l.finished[fid] {
+		return nil
+	}
+	f := l.frameworks[fid]
+	if f == nil {
+		for _, info := range m.GetFrameworks() {
+			if info.GetId().GetValue() == string(fid) {
+				f = l.recoverFramework(info)
+			}
+		}
+	}
+	if f == nil {
+		return nil
+	}
+	id := TaskID(reported.GetTaskId().GetValue())
+	if _, active := f.tasks[id]; active {
+		return nil // the same id runs elsewhere: the first report counts
+	}
+	f.forgetUnreachable(id)
+	t := l.openTask(f, a, proto.Clone(reported).(*mesos.Task))
+	if !t.released {
+		l.book(f, a, t.role, t.resources, true)
+	}
+	return t
+}
+
+// keepReportedExecutors makes the book's executors of an agent those it reported.
+func (l *Ledger) keepReportedExecutors(a *agent, m *messages.ReregisterSlaveMessage) {
+	reported := map[executorKey]bool{}
+	for _, info := range m.GetExecutorInfos() {
+		f := l.frameworks[FrameworkID(info.GetFrameworkId().GetValue())]
+		if f == nil {
+			continue
+		}
+		key := executorKey{a.id, ExecutorID(info.GetExecutorId().GetValue())}
+		reported[executorKey{a.id, key.executor}] = true
+		if _, known := f.executors[key]; !known {
+			l.openExecutor(f, a, info, f.roleOf(info.GetResources()), true)
+		}
+	}
+	for _, f := range l.sortedFrameworks() {
+		for _, key := range f.executorsOn(a.id) {
+			if !reported[key] {
+				l.closeExecutor(f, a, key)
+			}
+		}
+	}
+}
+
+// resendKills repeats the kills that were asked for while the agent was away.
+func (l *Ledger) resendKills(a *agent) {
+	for _, t := range a.sortedTasks() {
+		policy, asked := a.killed[t.key()]
+		if asked && !t.released {
+			l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: &messages.KillTaskMessage{
+				FrameworkId: t.framework.wire(), TaskId: t.id.wire(), KillPolicy: policy}})
+		}
+	}
+	clear(a.killed)
+}
+
+// checkReported refuses a re-registration that contradicts itself.
+func checkReported(id AgentID, m *messages.ReregisterSlaveMessage) string {
+	if id == "" {
+		return "slave.id is missing"
+	}
+	if len(m.GetTasks()) > maxTasksPerAgent || len(m.GetExecutorInfos()) > maxExecutorsPerAgent || len(m.GetFrameworks()) > maxFrameworksPerHost {
+		return fmt.Sprintf("too much for one agent: %d tasks, %d executors, %d frameworks", len(m.GetTasks()), len(m.GetExecutorInfos()), len(m.GetFrameworks()))
+	}
+	frameworks := map[string]bool{}
+	for _, f := range m.GetFrameworks() {
+		fid := f.GetId().GetValue()
+		if why := validID(fid); why != "" {
+			return "frameworks: " + why
+		}
+		if frameworks[fid] {
+			return fmt.Sprintf("framework %s is listed twice", fid)
+		}
+		frameworks[fid] = true
+	}
+	for _, t := range m.GetTasks() {
+		switch {
+		case t.GetAgentId().GetValue() != string(id):
+			return fmt.Sprintf("task %s names agent %s", t.GetTaskId().GetValue(), t.GetAgentId().GetValue())
+		case !frameworks[t.GetFrameworkId().GetValue()]:
+			return fmt.Sprintf("task %s names framework %s, which is not listed", t.GetTaskId().GetValue(), t.GetFrameworkId().GetValue())
+		}
+		if why := validID(t.GetTaskId().GetValue()); why != "" {
+			return "tasks: " + why
+		}
+		if why := checkResources(t.GetResources()); why != "" {
+			return fmt.Sprintf("task %s: %s", t.GetTaskId().GetValue(), why)
+		}
+	}
+	for _, e := range m.GetExecutorInfos() {
+		if !frameworks[e.GetFrameworkId().GetValue()] {
+			return fmt.Sprintf("executor %s names framework %s, which is not listed", e.GetExecutorId().GetValue(), e.GetFrameworkId().GetValue())
+		}
+		if why := checkResources(e.GetResources()); why != "" {
+			return fmt.Sprintf("executor %s: %s", e.GetExecutorId().GetValue(), why)
+		}
+	}
+	return ""
+}

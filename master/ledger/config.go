@@ -1,0 +1,62 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// Heartbeat is the interval of HEARTBEAT events that SUBSCRIBED promises; not
+// configurable (mesos-master.md section 0).
+const Heartbeat = 15 * time.Second
+
+// MaxOffersPerEvent splits OFFERS events so that no frame passes mesos-go's 4 MiB
+// limit (mesos-master.md T7).
+const MaxOffersPerEvent = 500
+
+// Config is what one term of leadership works with. The zero durations and counts
+// are replaced by Mesos' defaults (mesos-master.md section 0).
+type Config struct {
+	Master             *mesos.MasterInfo // id, pid, address …; told to frameworks
+	PingInterval       time.Duration     // --agent_ping_timeout, 15 s
+	MaxMissedPings     int               // --max_agent_ping_timeouts, 5
+	ReregisterTimeout  time.Duration     // --agent_reregister_timeout, 10 min
+	OfferTimeout       time.Duration     // --offer_timeout; 0: offers stand until used
+	MaxCompleted       int               // --max_completed_frameworks, 50
+	MaxCompletedTasks  int               // --max_completed_tasks_per_framework, 1000
+	MaxUnreachable     int               // --max_unreachable_tasks_per_framework, 1000
+	MaxGone            int               // --registry_max_agent_count, 102400: unreachable and gone agents remembered
+	NoRoot             bool              // --no-root_submissions: user "root" is refused
+	MaxTasksPerAccept  int               // limit on one ACCEPT, 10000: bounds the work of one step
+	Roles              []string          // --roles: the whitelist, empty means any role
+	FilterGPUResources bool              // --filter_gpu_resources: agents with gpus only for GPU_RESOURCES frameworks
+}
+
+func (c *Config) defaults() {
+	for _, d := range []struct {
+		at    *time.Duration
+		value time.Duration
+	}{
+		{&c.PingInterval, 15 * time.Second},
+		{&c.ReregisterTimeout, 10 * time.Minute},
+	} {
+		if *d.at <= 0 {
+			*d.at = d.value
+		}
+	}
+	for _, d := range []struct {
+		at    *int
+		value int
+	}{
+		{&c.MaxMissedPings, 5},
+		{&c.MaxCompleted, 50},
+		{&c.MaxCompletedTasks, 1000},
+		{&c.MaxUnreachable, 1000},
+		{&c.MaxGone, 102400},
+		{&c.MaxTasksPerAccept, 10000},
+	} {
+		if *d.at <= 0 {
+			*d.at = d.value
+		}
+	}
+}

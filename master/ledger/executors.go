@@ -1,0 +1,74 @@
+package ledger
+
+import (
+	"sort"
+
+	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+	"github.com/stoa-project/stoa/internal/wire/scheduler"
+)
+
+// executorKey names a custom executor; command tasks have none in the master's book
+// (libprocess.md trap 13).
+type executorKey struct {
+	agent    AgentID
+	executor ExecutorID
+}
+
+type executor struct {
+	info      *mesos.ExecutorInfo
+	role      string
+	resources resource.Resources
+}
+
+func (l *Ledger) openExecutor(f *framework, a *agent, info *mesos.ExecutorInfo, role string, told bool) {
+	e := &executor{info: info, role: role, resources: allocated(info.GetResources(), role)}
+	f.executors[executorKey{a.id, ExecutorID(info.GetExecutorId().GetValue())}] = e
+	l.book(f, a, role, e.resources, told)
+}
+
+func (l *Ledger) closeExecutor(f *framework, a *agent, key executorKey) {
+	e := f.executors[key]
+	if e == nil {
+		return
+	}
+	delete(f.executors, key)
+	l.unbook(f, a, e.role, e.resources)
+}
+
+// executorsOn gives the framework's executors on an agent, in order of their ids.
+func (f *framework) executorsOn(id AgentID) []executorKey {
+	var keys []executorKey
+	for key := range f.executors {
+		if key.agent == id {
+			keys = append(keys, key)
+		}
+	}
+	sort.Slice(keys, func(i, j int) bool { return keys[i].executor < keys[j].executor })
+	return keys
+}
+
+// executorExited frees what a custom executor held and tells its framework.
+func (l *Ledger) executorExited(a *agent, m *messages.ExitedExecutorMessage) {
+	f := l.frameworks[FrameworkID(m.GetFrameworkId().GetValue())]
+	if f == nil {
+		return
+	}
+	l.closeExecutor(f, a, executorKey{a.id, ExecutorID(m.GetExecutorId().GetValue())})
+	status := m.GetStatus()
+	l.send(f, &scheduler.Event{Type: scheduler.Event_FAILURE.Enum(), Failure: &scheduler.Event_Failure{
+		AgentId: a.id.wire(), ExecutorId: m.GetExecutorId(), Status: &status}})
+}
+
+// executorMessage passes an executor's message on; best effort, as everywhere.
+func (l *Ledger) executorMessage(a *agent, m *messages.ExecutorToFrameworkMessage) {
+	f := l.frameworks[FrameworkID(m.GetFrameworkId().GetValue())]
+	if f == nil || f.conn.None() {
+		l.count.InvalidExecutorMessages++
+		return
+	}
+	l.count.ValidExecutorMessages++
+	l.send(f, &scheduler.Event{Type: scheduler.Event_MESSAGE.Enum(), Message: &scheduler.Event_Message{
+		AgentId: a.id.wire(), ExecutorId: m.GetExecutorId(), Data: m.GetData()}})
+}

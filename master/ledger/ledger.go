@@ -1,0 +1,145 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+// Ledger is one term's book. It is not safe for concurrent use: one goroutine owns
+// it; readers use Snapshot.
+type Ledger struct {
+	cfg Config
+	ids generator
+	now time.Time // of the present Step
+	out []Effect  // of the present Step
+
+	started time.Time // when the term's registry was recovered
+
+	agents      map[AgentID]*agent
+	byPID       map[PID]AgentID // connected and disconnected agents by their address
+	recovered   map[AgentID]*recoveredAgent
+	unreachable *absences
+	gone        *absences
+
+	frameworks map[FrameworkID]*framework
+	byConn     map[Conn]FrameworkID
+	completed  ring[*FrameworkView] // removed frameworks as they were at the end
+	finished   map[FrameworkID]bool // ids in completed: they may not come back
+
+	offers map[OfferID]*offer
+
+	pending  map[Ticket]pendingFact // registry writes under way
+	ticket   Ticket
+	busy     map[AgentID]bool // an agent with a registry write under way: other transitions wait
+	greeting map[PID]bool     // addresses whose first registration is being written
+
+	timers   timerHeap
+	timerSeq uint64
+
+	taskSeq uint64 // grows with each task opened
+
+	count Counters
+	view  viewCache
+}
+
+// pendingFact is what goes on when a registry write is durable.
+type pendingFact struct {
+	state    RegistryState
+	agent    AgentID
+	pid      PID
+	register *messages.RegisterSlaveMessage   // first registration
+	again    *messages.ReregisterSlaveMessage // return of an agent
+	since    time.Time
+	reason   string
+}
+
+// New gives an empty book; the first event must be Recovered.
+func New(cfg Config) *Ledger {
+	cfg.defaults()
+	return &Ledger{
+		cfg:         cfg,
+		ids:         generator{master: cfg.Master.GetId()},
+		agents:      map[AgentID]*agent{},
+		byPID:       map[PID]AgentID{},
+		recovered:   map[AgentID]*recoveredAgent{},
+		unreachable: newAbsences(cfg.MaxGone),
+		gone:        newAbsences(cfg.MaxGone),
+		frameworks:  map[FrameworkID]*framework{},
+		byConn:      map[Conn]FrameworkID{},
+		completed:   newRing[*FrameworkView](cfg.MaxCompleted),
+		finished:    map[FrameworkID]bool{},
+		offers:      map[OfferID]*offer{},
+		pending:     map[Ticket]pendingFact{},
+		busy:        map[AgentID]bool{},
+		greeting:    map[PID]bool{},
+		view:        newViewCache(),
+	}
+}
+
+// Step applies one event at a time and gives the effects, in the order in which they
+// must be carried out. The slice is the caller's.
+func (l *Ledger) Step(now time.Time, event Event) []Effect {
+	if now.Before(l.now) {
+		now = l.now // the book's time never runs backwards
+	}
+	l.now = now
+	switch e := event.(type) {
+	case Recovered:
+		l.recover(e)
+	case Call:
+		l.call(e)
+	case ConnectionLost:
+		l.connectionLost(e)
+	case AgentMessage:
+		l.agentMessage(e)
+	case AgentExited:
+		l.agentExited(e.PID)
+	case RegistryDone:
+		for _, t := range e.Tickets {
+			l.registryDone(t)
+		}
+	case Grants:
+		l.granted(e.Grants)
+	case Tick:
+		l.tick()
+	case Teardown:
+		l.teardown(e)
+	}
+	out := l.out
+	l.out = nil
+	return out
+}
+
+func (l *Ledger) emit(e Effect) { l.out = append(l.out, e) }
+
+// durable asks the registry for a fact and remembers what follows it.
+func (l *Ledger) durable(fact Registry, then pendingFact) {
+	l.ticket++
+	fact.Ticket = l.ticket
+	then.state, then.agent = fact.State, fact.Agent
+	l.pending[l.ticket] = then
+	if fact.Agent != "" {
+		l.busy[fact.Agent] = true
+	}
+	l.emit(fact)
+}
+
+func (l *Ledger) registryDone(t Ticket) {
+	fact, known := l.pending[t]
+	if !known {
+		return
+	}
+	delete(l.pending, t)
+	delete(l.busy, fact.agent)
+	switch {
+	case fact.register != nil:
+		l.admitted(fact)
+	case fact.again != nil:
+		l.returned(fact)
+	case fact.state == Unreachable:
+		l.becameUnreachable(fact)
+	case fact.state == Removed:
+		l.becameRemoved(fact)
+	}
+}
