@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // messagePlan is what the dialect needs to know of one message type, worked out once.
@@ -125,9 +126,8 @@ func newField(fd protoreflect.FieldDescriptor) fieldPlan {
 	return f
 }
 
-// deprecated reads [deprecated = true] without importing descriptorpb's Go API.
 func deprecated(fd protoreflect.FieldDescriptor) bool {
-	o, ok := fd.Options().(interface{ GetDeprecated() bool })
+	o, ok := fd.Options().(*descriptorpb.FieldOptions)
 	return ok && o.GetDeprecated()
 }
 
