@@ -4,9 +4,9 @@
 // update, a probe result, a tick, word that a batch is durable) and returns effects
 // for the shells around it.
 //
-// Durable before visible. Whatever a step changes goes into the batch that grows; at
-// most one batch is being written. The effects of a step are held back, in order,
-// until every change of that step and of the steps before it is durable. So an
-// instance record is written before its ACCEPT, a status before its ACKNOWLEDGE, a
-// version before its reply, and a reader's Snapshot never shows what a crash could undo.
+// Durable before visible. Changes and effects of steps gather in a round. When no batch
+// is being written the round closes: its changes become one batch, and its effects are
+// given out, in order, once that batch is durable. So an instance record is written
+// before its ACCEPT, a status before its ACKNOWLEDGE, a version before its reply, and a
+// reader's Snapshot never shows what a crash could undo.
 package core

@@ -44,7 +44,7 @@ func Match(rules Rules, specs []*Spec, offers []*Offer) Result {
 			placed := false
 			for k := 0; k < len(open) && t.placed < rules.MaxPerOffer; k++ {
 				si := open[k]
-				if left[si] == 0 || t.refused(si, pass) {
+				if left[si] == 0 || t.refused(si) {
 					continue
 				}
 				launch, reason, ok := t.try(&rules, specs[si])
@@ -116,7 +116,7 @@ func (t *table) read(o *Offer) {
 // usable leaves out blocks that plain tasks never take.
 func usable(r *Resource) bool { return !r.Disk && !r.Dynamic && !r.Shared && !r.Revocable }
 
-func (t *table) refused(spec, pass int) bool { return t.closed != nil && t.closed[spec] }
+func (t *table) refused(spec int) bool { return t.closed != nil && t.closed[spec] }
 
 func (t *table) refuse(spec, n int) {
 	if t.closed == nil {

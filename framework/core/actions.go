@@ -1,0 +1,224 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/deploy"
+)
+
+// action is the work of one step on one app. Everything it knows can be found again
+// from the instances, so a new leader starts it afresh.
+type action struct {
+	kind   deploy.ActionKind
+	app    app.PathID
+	target *app.App // nil: stop
+	begun  bool
+	done   bool
+
+	// Scale: the instances that were not running when the action met them. All must
+	// become healthy and ready.
+	await map[app.InstanceID]bool
+
+	// Restart.
+	limits  deploy.Limits
+	budget  int                     // kills of old instances allowed so far
+	killed  int                     // of those, used
+	counted map[app.InstanceID]bool // new instances that added to budget
+}
+
+// replaces tells whether the action puts a newer instance in place of this one.
+func (a *action) replaces(i *instance) bool {
+	return a.kind == deploy.RestartApplication && i.view.AppVersion < a.target.Version
+}
+
+// act moves an action on as far as it can go now.
+func (c *Core) act(a *action, p *deploy.Plan) {
+	switch a.kind {
+	case deploy.StopApplication:
+		c.stop(a)
+	case deploy.ScaleApplication:
+		c.scale(a, p.Sentenced[a.app])
+	case deploy.RestartApplication:
+		c.restart(a)
+	default: // StartApplication: the app is in the tree, nothing is launched
+		a.done = true
+	}
+}
+
+// stop gives up all instances of a removed app.
+func (c *Core) stop(a *action) {
+	if l := c.lines[a.app]; l != nil {
+		for _, i := range slices.Clone(l.instances) {
+			c.decommission(i)
+		}
+	}
+	if l := c.lines[a.app]; l != nil && len(l.instances) > 0 {
+		return
+	}
+	delete(c.lines, a.app)
+	if c.failures[a.app] != nil {
+		delete(c.failures, a.app)
+		c.out.change(Change{Key: failureKey(a.app)})
+	}
+	c.pruneApp(a.app)
+	c.publish(AppTerminated{At: c.at(), App: a.app})
+	a.done = true
+}
+
+// scale brings an app to its number of instances (marathon.md 5.3).
+func (c *Core) scale(a *action, sentenced []app.InstanceID) {
+	l := c.line(a.app)
+	n := a.target.Instances
+	c.shrink(l, a.target, n, sentenced)
+	for k := l.active(); k < n; k++ {
+		c.schedule(a.target)
+	}
+	if a.await == nil {
+		a.await = map[app.InstanceID]bool{}
+	}
+	leaving := false
+	for _, i := range l.instances {
+		if i.active() && i.coming() {
+			a.await[i.view.ID] = true
+		}
+		leaving = leaving || i.view.Goal == app.GoalDecommissioned
+		if a.await[i.view.ID] && i.view.Condition == app.Running {
+			c.startProbes(i)
+		}
+	}
+	a.begun = true
+	for id := range a.await {
+		i := c.instances[id]
+		if i == nil || !i.active() {
+			delete(a.await, id)
+			continue
+		}
+		if !i.isHealthy() || !i.isReady() {
+			return
+		}
+	}
+	a.done = !leaving && l.active() == n
+}
+
+// restart replaces old instances within the limits of the upgrade strategy
+// (marathon.md 5.4).
+func (c *Core) restart(a *action) {
+	l := c.line(a.app)
+	n := a.target.Instances
+	// Old instances without a task need no place in the limits.
+	for _, i := range slices.Clone(l.instances) {
+		if a.replaces(i) && (i.waits() || i.view.Condition == app.UnreachableInactive) {
+			c.decommission(i)
+		}
+	}
+	r := c.census(a, l)
+	if !a.begun {
+		c.resetDelay(l)
+		a.limits, a.budget = deploy.Restart{
+			Instances: n, Upgrade: a.target.Upgrade, Resident: a.target.IsResident(),
+			Current: len(r.old) + len(r.fresh), Healthy: r.healthy,
+		}.Begin()
+		a.counted = map[app.InstanceID]bool{}
+		a.begun = true
+	}
+	for _, i := range r.fresh {
+		if i.view.Condition == app.Running {
+			c.startProbes(i)
+		}
+		if i.isHealthy() && i.isReady() && !a.counted[i.view.ID] {
+			a.counted[i.view.ID] = true
+			a.budget++
+		}
+	}
+	c.replaceOld(a, r)
+	c.shrink(l, a.target, n+len(r.old), nil)
+
+	r = c.census(a, l)
+	for k := a.limits.Launch(n, r.oldHolding, len(r.fresh)); k > 0; k-- {
+		c.schedule(a.target)
+	}
+	good := 0
+	for _, i := range r.fresh {
+		if i.isHealthy() && i.isReady() {
+			good++
+		}
+	}
+	a.done = r.oldHolding == 0 && good == n && len(r.fresh) == n
+}
+
+// census sorts the instances of an app that is being restarted.
+type census struct {
+	old        []*instance // wanted, of an older version
+	fresh      []*instance // wanted, of the target's version
+	oldHolding int         // of an older version, wanted or not
+	healthy    int         // wanted and healthy, old and fresh
+}
+
+func (c *Core) census(a *action, l *line) census {
+	var r census
+	for _, i := range l.instances {
+		old := a.replaces(i)
+		if old {
+			r.oldHolding++
+		}
+		if !i.active() {
+			continue
+		}
+		if old {
+			r.old = append(r.old, i)
+		} else {
+			r.fresh = append(r.fresh, i)
+		}
+		if i.isHealthy() {
+			r.healthy++
+		}
+	}
+	return r
+}
+
+// replaceOld kills old instances: as many as the budget allows or as are healthy beyond
+// the least number, sick ones first, and never a healthy one (or one whose health is
+// not known yet) that is needed for the least number.
+func (c *Core) replaceOld(a *action, r census) {
+	floor := a.limits.MinHealthy
+	if a.target.IsResident() && a.limits.MinHealthy == a.limits.MaxCapacity {
+		floor--
+	}
+	allowed := max(a.budget-a.killed, r.healthy-floor)
+	if allowed <= 0 && c.stuck(a, r) {
+		allowed = 1
+	}
+	healthy := r.healthy
+	for _, i := range victims(r.old, a.target, nil) {
+		if allowed <= 0 {
+			return
+		}
+		switch {
+		case i.isHealthy():
+			if healthy-1 < floor {
+				return
+			}
+			healthy--
+		case i.view.Condition == app.Running && i.healthy == nil && healthy < floor:
+			return
+		}
+		allowed--
+		a.killed++
+		c.decommission(i)
+	}
+}
+
+// stuck tells whether sick old instances take the room that new ones need: nothing may
+// be launched and nothing is on its way.
+func (c *Core) stuck(a *action, r census) bool {
+	if a.limits.Launch(a.target.Instances, r.oldHolding, len(r.fresh)) > 0 || r.oldHolding > len(r.old) {
+		return false
+	}
+	if slices.ContainsFunc(r.fresh, func(i *instance) bool { return !i.isHealthy() || !i.isReady() }) {
+		return false
+	}
+	return slices.ContainsFunc(r.old, func(i *instance) bool {
+		return i.view.Condition != app.Running || i.healthy != nil && !*i.healthy
+	})
+}

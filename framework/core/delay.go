@@ -1,0 +1,76 @@
+package core
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/framework/app"
+)
+
+// delay is the launch back-off of one configuration of an app (marathon.md 6.6).
+type delay struct {
+	length time.Duration
+	from   time.Time // reference: the last failure or the last progress after it
+	keep   time.Duration
+}
+
+func (d *delay) until() time.Time { return d.from.Add(d.length) }
+
+func configOf(spec *app.App) app.Timestamp {
+	if v := spec.VersionInfo.LastConfigChangeAt; v != 0 {
+		return v
+	}
+	return spec.Version
+}
+
+// failed lengthens the delay of the definition.
+func (c *Core) failed(l *line, spec *app.App) {
+	first := time.Duration(spec.BackoffSeconds) * time.Second
+	limit := time.Duration(spec.MaxLaunchDelaySeconds) * time.Second
+	d := l.delays[configOf(spec)]
+	if d == nil {
+		d = &delay{length: min(first, limit)}
+		l.delays[configOf(spec)] = d
+	} else {
+		d.length = min(limit, time.Duration(float64(d.length)*spec.BackoffFactor))
+	}
+	d.from, d.keep = c.now, limit
+	l.held = true
+}
+
+// progressed moves the reference time: the definition launches.
+func (c *Core) progressed(l *line, spec *app.App) {
+	if d := l.delays[configOf(spec)]; d != nil {
+		d.from = c.now
+	}
+}
+
+// delayed tells whether the definition must not be launched yet, and until when.
+func (c *Core) delayed(l *line, spec *app.App) (time.Time, bool) {
+	d := l.delays[configOf(spec)]
+	if d == nil || !d.until().After(c.now) {
+		return time.Time{}, false
+	}
+	return d.until(), true
+}
+
+// resetDelay forgets all delays of an app.
+func (c *Core) resetDelay(l *line) {
+	if len(l.delays) == 0 {
+		return
+	}
+	clear(l.delays)
+	c.dirty.mark(l.id)
+	c.wanted(l)
+}
+
+// expireDelays drops what had no failure for longer than the longest delay.
+func (c *Core) expireDelays() {
+	for _, l := range c.lines {
+		for v, d := range l.delays {
+			if c.now.After(d.from.Add(max(d.keep, d.length))) {
+				delete(l.delays, v)
+				c.dirty.mark(l.id)
+			}
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/stoa-project/stoa/framework/app"
+)
+
+// checkState is what one health check of one instance has seen.
+type checkState struct {
+	seen   bool // has a counted result
+	result app.HealthResult
+}
+
+// startProbes begins the framework's checks of a running task; the readiness check only
+// while a deployment works on the app.
+func (c *Core) startProbes(i *instance) {
+	wantReady := len(i.spec.ReadinessChecks) > 0 && !i.isReady() && c.actionOn(i.line.id) != nil
+	own := slices.ContainsFunc(i.spec.HealthChecks, func(h app.HealthCheck) bool { return h.ByFramework() })
+	if !wantReady && !own || i.probing && (i.polling || !wantReady) {
+		return
+	}
+	if own && !i.probing {
+		for k := range i.spec.HealthChecks {
+			if h := &i.spec.HealthChecks[k]; h.ByFramework() {
+				c.publish(HealthCheckAdded{At: c.at(), App: i.line.id, Version: i.view.AppVersion, Check: h})
+			}
+		}
+	}
+	i.probing, i.polling = true, wantReady
+	c.emit(StartProbes{Instance: i.view, Spec: i.spec, Readiness: wantReady})
+}
+
+func (c *Core) stopProbes(i *instance) {
+	if i.probing {
+		i.probing, i.polling = false, false
+		c.emit(StopProbes{i.view.ID})
+	}
+}
+
+// probed takes the result of a check made by the framework (marathon.md 8).
+func (c *Core) probed(p Probed) {
+	i := c.instances[p.Instance]
+	if i == nil || i.view.Launch != p.Launch || i.view.Condition != app.Running ||
+		p.Check < 0 || p.Check >= len(i.spec.HealthChecks) {
+		return
+	}
+	h := &i.spec.HealthChecks[p.Check]
+	if !h.ByFramework() {
+		return
+	}
+	s := i.check(p.Check)
+	if !p.OK {
+		grace := i.view.StartedAt + app.Timestamp(h.GracePeriodSeconds)*1000
+		if s.result.FirstSuccess == 0 && app.At(c.now) < grace {
+			return
+		}
+		c.publish(HealthCheckFailed{At: c.at(), App: i.line.id, Instance: i.view.ID, Task: i.view.TaskID(), Check: h})
+		if h.MaxConsecutiveFailures > 0 && s.result.ConsecutiveFailures >= h.MaxConsecutiveFailures {
+			c.killSick(i, p.Cause)
+		}
+	}
+	c.result(i, p.Check, p.OK, p.Cause)
+}
+
+// mesosHealth takes the result that came with a task status: of the one check that
+// runs beside the task.
+func (c *Core) mesosHealth(i *instance, ok bool) {
+	at := slices.IndexFunc(i.spec.HealthChecks, func(h app.HealthCheck) bool { return !h.ByFramework() })
+	if at < 0 {
+		return
+	}
+	s := i.check(at)
+	if s.seen && s.result.Alive == ok {
+		return
+	}
+	c.result(i, at, ok, "")
+}
+
+func (i *instance) check(at int) *checkState {
+	if i.checks == nil {
+		i.checks = make([]checkState, len(i.spec.HealthChecks))
+	}
+	return &i.checks[at]
+}
+
+// result stores a counted result and tells what it changed.
+func (c *Core) result(i *instance, at int, ok bool, cause string) {
+	s := i.check(at)
+	was := s.result.Alive
+	r := &s.result
+	if ok {
+		if r.FirstSuccess == 0 {
+			r.FirstSuccess = app.At(c.now)
+		}
+		r.LastSuccess, r.ConsecutiveFailures = app.At(c.now), 0
+	} else {
+		r.LastFailure, r.LastFailureCause = app.At(c.now), cause
+		r.ConsecutiveFailures++
+	}
+	flipped := !s.seen || was != ok
+	s.seen, r.Alive = true, ok
+
+	v := *i.view
+	v.Health = make([]app.HealthResult, 0, len(i.checks))
+	all, known := true, true
+	for _, k := range i.checks {
+		if !k.seen {
+			known = false
+			continue
+		}
+		v.Health = append(v.Health, k.result)
+		all = all && k.result.Alive
+	}
+	i.view = &v
+	var sum *bool
+	if known {
+		sum = &all
+	}
+	c.dirty.mark(i.line.id)
+	if flipped && (ok || was) {
+		c.publish(HealthStatusChanged{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskID(), Version: v.AppVersion, Alive: ok})
+	}
+	if (sum == nil) != (i.healthy == nil) || sum != nil && *sum != *i.healthy {
+		c.publish(InstanceHealthChanged{At: c.at(), Instance: v.ID, App: v.App, Healthy: sum, Version: v.AppVersion})
+	}
+	i.healthy = sum
+}
+
+// killSick ends a task whose checks failed too often; it is started again without back-off.
+func (c *Core) killSick(i *instance, cause string) {
+	v := i.view
+	if c.kills.tasks[v.TaskID()] != nil {
+		return
+	}
+	reason := "Task was killed since health check failed. Reason: " + cause
+	c.publish(UnhealthyKill{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskID(), Version: v.AppVersion,
+		Reason: cause, Host: v.Host, AgentID: v.AgentID})
+	c.keepFailure(i, "TASK_KILLED", reason)
+	c.kill(i)
+}
+
+// readied takes a readiness result.
+func (c *Core) readied(r Readied) {
+	i := c.instances[r.Instance]
+	if i == nil || i.view.Launch != r.Launch || i.view.Condition != app.Running || i.isReady() {
+		return
+	}
+	res := r.Result
+	i.ready = &res
+	c.dirty.mark(i.line.id)
+}

@@ -1,0 +1,191 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/stoa-project/stoa/framework/app"
+)
+
+// instance is one app.Instance and what is not recorded of it.
+type instance struct {
+	// view is never written to once it was handed out; set replaces it.
+	view *app.Instance
+	spec *app.App // definition of view.AppVersion
+	line *line
+
+	state    string        // last Mesos state of the task, "" before the first word
+	lostAt   app.Timestamp // when it became unreachable, kept while inactive
+	recorded bool          // the store has a record
+	checks   []checkState
+	healthy  *bool // all checks alive; nil while one has no result
+	ready    *Readiness
+	probing  bool
+	polling  bool // the readiness check runs
+}
+
+// line is one app: its definition while it has one, its instances, and its place in the
+// launch queue.
+type line struct {
+	id        app.PathID
+	spec      *app.App                 // in the root, nil once deleted
+	instances []*instance              // in order of creation
+	scheduled int                      // how many of them wait for an offer
+	delays    map[app.Timestamp]*delay // by configuration
+	held      bool                     // a delay holds it out of the demand
+	stats     stats
+}
+
+func (c *Core) line(id app.PathID) *line {
+	l := c.lines[id]
+	if l == nil {
+		l = &line{id: id, delays: map[app.Timestamp]*delay{}}
+		c.lines[id] = l
+	}
+	return l
+}
+
+// active counts instances that are wanted and run, start or wait to start.
+func (l *line) active() int {
+	n := 0
+	for _, i := range l.instances {
+		if i.active() {
+			n++
+		}
+	}
+	return n
+}
+
+// active tells whether the instance counts towards its app's instances.
+func (i *instance) active() bool {
+	return i.view.Goal == app.GoalRunning && i.view.Condition != app.UnreachableInactive
+}
+
+// coming tells whether the instance is on its way to its first status of running.
+func (i *instance) coming() bool {
+	switch i.view.Condition {
+	case app.Scheduled, app.Provisioned, app.Staging, app.Starting:
+		return true
+	}
+	return false
+}
+
+// waits tells whether the instance is in the launch queue.
+func (i *instance) waits() bool { return i.view.Condition == app.Scheduled }
+
+// isHealthy is what deployments wait for: running, and every check alive if there are any.
+func (i *instance) isHealthy() bool {
+	if i.view.Condition != app.Running {
+		return false
+	}
+	return len(i.spec.HealthChecks) == 0 || i.healthy != nil && *i.healthy
+}
+
+func (i *instance) isReady() bool {
+	return len(i.spec.ReadinessChecks) == 0 || i.ready != nil && i.ready.Ready
+}
+
+// set changes an instance, records it when the store must know, and tells subscribers
+// of a new condition.
+func (c *Core) set(i *instance, edit func(v *app.Instance)) {
+	before := i.view
+	v := *before
+	edit(&v)
+	i.view = &v
+	l := i.line
+	if before.Condition != v.Condition {
+		v.Since = app.At(c.now)
+		if before.Condition == app.Scheduled {
+			l.scheduled--
+		}
+		if v.Condition == app.Scheduled {
+			l.scheduled++
+			c.wanted(l)
+		}
+		c.changedEvent(i)
+	}
+	c.dirty.mark(l.id)
+	c.record(i)
+}
+
+// record writes the instance. One that was never launched is not written: a new
+// leader finds it missing and makes another.
+func (c *Core) record(i *instance) {
+	if i.view.Launch == 0 {
+		return
+	}
+	i.recorded = true
+	c.out.change(Change{Key: instanceKey(i.view.ID), Value: i.view})
+}
+
+// schedule adds a fresh instance of a definition to the launch queue.
+func (c *Core) schedule(spec *app.App) *instance {
+	l := c.line(spec.ID)
+	i := &instance{spec: spec, line: l, view: &app.Instance{
+		ID:         app.NewInstanceID(spec.ID, c.cfg.UUID()),
+		App:        spec.ID,
+		Goal:       app.GoalRunning,
+		Condition:  app.Scheduled,
+		Since:      app.At(c.now),
+		AppVersion: spec.Version,
+		Role:       spec.Role,
+	}}
+	l.instances = append(l.instances, i)
+	l.scheduled++
+	c.instances[i.view.ID] = i
+	c.dirty.mark(l.id)
+	c.wanted(l)
+	c.changedEvent(i)
+	return i
+}
+
+// forget drops an instance and its record.
+func (c *Core) forget(i *instance) {
+	l := i.line
+	c.stopProbes(i)
+	c.kills.done(c, i.view.TaskID())
+	delete(c.instances, i.view.ID)
+	if at := slices.Index(l.instances, i); at >= 0 {
+		l.instances = slices.Delete(l.instances, at, at+1)
+	}
+	if i.waits() {
+		l.scheduled--
+	}
+	if i.recorded {
+		c.out.change(Change{Key: instanceKey(i.view.ID)})
+	}
+	c.dirty.mark(l.id)
+	if l.spec == nil && len(l.instances) == 0 {
+		delete(c.lines, l.id)
+	}
+}
+
+// decommission gives an instance up: its task is killed and then it is forgotten, or at
+// once when there is no task to kill or its agent cannot be reached (should that task
+// come back it is unknown, and killed then).
+func (c *Core) decommission(i *instance) {
+	if i.waits() || i.view.Condition.Lost() {
+		c.forget(i)
+		return
+	}
+	if i.view.Goal != app.GoalDecommissioned {
+		c.set(i, func(v *app.Instance) { v.Goal = app.GoalDecommissioned })
+	}
+	c.kill(i)
+}
+
+// reschedule puts an instance whose task ended back into the launch queue.
+func (c *Core) reschedule(i *instance) {
+	c.set(i, func(v *app.Instance) {
+		v.Condition = app.Scheduled
+		v.AgentID, v.Host, v.Region, v.Zone, v.Attributes = "", "", "", "", nil
+		v.HostPorts, v.IPs, v.Health = nil, nil, nil
+		v.StagedAt, v.StartedAt, v.ActiveAt = 0, 0, 0
+	})
+	i.state, i.checks, i.healthy, i.ready = "", nil, nil, nil
+}
+
+func (c *Core) changedEvent(i *instance) {
+	v := i.view
+	c.publish(InstanceChanged{At: c.at(), Instance: v.ID, Condition: v.Condition, App: v.App,
+		AgentID: v.AgentID, Host: v.Host, Version: v.AppVersion})
+}

@@ -1,0 +1,122 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// New builds the state of a fresh leader from what the store holds. The effects make
+// the loaded state visible and resume its deployments; tasks are reconciled once
+// Subscribed comes. Records that contradict each other give a fault.Invalid error: a
+// leader must not guess.
+func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
+	c := &Core{
+		cfg: cfg.withDefaults(), now: now, root: app.EmptyRoot(),
+		versions: map[app.PathID][]*app.App{}, lines: map[app.PathID]*line{},
+		instances: map[app.InstanceID]*instance{}, locks: map[app.PathID]*deployment{},
+		failures: map[app.PathID]*app.TaskFailure{}, frameworkID: st.FrameworkID,
+	}
+	if err := c.loadTree(st); err != nil {
+		return nil, nil, err
+	}
+	for _, f := range st.Failures {
+		c.failures[f.AppID] = f
+	}
+	for _, v := range st.Instances {
+		if err := c.loadInstance(v); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(st.Instances) > 0 && st.FrameworkID == "" {
+		return nil, nil, fault.New("load", fault.Invalid, FrameworkKey, fmt.Errorf(
+			"the store holds %d instances but no framework id: restore the record, or remove the instances' records if their tasks are gone", len(st.Instances)))
+	}
+	for _, p := range st.Plans {
+		c.version = max(c.version, p.Version)
+		c.resume(p)
+	}
+	for id := range c.lines {
+		c.dirty.mark(id)
+	}
+	c.dirty.any = true
+	c.timers.scale = now.Add(c.cfg.ScaleInitial)
+	for _, id := range sortedKeys(c.instances) {
+		if i := c.instances[id]; i.view.Condition == app.Running {
+			c.startProbes(i)
+		}
+	}
+	return c, c.settle(), nil
+}
+
+func (c *Core) loadTree(st Stored) error {
+	for id, vs := range st.Apps {
+		c.versions[id] = vs
+		for _, a := range vs {
+			c.version = max(c.version, a.Version)
+		}
+	}
+	for _, r := range st.Roots {
+		g, err := c.restoreGroup(r.Root)
+		if err != nil {
+			return err
+		}
+		c.roots = append(c.roots, rootVersion{group: g, changed: r.Changed})
+		c.root = g
+		c.version = max(c.version, g.Version)
+	}
+	for a := range c.root.AllApps() {
+		c.line(a.ID).spec = a
+	}
+	return nil
+}
+
+func (c *Core) restoreGroup(r *GroupRecord) (*app.Group, error) {
+	g := &app.Group{ID: r.ID, Dependencies: r.Dependencies, EnforceRole: r.EnforceRole, Version: r.Version}
+	for _, id := range sortedKeys(r.Apps) {
+		a := c.AppVersion(id, r.Apps[id])
+		if a == nil {
+			return nil, fault.New("load", fault.Invalid, appKey(id, r.Apps[id]), fmt.Errorf(
+				"the root names this version of %s but its record is missing", id))
+		}
+		g.Apps = append(g.Apps, a)
+	}
+	for _, sub := range r.Groups {
+		s, err := c.restoreGroup(sub)
+		if err != nil {
+			return nil, err
+		}
+		g.Groups = append(g.Groups, s)
+	}
+	return g, nil
+}
+
+// loadInstance takes a recorded instance. Results of health checks are not kept over a
+// change of leader.
+func (c *Core) loadInstance(v *app.Instance) error {
+	spec := c.AppVersion(v.App, v.AppVersion)
+	if spec == nil {
+		return fault.New("load", fault.Invalid, instanceKey(v.ID), fmt.Errorf(
+			"it runs version %s of %s but that record is missing", v.AppVersion, v.App))
+	}
+	cp := *v
+	cp.Health = nil
+	l := c.line(v.App)
+	i := &instance{view: &cp, spec: spec, line: l, recorded: true}
+	if cp.Condition != app.Scheduled {
+		i.state = cp.Condition.TaskState()
+	} else {
+		l.scheduled++
+	}
+	c.instances[v.ID] = i
+	l.instances = append(l.instances, i)
+	if cp.Goal == app.GoalDecommissioned {
+		c.decommission(i)
+	}
+	if cp.Condition == app.Scheduled {
+		c.wanted(l)
+	}
+	return nil
+}

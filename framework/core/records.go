@@ -1,0 +1,83 @@
+package core
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/deploy"
+)
+
+// Keys of the records. Path ids are written in their safe form, which has no slash.
+const (
+	FrameworkKey     = "framework"
+	RootPrefix       = "roots"       // roots/<milliseconds>: RootRecord
+	AppPrefix        = "apps"        // apps/<safe id>/<milliseconds>: app.App
+	InstancePrefix   = "instances"   // instances/<instance id>: app.Instance
+	DeploymentPrefix = "deployments" // deployments/<id>: deploy.Plan
+	FailurePrefix    = "failures"    // failures/<safe id>: app.TaskFailure
+)
+
+// FrameworkRecord is the identity given by the master at the first subscription.
+type FrameworkRecord struct {
+	ID string `json:"id"`
+}
+
+// RootRecord is one version of the tree; apps are named with their versions and stored
+// by themselves, so that no record grows with the size of the apps.
+type RootRecord struct {
+	Root    *GroupRecord `json:"root"`
+	Changed []app.PathID `json:"changed,omitempty"` // apps whose version began with this root
+}
+
+// GroupRecord is one group of a RootRecord.
+type GroupRecord struct {
+	ID           app.PathID                   `json:"id"`
+	Apps         map[app.PathID]app.Timestamp `json:"apps,omitempty"`
+	Groups       []*GroupRecord               `json:"groups,omitempty"`
+	Dependencies []app.PathID                 `json:"dependencies,omitempty"`
+	EnforceRole  bool                         `json:"enforceRole,omitempty"`
+	Version      app.Timestamp                `json:"version"`
+}
+
+// Stored is everything a leader finds in the store.
+type Stored struct {
+	FrameworkID string
+	Roots       []*RootRecord // oldest first
+	Apps        map[app.PathID][]*app.App
+	Instances   []*app.Instance
+	Plans       []*deploy.Plan // oldest first
+	Failures    []*app.TaskFailure
+}
+
+func rootKey(v app.Timestamp) string { return RootPrefix + "/" + stamp(v) }
+
+func appKey(id app.PathID, v app.Timestamp) string {
+	return AppPrefix + "/" + id.Safe() + "/" + stamp(v)
+}
+
+func instanceKey(id app.InstanceID) string { return InstancePrefix + "/" + string(id) }
+
+func planKey(id string) string { return DeploymentPrefix + "/" + id }
+
+func failureKey(id app.PathID) string { return FailurePrefix + "/" + id.Safe() }
+
+// stamp pads so that keys sort by time.
+func stamp(v app.Timestamp) string {
+	s := strconv.FormatInt(int64(v), 10)
+	return strings.Repeat("0", max(0, 14-len(s))) + s
+}
+
+func groupRecord(g *app.Group) *GroupRecord {
+	r := &GroupRecord{ID: g.ID, Dependencies: g.Dependencies, EnforceRole: g.EnforceRole, Version: g.Version}
+	for _, a := range g.Apps {
+		if r.Apps == nil {
+			r.Apps = make(map[app.PathID]app.Timestamp, len(g.Apps))
+		}
+		r.Apps[a.ID] = a.Version
+	}
+	for _, sub := range g.Groups {
+		r.Groups = append(r.Groups, groupRecord(sub))
+	}
+	return r
+}

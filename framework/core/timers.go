@@ -1,0 +1,103 @@
+package core
+
+import (
+	"time"
+
+	"github.com/stoa-project/stoa/framework/app"
+)
+
+// timers hold when periodic work is due; zero: at the next tick.
+type timers struct {
+	overdue   time.Time
+	delays    time.Time
+	scale     time.Time
+	reconcile time.Time // zero: only after a subscription
+}
+
+// Periods that are not configurable.
+const (
+	overdueEvery = 5 * time.Second
+	delaysEvery  = 10 * time.Second
+)
+
+// due tells whether a timer has run out and winds it up again.
+func (c *Core) due(at *time.Time, every time.Duration) bool {
+	if c.now.Before(*at) {
+		return false
+	}
+	*at = c.now.Add(every)
+	return true
+}
+
+func (c *Core) tick() {
+	c.kills.retry(c)
+	c.releaseDelayed()
+	if c.due(&c.timers.overdue, overdueEvery) {
+		c.ageInstances()
+	}
+	if c.due(&c.timers.delays, delaysEvery) {
+		c.expireDelays()
+	}
+	if c.due(&c.timers.scale, c.cfg.ScaleEvery) {
+		c.scaleCheck()
+	}
+	if c.master != "" && !c.timers.reconcile.IsZero() && c.due(&c.timers.reconcile, c.cfg.ReconcileEvery) {
+		c.reconcileKnown()
+		c.emit(Reconcile{})
+	}
+	c.rest()
+}
+
+// releaseDelayed puts lines whose back-off ended back into the demand.
+func (c *Core) releaseDelayed() {
+	for _, l := range c.lines {
+		if l.held && c.lineWants(l) {
+			l.held = false
+			c.wanted(l)
+		}
+	}
+}
+
+// ageInstances ends launches that take too long and moves unreachable instances on.
+func (c *Core) ageInstances() {
+	for _, id := range sortedKeys(c.instances) {
+		i := c.instances[id]
+		if i == nil {
+			continue
+		}
+		v := i.view
+		since := c.now.Sub(v.StagedAt.Time())
+		switch v.Condition {
+		case app.Unreachable, app.UnreachableInactive:
+			c.ageLost(i)
+		case app.Provisioned:
+			if since > c.cfg.ConfirmTimeout {
+				c.overdue(i)
+			}
+		case app.Staging, app.Starting:
+			if since > c.cfg.LaunchTimeout {
+				c.overdue(i)
+			}
+		}
+	}
+}
+
+func (c *Core) overdue(i *instance) {
+	if c.kills.tasks[i.view.TaskID()] == nil {
+		c.note("launch is overdue, killing the task", "task", i.view.TaskID(), "condition", i.view.Condition)
+		c.kill(i)
+	}
+}
+
+// reconcileKnown asks for the state of every task that may be alive.
+func (c *Core) reconcileKnown() {
+	var refs []TaskRef
+	for _, id := range sortedKeys(c.instances) {
+		if i := c.instances[id]; !i.waits() {
+			refs = append(refs, TaskRef{Task: i.view.TaskID(), AgentID: i.view.AgentID})
+		}
+	}
+	if len(refs) > 0 {
+		c.emit(Reconcile{Tasks: refs})
+	}
+}
