@@ -23,3 +23,11 @@ func LegacyArchive(t testing.TB) string {
 	}
 	return dir
 }
+
+// Touch makes an empty file.
+func Touch(t testing.TB, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

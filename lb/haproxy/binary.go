@@ -1,0 +1,107 @@
+// Package haproxy owns the HAProxy process: it validates and writes the file, starts,
+// adopts and reloads the process, and changes servers through the runtime API.
+package haproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// Find gives the path of the haproxy binary: the named one, or the first on PATH or in
+// the sbin folders that a user's PATH often lacks. Its version must be 2.4 or later.
+func Find(ctx context.Context, named string) (string, error) {
+	const cure = "install it (Debian: apt-get install haproxy; this project: scripts/setup) or name it with --haproxy_path"
+	path := named
+	if path == "" {
+		for _, p := range []string{"haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"} {
+			if found, err := exec.LookPath(p); err == nil {
+				path = found
+				break
+			}
+		}
+	}
+	if path == "" {
+		return "", fault.New("find haproxy", fault.NotFound, "", errors.New("no haproxy binary on this machine: "+cure))
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "-v").Output()
+	if err != nil {
+		return "", fault.New("find haproxy", fault.NotFound, path, fmt.Errorf("%w: %s", err, cure))
+	}
+	if err := recentEnough(string(out)); err != nil {
+		return "", fault.New("find haproxy", fault.Unsupported, path, err)
+	}
+	return path, nil
+}
+
+var versionLine = regexp.MustCompile(`(?i)ha-?proxy version (\d+)\.(\d+)`)
+
+// recentEnough reads the output of haproxy -v: servers can be added at run time since 2.4.
+func recentEnough(out string) error {
+	m := versionLine.FindStringSubmatch(out)
+	if m == nil {
+		return fmt.Errorf("its version is not readable: %.80q", out)
+	}
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	if major < 2 || major == 2 && minor < 4 {
+		return fmt.Errorf("version %d.%d is too old, 2.4 or later is needed", major, minor)
+	}
+	return nil
+}
+
+// Validate asks the binary whether it takes the text as a configuration. The error
+// holds HAProxy's own sentences. It costs a process start: tens of milliseconds.
+func (p *Proxy) Validate(ctx context.Context, text string) error {
+	tmp := p.cfg.ConfigPath + ".check"
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		return fault.New("validate", fault.Unavailable, tmp, err)
+	}
+	defer os.Remove(tmp)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.cfg.Binary, "-c", "-f", tmp)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil {
+		return fault.New("validate", fault.Invalid, "", fmt.Errorf("haproxy refuses the configuration: %s", alerts(said.String(), err)))
+	}
+	return nil
+}
+
+// alerts keeps the lines that say what is wrong.
+func alerts(out string, err error) string {
+	var keep []string
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if strings.Contains(line, "[ALERT]") && len(keep) < 5 {
+			keep = append(keep, line)
+		}
+	}
+	if len(keep) == 0 {
+		return err.Error()
+	}
+	return strings.Join(keep, "; ")
+}
+
+// MaxConn gives how many connections a HAProxy started here can have, at most want: each
+// costs two file descriptors.
+func MaxConn(want int) int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Max > uint64(3*want) {
+		return want
+	}
+	return max(min(want, (int(limit.Max)-500)/2), 100)
+}

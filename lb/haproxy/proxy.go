@@ -1,0 +1,232 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/lb/render"
+)
+
+// Config says where the process and its files are.
+type Config struct {
+	Binary     string // as Find gives it
+	ConfigPath string // the live configuration file
+	RunDir     string // sockets, pid and state; must be short: socket paths end at 107 bytes
+	Command    string // reloads a HAProxy that is not ours; "" makes it our child
+	Logger     *slog.Logger
+}
+
+// StatsSocket, StateFile and AdminSocket are the paths that the configuration names.
+func (c Config) StatsSocket() string { return filepath.Join(c.RunDir, "stats.sock") }
+
+// StateFile is where server states are saved before a reload.
+func (c Config) StateFile() string { return filepath.Join(c.RunDir, "servers.state") }
+
+// AdminSocket is where the admin paths are answered.
+func (c Config) AdminSocket() string { return filepath.Join(c.RunDir, "admin.sock") }
+
+func (c Config) pidFile() string { return filepath.Join(c.RunDir, "haproxy.pid") }
+
+// Change says what Apply did.
+type Change string
+
+// What Apply can do, from cheap to dear.
+const (
+	Unchanged Change = "unchanged"
+	Runtime   Change = "runtime" // servers changed through the runtime API
+	Reloaded  Change = "reload"
+	Started   Change = "start"
+)
+
+// Proxy is the one HAProxy that is kept true. Apply, Sweep and Close belong to one
+// goroutine; PIDs may be called from any.
+type Proxy struct {
+	cfg    Config
+	log    *slog.Logger
+	master *master
+	// live is the configuration that the running process has.
+	live *render.Config
+	// dying are servers out of service that still have connections: backend/name.
+	dying map[[2]string]bool
+}
+
+// New makes a Proxy; nothing is started or touched.
+func New(cfg Config) *Proxy {
+	return &Proxy{cfg: cfg, log: cfg.Logger, dying: map[[2]string]bool{}}
+}
+
+// Apply makes the running HAProxy equal to want, in the cheapest way. After an error
+// the process runs on with what it had; kind Invalid means that HAProxy refuses want.
+func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
+	if p.live != nil && p.live.Text == want.Text && p.alive() {
+		return Unchanged, nil
+	}
+	if p.live != nil && p.live.Structure == want.Structure && p.alive() && p.cfg.Command == "" {
+		// The file first: whatever happens next, a reload finds the truth.
+		if err := p.write(want.Text); err != nil {
+			return "", err
+		}
+		err := p.change(ctx, p.live.Backends, want.Backends)
+		if err == nil {
+			p.live = &want
+			return Runtime, nil
+		}
+		p.log.Warn("runtime change failed, reloading instead", "error", err)
+	}
+	if err := p.Validate(ctx, want.Text); err != nil {
+		return "", err
+	}
+	if err := p.write(want.Text); err != nil {
+		return "", err
+	}
+	change, err := p.restartOrReload(ctx)
+	if err != nil {
+		p.live = nil
+		return "", err
+	}
+	p.live = &want
+	clear(p.dying)
+	return change, nil
+}
+
+// NeedsReload tells whether Apply of want would have to reload a running process.
+func (p *Proxy) NeedsReload(want render.Config) bool {
+	return p.alive() && (p.live == nil || p.cfg.Command != "" && p.live.Text != want.Text || p.live.Structure != want.Structure)
+}
+
+// ReloadFile validates the live file as it stands and makes the process read it. The
+// next Apply reloads again, because what the file held is not known.
+func (p *Proxy) ReloadFile(ctx context.Context) error {
+	text, err := os.ReadFile(p.cfg.ConfigPath)
+	if err != nil {
+		return fault.New("reload", fault.Unavailable, p.cfg.ConfigPath, err)
+	}
+	if err := p.Validate(ctx, string(text)); err != nil {
+		return err
+	}
+	if p.live != nil && p.live.Text != string(text) {
+		p.live = nil
+	}
+	_, err = p.restartOrReload(ctx)
+	return err
+}
+
+// write puts the file in place at once and whole, keeping an older file's permissions.
+func (p *Proxy) write(text string) error {
+	mode := os.FileMode(0o644)
+	if old, err := os.Stat(p.cfg.ConfigPath); err == nil {
+		mode = old.Mode().Perm()
+	}
+	tmp := p.cfg.ConfigPath + ".new"
+	err := os.WriteFile(tmp, []byte(text), mode)
+	if err == nil {
+		err = os.Rename(tmp, p.cfg.ConfigPath)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fault.New("write configuration", fault.Unavailable, p.cfg.ConfigPath, err)
+	}
+	return nil
+}
+
+func (p *Proxy) alive() bool {
+	return p.cfg.Command != "" || p.master != nil && p.master.alive()
+}
+
+// Check starts HAProxy again when it ended by itself; it costs one system call.
+func (p *Proxy) Check(ctx context.Context) error {
+	if p.live == nil || p.alive() {
+		return nil
+	}
+	p.log.Warn("haproxy is gone, starting it again")
+	_, err := p.restartOrReload(ctx)
+	return err
+}
+
+// restartOrReload makes a process with the live file: a reloaded one where there is
+// one, else a new one.
+func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
+	if p.cfg.Command != "" {
+		return Reloaded, p.external(ctx)
+	}
+	if p.master == nil {
+		p.master = adopt(p.cfg)
+	}
+	if p.master == nil || !p.master.alive() {
+		m, err := start(p.cfg)
+		if err != nil {
+			return "", err
+		}
+		p.master = m
+		return Started, p.await(ctx, 0)
+	}
+	before := p.workerPID(ctx)
+	if err := p.saveState(ctx); err != nil {
+		p.log.Warn("server states not saved before the reload", "error", err)
+	}
+	if err := p.master.reload(); err != nil {
+		return "", err
+	}
+	return Reloaded, p.await(ctx, before)
+}
+
+// await waits until a worker other than old answers on the runtime API.
+func (p *Proxy) await(ctx context.Context, old int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if pid := p.workerPID(ctx); pid != 0 && pid != old {
+			return nil
+		}
+		if !p.master.alive() {
+			return fault.New("start haproxy", fault.Unavailable, p.cfg.ConfigPath, fmt.Errorf("it ended at once: %s", p.master.lastWords()))
+		}
+		select {
+		case <-ctx.Done():
+			return fault.New("reload haproxy", fault.Timeout, p.cfg.ConfigPath, errors.New("no new worker within 30 s"))
+		case <-tick.C:
+		}
+	}
+}
+
+// PIDs gives the process ids of the master and its workers, old workers included.
+func (p *Proxy) PIDs() []int {
+	pid, err := readPID(p.cfg.pidFile())
+	if err != nil {
+		return nil
+	}
+	return append([]int{pid}, children(pid)...)
+}
+
+// Close ends our HAProxy: softly, and after five seconds hard. One that is not ours is left alone.
+func (p *Proxy) Close() error {
+	if p.cfg.Command != "" {
+		return nil
+	}
+	if p.master == nil {
+		return nil
+	}
+	return p.master.stop(5 * time.Second)
+}
+
+// tailBuffer keeps the last bytes written to it.
+type tailBuffer struct{ b []byte }
+
+func (t *tailBuffer) Write(b []byte) (int, error) {
+	t.b = append(t.b, b...)
+	if over := len(t.b) - 4096; over > 0 {
+		t.b = t.b[over:]
+	}
+	return len(b), nil
+}
+
+var _ io.Writer = (*tailBuffer)(nil)

@@ -1,0 +1,186 @@
+// Package labels turns Marathon apps and their HAPROXY_ labels into services: what
+// listens where, and which tasks are its servers. It is a pure function with its own
+// small view of an app, so that it also serves a Marathon that is not ours.
+//
+// Contract: Marathon-LB 1.15.0 (selection, labels, server identity).
+package labels
+
+// App is the part of an app of GET /v2/apps?embed=apps.tasks that the load balancer
+// reads. Fields are named as in Marathon's JSON; null and absent are alike.
+type App struct {
+	ID              string            `json:"id"`
+	Labels          map[string]string `json:"labels"`
+	Env             map[string]any    `json:"env"`
+	Ports           []int             `json:"ports"`
+	PortDefinitions []PortDefinition  `json:"portDefinitions"`
+	Networks        []Network         `json:"networks"`
+	Container       *Container        `json:"container"`
+	IPAddress       *IPAddress        `json:"ipAddress"`
+	HealthChecks    []HealthCheck     `json:"healthChecks"`
+	Tasks           []Task            `json:"tasks"`
+}
+
+// PortDefinition is one port of an app in host mode.
+type PortDefinition struct {
+	Port int `json:"port"`
+}
+
+// Network says how an app of Marathon 1.5 and later is attached.
+type Network struct {
+	Mode string `json:"mode"` // host, container, container/bridge
+}
+
+// Container holds port mappings, at either of the two levels that Marathon has used.
+type Container struct {
+	PortMappings []PortMapping `json:"portMappings"`
+	Docker       *struct {
+		Network      string        `json:"network"`
+		PortMappings []PortMapping `json:"portMappings"`
+	} `json:"docker"`
+}
+
+// PortMapping is one port of an app in a container network.
+type PortMapping struct {
+	ContainerPort int `json:"containerPort"`
+	ServicePort   int `json:"servicePort"`
+}
+
+// IPAddress marks an app of Marathon 1.4 and earlier that has an address per task.
+type IPAddress struct {
+	Discovery *struct {
+		Ports []struct {
+			Number int `json:"number"`
+		} `json:"ports"`
+	} `json:"discovery"`
+}
+
+// HealthCheck is one health check of an app. Times are in seconds.
+type HealthCheck struct {
+	Protocol               string `json:"protocol"`
+	Path                   string `json:"path"`
+	Port                   int    `json:"port"`
+	PortIndex              *int   `json:"portIndex"`
+	IntervalSeconds        int    `json:"intervalSeconds"`
+	TimeoutSeconds         int    `json:"timeoutSeconds"`
+	MaxConsecutiveFailures int    `json:"maxConsecutiveFailures"`
+}
+
+// Task is one running copy of an app.
+type Task struct {
+	ID                 string        `json:"id"`
+	Host               string        `json:"host"`
+	State              string        `json:"state"`
+	Ports              []int         `json:"ports"`
+	IPAddresses        []TaskAddress `json:"ipAddresses"`
+	HealthCheckResults []struct {
+		Alive bool `json:"alive"`
+	} `json:"healthCheckResults"`
+}
+
+// TaskAddress is one address of a task in a container network.
+type TaskAddress struct {
+	IPAddress string `json:"ipAddress"`
+}
+
+// Modes of an app's network.
+const (
+	modeHost      = "host"
+	modeBridge    = "container/bridge"
+	modeContainer = "container"
+)
+
+// networkMode gives the app's mode; the newest way of saying it wins.
+func (a App) networkMode() string {
+	mode := modeHost
+	if a.IPAddress != nil {
+		mode = modeContainer
+	}
+	if a.Container != nil && a.Container.Docker != nil {
+		switch a.Container.Docker.Network {
+		case "USER":
+			mode = modeContainer
+		case "BRIDGE":
+			mode = modeBridge
+		}
+	}
+	for _, n := range a.Networks {
+		if mode = n.Mode; mode == "" {
+			mode = modeContainer
+		}
+	}
+	return mode
+}
+
+// mappings gives the app's port mappings, those of the Docker level first.
+func (a App) mappings() []PortMapping {
+	if a.Container == nil {
+		return nil
+	}
+	if d := a.Container.Docker; d != nil && len(d.PortMappings) > 0 {
+		return d.PortMappings
+	}
+	return a.Container.PortMappings
+}
+
+// servicePorts gives the port of each index n of the HAPROXY_{n}_ labels.
+func (a App) servicePorts() []int {
+	if a.networkMode() != modeHost {
+		var out []int
+		for _, m := range a.mappings() {
+			if m.ServicePort != 0 {
+				out = append(out, m.ServicePort)
+			}
+		}
+		if len(out) > 0 {
+			return out
+		}
+	}
+	if len(a.PortDefinitions) > 0 {
+		var out []int
+		for _, p := range a.PortDefinitions {
+			out = append(out, p.Port)
+		}
+		return out
+	}
+	return a.Ports
+}
+
+// taskPorts gives the ports a task listens on, paired with servicePorts by position.
+func (a App) taskPorts(k Task) []int {
+	if a.networkMode() == modeContainer {
+		if a.IPAddress != nil && a.IPAddress.Discovery != nil && len(a.IPAddress.Discovery.Ports) > 0 {
+			var out []int
+			for _, p := range a.IPAddress.Discovery.Ports {
+				out = append(out, p.Number)
+			}
+			return out
+		}
+		return a.containerPorts()
+	}
+	if len(k.Ports) > 0 {
+		return k.Ports
+	}
+	if len(a.PortDefinitions) > 0 {
+		return a.servicePorts()
+	}
+	return a.containerPorts()
+}
+
+func (a App) containerPorts() []int {
+	var out []int
+	for _, m := range a.mappings() {
+		out = append(out, m.ContainerPort)
+	}
+	return out
+}
+
+// address gives the host or IP a task is reached at; "" when it has none.
+func (a App) address(k Task) string {
+	if a.networkMode() != modeContainer {
+		return k.Host
+	}
+	if len(k.IPAddresses) == 0 {
+		return ""
+	}
+	return k.IPAddresses[0].IPAddress
+}

@@ -1,0 +1,94 @@
+package labels
+
+import (
+	"cmp"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strconv"
+)
+
+// notServing are the states whose tasks get no traffic. LOST and UNREACHABLE tasks do:
+// the agent is away, the task may well serve.
+var notServing = []string{
+	"TASK_STAGING", "TASK_STARTING", "TASK_KILLING", "TASK_FINISHED", "TASK_FAILED", "TASK_KILLED",
+	"TASK_ERROR", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNKNOWN",
+}
+
+// serves tells whether a task gets traffic.
+func serves(a App, k Task, o Options) bool {
+	if slices.Contains(notServing, k.State) {
+		return false
+	}
+	if !o.HealthCheck || len(a.HealthChecks) == 0 {
+		return true
+	}
+	for _, r := range k.HealthCheckResults {
+		if r.Alive {
+			return true
+		}
+	}
+	return false
+}
+
+// servers gives the servers of port index n.
+func servers(a App, n int, o Options) ([]Server, []Problem) {
+	var out []Server
+	var problems []Problem
+	for _, k := range a.Tasks {
+		host := a.address(k)
+		ports := a.taskPorts(k)
+		if host == "" || n >= len(ports) || !serves(a, k, o) {
+			continue
+		}
+		addr := host
+		if _, err := netip.ParseAddr(host); err != nil {
+			var ok bool
+			if addr, ok = o.Addresses[host]; !ok {
+				problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: fmt.Sprintf("task %s: host %q has no address", k.ID, host)})
+				continue
+			}
+		}
+		if ports[n] < 1 || ports[n] > 65535 {
+			problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: fmt.Sprintf("task %s: port %d is out of range", k.ID, ports[n])})
+			continue
+		}
+		out = append(out, Server{TaskID: k.ID, Host: host, Addr: addr, Port: ports[n]})
+	}
+	slices.SortFunc(out, func(a, b Server) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.TaskID, b.TaskID))
+	})
+	// Two tasks cannot share a host's port; where an answer says so, one of them is stale.
+	out = slices.CompactFunc(out, func(a, b Server) bool { return a.Host == b.Host && a.Port == b.Port })
+	taken := map[int]bool{}
+	for i := range out {
+		s := &out[i]
+		s.Name = s.Addr + ":" + strconv.Itoa(s.Port)
+		if s.Host != s.Addr {
+			s.Name = s.Host + ":" + s.Name
+		}
+		s.Name = oddInName.ReplaceAllString(s.Name, "_")
+		s.ID = serverID(s.Name, taken)
+		sum := sha1.Sum([]byte(s.Name))
+		s.Cookie = hex.EncodeToString(sum[:])[:10]
+	}
+	return out, problems
+}
+
+// serverID gives the number that a server of this name has had since Marathon-LB began
+// numbering: its SHA-256 modulo 32767, hashed on while 0 or taken. It marks the number taken.
+func serverID(name string, taken map[int]bool) int {
+	for text := name; ; {
+		sum := sha256.Sum256([]byte(text))
+		id := int(new(big.Int).Mod(new(big.Int).SetBytes(sum[:]), big.NewInt(32767)).Int64())
+		if id != 0 && !taken[id] {
+			taken[id] = true
+			return id
+		}
+		text = name + " " + hex.EncodeToString(sum[:])
+	}
+}
