@@ -1,0 +1,136 @@
+// Package container is the contract between the agent and whatever holds its tasks:
+// plain processes in cgroups (package proc) today, Docker and images beside it. A
+// container is one first process and everything it starts, with limits, statistics and
+// exactly one exit that is told until it is acknowledged.
+package container
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// ID names a container on this agent. It becomes a folder name: 1 to 255 bytes of
+// letters, digits, '.', '_' and '-', not "." or ".." (see ValidID).
+type ID string
+
+// ValidID tells whether an ID can be used as a folder name.
+func ValidID(id ID) bool {
+	if len(id) == 0 || len(id) > 255 || id == "." || id == ".." {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Command is what runs, as CommandInfo says it (mesos-agent.md 2.2).
+type Command struct {
+	Shell bool     // true: /bin/sh -c Value, Args ignored
+	Value string   // the shell text, or the program: searched in PATH of Env and in Dir when it has no slash
+	Args  []string // argv including argv[0]; empty means Value alone
+}
+
+// Spec is what a container is made of.
+type Spec struct {
+	ID      ID
+	Command Command
+	Env     []string // "NAME=value", complete: nothing is inherited
+	Dir     string   // absolute working directory, the sandbox
+	User    string   // name or number; empty means the agent's own user
+	Stdout  string   // absolute path, appended to; empty means Dir/stdout
+	Stderr  string   // absolute path, appended to; empty means Dir/stderr
+	Limits  Limits
+	Note    string // opaque to the runtime, comes back with Recover; at most 64 KiB
+}
+
+// Limits is what a container may use. Zero means no limit, except where said.
+type Limits struct {
+	CPUs        float64 // request in CPUs: shares or weight; and quota with the runtime's CFS flag
+	CPULimit    float64 // hard limit in CPUs; 0 none, +Inf explicitly none
+	Memory      uint64  // request in bytes: soft limit, and the hard one when MemoryLimit is 0
+	MemoryLimit uint64  // hard limit in bytes; Unlimited for none
+	Pids        int64   // processes and threads; 0 means the runtime's default (4096)
+}
+
+// Unlimited as MemoryLimit means that there is no hard limit.
+const Unlimited = math.MaxUint64
+
+// Process is the first process of a running container.
+type Process struct {
+	ID      ID
+	PID     int       // 0 when the program could not be executed: an exit with code 1 follows
+	Started time.Time // when the runtime had it recorded
+	Note    string
+}
+
+// Exit is how a container ended. It is told only when no process of it is left.
+type Exit struct {
+	Known      bool // false: the exit status was lost, Message says why
+	Code       int  // exit code when Signal is 0
+	Signal     int  // number of the signal that ended the first process, or 0
+	CoreDumped bool
+	At         time.Time
+	Message    string // why it is not Known, or why the program could not be executed; else empty
+	OOM        *OOM   // set when the memory limit ended it
+}
+
+// OOM is the memory limit that was reached (mesos-agent.md 7.3).
+type OOM struct {
+	Limit      uint64 // bytes
+	MaxUsed    uint64 // bytes
+	Statistics string // the kernel's memory.stat text, for the status message
+}
+
+// Event tells of one exit; it comes again on each Watch until Forget is called.
+type Event struct {
+	ID   ID
+	Exit Exit
+}
+
+// State is one container that a runtime knew when it was recovered.
+type State struct {
+	Process
+	Exit *Exit // nil while it runs
+}
+
+// Runtime holds containers. All methods may be called from several goroutines.
+//
+// Errors: fault.Invalid (Spec is wrong; Subject names the field), fault.Conflict (the
+// ID is in use), fault.NotFound, fault.Unavailable (the keeper is away: try later),
+// fault.Unsupported.
+type Runtime interface {
+	// Recover attaches to what ran before this agent process started and removes
+	// cgroups of containers nobody knows. It is called once, before anything else.
+	Recover(ctx context.Context) ([]State, error)
+	// Start makes the container and returns when its first process runs and is
+	// recorded durably. After an error nothing is left of it.
+	Start(ctx context.Context, spec Spec) (Process, error)
+	// Update changes the limits of a running container. Memory is only ever raised
+	// (mesos-agent.md 7.3).
+	Update(ctx context.Context, id ID, limits Limits) error
+	// Terminate sends SIGTERM to every process. Unknown or ended containers are fault.NotFound.
+	Terminate(ctx context.Context, id ID) error
+	// Kill sends SIGTERM to every process and SIGKILL after grace, also when the agent
+	// is gone by then. A second Kill can only shorten the time, counted from the first.
+	Kill(ctx context.Context, id ID, grace time.Duration) error
+	// Destroy sends SIGKILL to every process.
+	Destroy(ctx context.Context, id ID) error
+	// Usage gives what a container uses now.
+	Usage(ctx context.Context, id ID) (*mesos.ResourceStatistics, error)
+	// Watch calls f for each exit that is not forgotten yet, those of the past first,
+	// one at a time, until ctx ends, whose error it returns. It survives the keeper.
+	Watch(ctx context.Context, f func(Event)) error
+	// Forget removes a container's cgroups and exit record. Unknown ones are no error.
+	Forget(ctx context.Context, id ID) error
+	// Close lets go of the runtime; containers run on.
+	Close() error
+}

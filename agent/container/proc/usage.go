@@ -1,0 +1,109 @@
+package proc
+
+import (
+	"context"
+	"math"
+	"os"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// Usage implements container.Runtime (mesos-agent.md 12.2).
+func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStatistics, error) {
+	const op = "container.Usage"
+	r.mu.Lock()
+	t, ok := r.procs[id]
+	l, limited := r.limits[id]
+	r.mu.Unlock()
+	if !ok {
+		return nil, fault.New(op, fault.NotFound, string(id), nil)
+	}
+	now := time.Now()
+	s := &mesos.ResourceStatistics{Timestamp: proto.Float64(float64(now.UnixMicro()) / 1e6)}
+	if limited {
+		limit := l.CPUs
+		if l.CPULimit > 0 && !math.IsInf(l.CPULimit, 1) {
+			limit = l.CPULimit
+		}
+		s.CpusLimit, s.CpusSoftLimit = proto.Float64(limit), proto.Float64(l.CPUs)
+		s.MemSoftLimitBytes = proto.Uint64(l.Memory)
+		hard := l.MemoryLimit
+		if hard == 0 {
+			hard = l.Memory
+		}
+		if hard != container.Unlimited {
+			s.MemLimitBytes = proto.Uint64(hard)
+		}
+	}
+	if r.groups == nil {
+		return s, usageOfTree(s, t.PID, t.Start)
+	}
+	u, err := r.groups.Usage(string(id))
+	if err != nil {
+		return nil, fault.New(op, fault.Unavailable, string(id), err)
+	}
+	fill(s, u, r.groups.V2())
+	return s, nil
+}
+
+// fill takes over what a cgroup says.
+func fill(s *mesos.ResourceStatistics, u cgroup.Usage, v2 bool) {
+	s.CpusUserTimeSecs, s.CpusSystemTimeSecs = proto.Float64(u.CPUUser), proto.Float64(u.CPUSystem)
+	if u.Periods > 0 {
+		s.CpusNrPeriods, s.CpusNrThrottled = proto.Uint32(uint32(u.Periods)), proto.Uint32(uint32(u.Throttled))
+		s.CpusThrottledTimeSecs = proto.Float64(u.ThrottledTime)
+	}
+	s.Processes, s.Threads = proto.Uint32(uint32(u.Processes)), proto.Uint32(uint32(u.Threads))
+	s.MemTotalBytes = proto.Uint64(u.MemTotal)
+	names := map[string]**uint64{
+		"total_rss": &s.MemRssBytes, "total_cache": &s.MemCacheBytes, "total_mapped_file": &s.MemMappedFileBytes,
+		"total_swap": &s.MemSwapBytes, "total_unevictable": &s.MemUnevictableBytes,
+	}
+	if v2 {
+		names = map[string]**uint64{
+			"anon": &s.MemRssBytes, "file": &s.MemCacheBytes, "file_mapped": &s.MemMappedFileBytes,
+			"unevictable": &s.MemUnevictableBytes,
+		}
+	}
+	for name, to := range names {
+		if n, ok := u.MemStat[name]; ok {
+			*to = proto.Uint64(n)
+		}
+	}
+	if s.MemRssBytes != nil { // the names of older releases
+		s.MemAnonBytes = proto.Uint64(s.GetMemRssBytes())
+	}
+	if s.MemCacheBytes != nil {
+		s.MemFileBytes = proto.Uint64(s.GetMemCacheBytes())
+	}
+	if u.MemLimit != math.MaxUint64 && u.MemLimit > 0 {
+		s.MemLimitBytes = proto.Uint64(u.MemLimit)
+	}
+}
+
+// usageOfTree adds up the processes of a session, those that have ended left out.
+func usageOfTree(s *mesos.ResourceStatistics, pid int, start uint64) error {
+	c, err := tree.Take(false)
+	if err != nil {
+		return fault.New("container.Usage", fault.Unavailable, "/proc", err)
+	}
+	var user, system, rss uint64
+	var processes, threads uint32
+	for _, p := range c.Members(pid, start, "") {
+		user, system, rss = user+p.User, system+p.System, rss+p.RSS
+		processes++
+		threads += uint32(p.Threads)
+	}
+	s.CpusUserTimeSecs, s.CpusSystemTimeSecs = proto.Float64(float64(user)/100), proto.Float64(float64(system)/100)
+	bytes := rss * uint64(os.Getpagesize())
+	s.MemRssBytes, s.MemTotalBytes = proto.Uint64(bytes), proto.Uint64(bytes)
+	s.Processes, s.Threads = proto.Uint32(processes), proto.Uint32(threads)
+	return nil
+}

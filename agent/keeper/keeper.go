@@ -1,0 +1,283 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// Config is what a keeper needs to know.
+type Config struct {
+	Dir  string        // its folder, made 0700 when absent
+	Idle time.Duration // without tasks, unforgotten exits and clients it ends after so long; 0 means 10 min
+}
+
+// Keeper is the process's inside. Run does everything.
+type Keeper struct {
+	cfg     Config
+	log     *slog.Logger
+	boot    string
+	journal *journal
+	spawner *spawner
+	poller  *poller
+	census  *census
+	conns   sync.WaitGroup // connections and what they asked for
+	work    sync.WaitGroup // goroutines that end tasks
+	stop    context.CancelFunc
+
+	mu      sync.Mutex       // guards all below
+	tasks   map[string]*task // known ones, ended and unforgotten included
+	byFD    map[int]*task    // running ones by pidfd
+	exits   []*task          // ended, in order of seq; forgotten ones are dropped
+	seq     uint64
+	news    chan struct{} // closed and replaced when exits grows
+	clients int
+	busy    time.Time // last time there was something to stay for
+}
+
+// task is one process tree. Its fields are guarded by Keeper.mu, but for ready and the
+// constants Task.ID, Task.Cgroups and Task.Note.
+type task struct {
+	Task
+	seq    uint64
+	ready  chan struct{} // closed when the start has succeeded or failed
+	ended  chan struct{} // closed when the exit is on disk
+	failed error         // of the start
+	pidfd  int           // -1 when it has ended
+	child  bool          // ours to wait for
+	kill   killing
+}
+
+// New prepares a keeper; it starts nothing.
+func New(cfg Config, log *slog.Logger) *Keeper {
+	if cfg.Idle == 0 {
+		cfg.Idle = 10 * time.Minute
+	}
+	return &Keeper{
+		cfg: cfg, log: log, boot: bootID(), busy: time.Now(),
+		tasks: map[string]*task{}, byFD: map[int]*task{}, news: make(chan struct{}),
+	}
+}
+
+// ErrRunning says that another keeper has the folder.
+var ErrRunning = errors.New("another keeper is running")
+
+// Run keeps tasks until ctx ends, a client asks for shutdown, or it has been idle for
+// long. Tasks run on when it returns, but after a shutdown with a grace period.
+func (k *Keeper) Run(ctx context.Context) error {
+	const op = "keeper.Run"
+	ctx, k.stop = context.WithCancel(ctx)
+	defer k.stop()
+	if !filepath.IsAbs(k.cfg.Dir) {
+		return fault.New(op, fault.Invalid, "runtime_dir", fmt.Errorf("%q is not an absolute path", k.cfg.Dir))
+	}
+	if err := os.MkdirAll(k.cfg.Dir, 0o700); err != nil {
+		return fault.New(op, fault.Unavailable, k.cfg.Dir, err)
+	}
+	lock, err := takeLock(filepath.Join(k.cfg.Dir, "keeper.lock"))
+	if err != nil {
+		return fault.New(op, fault.Conflict, k.cfg.Dir, err)
+	}
+	defer lock.Close()
+	if k.poller, err = newPoller(); err != nil {
+		return fault.New(op, fault.Unsupported, "epoll", err)
+	}
+	defer k.poller.close()
+	journal, before, bad, err := openJournal(k.cfg.Dir, k.boot)
+	if err != nil {
+		return err
+	}
+	k.journal = journal
+	if bad > 0 {
+		k.log.Error("damaged lines of the journal were left out; their tasks are not watched", "lines", bad)
+	}
+	k.census = newCensus()
+	k.spawner = newSpawner(k.cfg.Dir, min(4, max(2, runtime.NumCPU())))
+	polled := make(chan error, 1)
+	go func() { polled <- k.poller.run(k.pidfdReady) }()
+
+	restored := k.restore(before)
+	listener, err := listen(k.cfg.Dir)
+	if err == nil {
+		k.log.Info("keeper is up", "pid", os.Getpid(), "dir", k.cfg.Dir, "tasks", restored)
+		err = k.serve(ctx, listener)
+	}
+	k.stop()
+	k.spawner.close()
+	k.poller.stop()
+	<-polled
+	k.work.Wait()
+	k.census.close()
+	k.journal.close()
+	k.mu.Lock()
+	for fd := range k.byFD {
+		unix.Close(fd)
+	}
+	k.mu.Unlock()
+	return err
+}
+
+// takeLock holds the folder for the life of the process.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, ErrRunning
+	}
+	return f, nil
+}
+
+// start runs one process; see Client.Start.
+func (k *Keeper) start(spec *Spec) (Task, error) {
+	if err := spec.validate(); err != nil {
+		return Task{}, err
+	}
+	t := &task{
+		Task:  Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Started: time.Now()},
+		ready: make(chan struct{}), ended: make(chan struct{}), pidfd: -1, child: true,
+	}
+	k.mu.Lock()
+	if _, ok := k.tasks[spec.ID]; ok {
+		k.mu.Unlock()
+		return Task{}, fault.New("keeper.start", fault.Conflict, spec.ID, errors.New("a task of this id is known: forget it first"))
+	}
+	k.tasks[spec.ID] = t
+	k.mu.Unlock()
+	err := k.launch(t, spec)
+	if err != nil {
+		t.failed = err
+		k.mu.Lock()
+		delete(k.tasks, spec.ID)
+		k.busy = time.Now()
+		k.mu.Unlock()
+	}
+	close(t.ready)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return t.Task, err
+}
+
+// launch forks between the record of the intent and the record of the process.
+func (k *Keeper) launch(t *task, spec *Spec) error {
+	intent := t.Task
+	if err := k.journal.append(entry{Op: "intent", ID: t.ID, Task: &intent}); err != nil {
+		return err
+	}
+	out := k.spawner.run(spec)
+	if out.err != nil {
+		_ = k.journal.append(entry{Op: "forget", ID: t.ID})
+		return out.err
+	}
+	if out.notRun != nil {
+		k.end(t, out.notRun.Error())
+		return nil
+	}
+	// It cannot be reaped before pidfdReady knows it, so the number is its own.
+	started := Task{PID: out.pid, Start: startTicks(out.pid), Started: time.Now()}
+	err := k.journal.append(entry{Op: "start", ID: t.ID, Task: &started})
+	k.mu.Lock()
+	t.PID, t.Start, t.Started, t.pidfd = started.PID, started.Start, started.Started, out.pidfd
+	k.mu.Unlock()
+	if err != nil {
+		k.undo(t)
+		_ = k.journal.append(entry{Op: "forget", ID: t.ID})
+		return err
+	}
+	return k.watch(t)
+}
+
+// watch waits for the end of a process whose pidfd is known.
+func (k *Keeper) watch(t *task) error {
+	k.mu.Lock()
+	k.byFD[t.pidfd] = t
+	k.mu.Unlock()
+	if err := k.poller.add(t.pidfd); err != nil {
+		k.mu.Lock()
+		delete(k.byFD, t.pidfd)
+		k.mu.Unlock()
+		k.undo(t)
+		return fault.New("keeper.watch", fault.Unavailable, t.ID, err)
+	}
+	return nil
+}
+
+// undo kills and reaps a process that was started in vain.
+func (k *Keeper) undo(t *task) {
+	_ = unix.PidfdSendSignal(t.pidfd, unix.SIGKILL, nil, 0)
+	_, _ = k.signalTree(t, syscall.SIGKILL)
+	_, _ = syscall.Wait4(t.PID, nil, 0, nil)
+	unix.Close(t.pidfd)
+}
+
+func (s *Spec) validate() error {
+	bad := func(field, format string, args ...any) error {
+		return fault.New("keeper.start", fault.Invalid, field, fmt.Errorf(format, args...))
+	}
+	switch {
+	case s == nil:
+		return bad("spec", "is missing")
+	case s.ID == "" || len(s.ID) > 512 || strings.ContainsAny(s.ID, "\x00\n/"):
+		return bad("id", "must be 1 to 512 bytes without slash, line break or NUL")
+	case s.Path == "" || strings.Contains(s.Path, "\x00"):
+		return bad("path", "must name a program")
+	case !filepath.IsAbs(s.Dir):
+		return bad("dir", "%q is not an absolute path", s.Dir)
+	case !filepath.IsAbs(s.Stdout):
+		return bad("stdout", "%q is not an absolute path", s.Stdout)
+	case !filepath.IsAbs(s.Stderr):
+		return bad("stderr", "%q is not an absolute path", s.Stderr)
+	case len(s.Note) > 64<<10:
+		return bad("note", "is %d bytes, at most %d", len(s.Note), 64<<10)
+	case len(s.Cgroups) > 16:
+		return bad("cgroups", "are %d, at most 16", len(s.Cgroups))
+	}
+	for _, c := range s.Cgroups {
+		if !filepath.IsAbs(c) || filepath.Clean(c) != c {
+			return bad("cgroups", "%q is not a clean absolute path", c)
+		}
+	}
+	for _, v := range append(append([]string{}, s.Args...), s.Env...) {
+		if strings.Contains(v, "\x00") {
+			return bad("args", "NUL in %q", v)
+		}
+	}
+	return nil
+}
+
+// peerAllowed lets in the keeper's own user and root.
+func peerAllowed(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var cerr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if cerr != nil {
+		return cerr
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("user %d may not use this keeper", cred.Uid)
+	}
+	return nil
+}

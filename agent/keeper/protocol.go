@@ -1,0 +1,161 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// Version is the protocol spoken; a keeper and a client of different versions do not
+// talk, and the client says so.
+const Version = 1
+
+// maxFrame bounds one message; it holds the largest command line and environment that
+// Linux takes (2 MiB) with its JSON overhead.
+const maxFrame = 8 << 20
+
+// Spec is a process to start.
+type Spec struct {
+	ID      string   `json:"id"`            // unique while the keeper remembers it
+	Path    string   `json:"path"`          // program; without a slash it is searched in PATH of Env, then in Dir
+	Args    []string `json:"args"`          // argv, argv[0] included; empty means Path alone
+	Env     []string `json:"env,omitempty"` // "NAME=value", complete
+	Dir     string   `json:"dir"`           // absolute
+	Stdout  string   `json:"stdout"`        // absolute, appended to, made 0644 when absent, never through a symbolic link
+	Stderr  string   `json:"stderr"`        // likewise; may be the same path
+	Cgroups []string `json:"cgroups,omitempty"`
+	User    *User    `json:"user,omitempty"` // nil: the keeper's own
+	Note    string   `json:"note,omitempty"` // the caller's, given back by List; at most 64 KiB
+}
+
+// User is who the process runs as.
+type User struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups,omitempty"`
+}
+
+// Task is one process the keeper knows.
+type Task struct {
+	ID      string    `json:"id"`
+	PID     int       `json:"pid"`             // 0: the program could not be executed
+	Start   uint64    `json:"start,omitempty"` // field 22 of /proc/PID/stat: clock ticks since boot
+	Started time.Time `json:"started"`
+	Cgroups []string  `json:"cgroups,omitempty"`
+	Note    string    `json:"note,omitempty"`
+	Exit    *Exit     `json:"exit,omitempty"` // nil while any process of it is left
+}
+
+// Exit is how a task ended. It is on disk before anyone is told.
+type Exit struct {
+	Status  int       `json:"status"`           // raw wait status, when Lost is false
+	Lost    bool      `json:"lost,omitempty"`   // nobody saw the status; Reason says why
+	Reason  string    `json:"reason,omitempty"` // why lost, or why the program could not be executed
+	At      time.Time `json:"at"`
+	Stopped bool      `json:"stopped,omitempty"` // a Signal, Stop or Kill had been asked for before
+}
+
+// Event is one exit. Seq grows with each exit of one keeper process.
+type Event struct {
+	Seq  uint64 `json:"seq"`
+	Task Task   `json:"task"`
+}
+
+// Info is what a keeper says of itself.
+type Info struct {
+	Version int    `json:"version"`
+	PID     int    `json:"pid"`
+	Tasks   int    `json:"tasks"`
+	Boot    string `json:"boot"` // boot id of the host
+}
+
+// request and reply are the frames. A reply with Event set answers nothing.
+type request struct {
+	Num     uint64        `json:"num"`
+	Op      string        `json:"op"` // hello start signal stop kill list watch forget shutdown
+	Version int           `json:"version,omitempty"`
+	ID      string        `json:"id,omitempty"`
+	Spec    *Spec         `json:"spec,omitempty"`
+	Signal  int           `json:"signal,omitempty"`
+	Grace   time.Duration `json:"grace,omitempty"`
+}
+
+type reply struct {
+	Num   uint64     `json:"num,omitempty"`
+	Error *wireError `json:"error,omitempty"`
+	Info  *Info      `json:"info,omitempty"`
+	Task  *Task      `json:"task,omitempty"`
+	Tasks []Task     `json:"tasks,omitempty"`
+	Event *Event     `json:"event,omitempty"`
+}
+
+// wireError carries a fault over the socket.
+type wireError struct {
+	Op      string     `json:"op"`
+	Kind    fault.Kind `json:"kind"`
+	Subject string     `json:"subject,omitempty"`
+	Text    string     `json:"text,omitempty"`
+}
+
+func toWire(err error) *wireError {
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		return &wireError{Op: "keeper", Text: err.Error()}
+	}
+	w := &wireError{Op: f.Op, Kind: fault.KindOf(err), Subject: f.Subject}
+	if f.Err != nil {
+		w.Text = f.Err.Error()
+	}
+	return w
+}
+
+func (w *wireError) fault() error {
+	if w == nil {
+		return nil
+	}
+	if w.Text == "" {
+		return fault.New(w.Op, w.Kind, w.Subject, nil)
+	}
+	return fault.New(w.Op, w.Kind, w.Subject, errors.New(w.Text))
+}
+
+// writeFrame sends one message: its length in four bytes, most significant first, then JSON.
+func writeFrame(w io.Writer, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(body) > maxFrame {
+		return fault.New("keeper.write", fault.TooLarge, "message",
+			fmt.Errorf("%d bytes, at most %d", len(body), maxFrame))
+	}
+	buf := make([]byte, 4, 4+len(body))
+	binary.BigEndian.PutUint32(buf, uint32(len(body)))
+	_, err = w.Write(append(buf, body...))
+	return err
+}
+
+func readFrame(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > maxFrame {
+		return fault.New("keeper.read", fault.TooLarge, "message",
+			fmt.Errorf("%d bytes, at most %d", n, maxFrame))
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fault.New("keeper.read", fault.Malformed, "message", err)
+	}
+	return nil
+}

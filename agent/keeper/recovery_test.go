@@ -1,0 +1,193 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// killKeeper ends the keeper as a crash would.
+func (s *site) killKeeper() {
+	s.t.Helper()
+	info, err := s.c.Info(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := syscall.Kill(info.PID, syscall.SIGKILL); err != nil {
+		s.t.Fatal(err)
+	}
+	s.eventually("keeper killed", func() bool { return !alive(info.PID) })
+	s.eventually("connection lost", func() bool { return !s.c.conn.alive() })
+}
+
+func TestExitsAreToldUntilForgotten(t *testing.T) {
+	s := newSite(t)
+	s.start(s.shell("a", "exit 4"))
+	s.exits("a")
+	// Another client, as after an agent's crash, hears it again.
+	s.c.Close()
+	s.c = s.dial()
+	if e := s.exits("a")["a"]; e.Status != 4<<8 {
+		t.Errorf("%+v", e)
+	}
+	// So it does from the keeper's successor.
+	s.killKeeper()
+	if e := s.exits("a")["a"]; e.Status != 4<<8 {
+		t.Errorf("after the keeper's death: %+v", e)
+	}
+	if err := s.c.Forget(s.ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	s.killKeeper()
+	if tasks, err := s.c.List(s.ctx); err != nil || len(tasks) != 0 {
+		t.Errorf("forgotten, yet %v %v", tasks, err)
+	}
+}
+
+func TestKeeperIsReplaced(t *testing.T) {
+	s := newSite(t)
+	spec := s.shell("lives", "while [ ! -e go ]; do sleep 0.02; done; exit 5")
+	spec.Note = "note"
+	lives := s.start(spec)
+	dies := s.start(s.shell("dies", "exec sleep 1000"))
+	s.killKeeper()
+	if !alive(lives.PID) || !alive(dies.PID) {
+		t.Fatal("tasks died with their keeper")
+	}
+	if err := syscall.Kill(dies.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("task gone", func() bool { return !alive(dies.PID) })
+	tasks, err := s.c.List(s.ctx) // starts the successor
+	if err != nil || len(tasks) != 2 {
+		t.Fatalf("%v %v", tasks, err)
+	}
+	for _, task := range tasks {
+		if task.ID == "lives" && (task.PID != lives.PID || task.Start != lives.Start || task.Note != "note" || task.Exit != nil) {
+			t.Errorf("%+v, was %+v", task, lives)
+		}
+	}
+	if e := s.exits("dies")["dies"]; !e.Lost || !strings.Contains(e.Reason, "no keeper") {
+		t.Errorf("%+v", e)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.exits("lives")["lives"]; !e.Lost || !strings.Contains(e.Reason, "replaced") {
+		t.Errorf("%+v", e)
+	}
+	// An adopted task can be killed like any other.
+	s.start(s.shell("third", "trap '' TERM; while :; do sleep 0.1; done"))
+	s.killKeeper()
+	if err := s.c.Kill(s.ctx, "third", 0); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.exits("third")["third"]; !e.Lost || !e.Stopped {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestUnfinishedStartIsSwept(t *testing.T) {
+	dir := t.TempDir()
+	// What a keeper leaves that dies between fork and record: an intent, and a process
+	// that carries the mark.
+	j, _, _, err := openJournal(dir, bootID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.append(entry{Op: "intent", ID: "x", Task: &Task{ID: "x"}}); err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	cmd := exec.Command("sleep", "1000")
+	cmd.Env = []string{tree.Mark + "=" + mark(dir, "x")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, ClientConfig{Dir: dir})
+	if err != nil {
+		cmd.Process.Kill()
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tasks, err := c.List(ctx)
+	if err != nil || len(tasks) != 0 {
+		t.Errorf("%v %v", tasks, err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("the orphan ended with %v", err)
+	}
+	if err := c.Shutdown(ctx, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRebootEndsTasks(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _, err := openJournal(dir, "an earlier boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, _ := tree.Read(os.Getpid()) // a number in use again must not be taken for the task
+	if err := errors.Join(
+		j.append(entry{Op: "intent", ID: "x", Task: &Task{ID: "x"}}),
+		j.append(entry{Op: "start", ID: "x", Task: &Task{PID: self.PID, Start: self.Start}}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, ClientConfig{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tasks, err := c.List(ctx)
+	if err != nil || len(tasks) != 1 || tasks[0].Exit == nil || !tasks[0].Exit.Lost || !strings.Contains(tasks[0].Exit.Reason, "rebooted") {
+		t.Errorf("%+v %v", tasks, err)
+	}
+	if err := c.Shutdown(ctx, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnotherProtocolIsSaid(t *testing.T) {
+	s := newSite(t)
+	cn, err := connect(s.ctx, s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cn.close(errClosed)
+	raw := dialRaw(t, s.dir)
+	defer raw.Close()
+	if err := writeFrame(raw, request{Op: "hello", Version: Version + 1}); err != nil {
+		t.Fatal(err)
+	}
+	var r reply
+	if err := readFrame(raw, &r); err != nil || fault.KindOf(r.Error.fault()) != fault.Unsupported {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+func TestIdleKeeperEnds(t *testing.T) {
+	k := New(Config{Dir: t.TempDir(), Idle: 10 * time.Millisecond}, discard())
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := k.Run(ctx); err != nil || ctx.Err() != nil {
+		t.Errorf("%v %v", err, ctx.Err())
+	}
+}

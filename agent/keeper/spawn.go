@@ -1,0 +1,296 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// spawner forks. Its goroutines are bound to threads of their own, because a version 1
+// cgroup is entered by the forking thread: the child is born in it, so that no
+// instruction of the program runs outside, and no helper has to be executed first.
+type spawner struct {
+	dir  string // marks the environment of this keeper's tasks
+	jobs chan spawnJob
+	wg   sync.WaitGroup
+	adj  *os.File   // the keeper's own oom_score_adj, nil when it may not be lowered
+	fork sync.Mutex // held while a child may inherit oom_score_adj 0 from the keeper
+}
+
+type spawnJob struct {
+	spec *Spec
+	done chan<- spawned
+}
+
+// spawned is a forked process, or why there is none. notRun means that the program
+// itself could not be executed.
+type spawned struct {
+	pid    int
+	pidfd  int
+	notRun error
+	err    error
+}
+
+// ownScore protects the keeper from the host's OOM killer; its children get 0.
+const ownScore = "-900"
+
+func newSpawner(dir string, threads int) *spawner {
+	s := &spawner{dir: dir, jobs: make(chan spawnJob)}
+	if f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0); err == nil {
+		if _, err := f.WriteString(ownScore); err == nil {
+			s.adj = f
+		} else {
+			f.Close() // not root: the host's default stays
+		}
+	}
+	for range threads {
+		s.wg.Add(1)
+		go s.thread()
+	}
+	return s
+}
+
+func (s *spawner) close() {
+	close(s.jobs)
+	s.wg.Wait()
+	if s.adj != nil {
+		s.adj.Close()
+	}
+}
+
+// thread works off jobs. A thread that cannot leave a task's cgroup must not live on in
+// it, where a kill of the task would take the keeper along: it ends, another takes over.
+func (s *spawner) thread() {
+	defer s.wg.Done()
+	runtime.LockOSThread()
+	home, homeErr := homes()
+	for job := range s.jobs {
+		out, stuck := s.spawn(job.spec, home, homeErr)
+		job.done <- out
+		if stuck {
+			s.wg.Add(1)
+			go s.thread()
+			return // still locked: the runtime ends the thread
+		}
+	}
+	runtime.UnlockOSThread()
+}
+
+func (s *spawner) run(spec *Spec) spawned {
+	done := make(chan spawned, 1)
+	s.jobs <- spawnJob{spec: spec, done: done}
+	return <-done
+}
+
+func (s *spawner) spawn(spec *Spec, home map[string]string, homeErr error) (out spawned, stuck bool) {
+	const op = "keeper.start"
+	fail := func(kind fault.Kind, subject string, err error) (spawned, bool) {
+		return spawned{err: fault.New(op, kind, subject, err)}, false
+	}
+	if info, err := os.Stat(spec.Dir); err != nil {
+		return fail(fault.Invalid, "dir", err)
+	} else if !info.IsDir() {
+		return fail(fault.Invalid, "dir", fmt.Errorf("%s is not a folder", spec.Dir))
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return fail(fault.Unavailable, os.DevNull, err)
+	}
+	defer null.Close()
+	stdout, err := regularForAppend(spec.Stdout, spec.User)
+	if err != nil {
+		return fail(fault.Invalid, "stdout", err)
+	}
+	defer stdout.Close()
+	stderr, err := regularForAppend(spec.Stderr, spec.User)
+	if err != nil {
+		return fail(fault.Invalid, "stderr", err)
+	}
+	defer stderr.Close()
+
+	pidfd := -1
+	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
+	if u := spec.User; u != nil && (int(u.UID) != os.Getuid() || int(u.GID) != os.Getgid()) {
+		sys.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+	}
+	args := spec.Args
+	if len(args) == 0 {
+		args = []string{spec.Path}
+	}
+	program, notRun := lookPath(spec)
+
+	var entered []string
+	defer func() {
+		for _, dir := range entered {
+			if err := leave(dir, home); err != nil {
+				stuck = true
+			}
+		}
+	}()
+	for _, dir := range spec.Cgroups {
+		if cgroup.IsV2(dir) {
+			f, err := os.Open(dir)
+			if err != nil {
+				return fail(fault.Unavailable, dir, err)
+			}
+			defer f.Close()
+			sys.UseCgroupFD, sys.CgroupFD = true, int(f.Fd())
+			continue
+		}
+		if homeErr != nil {
+			return fail(fault.Unavailable, "cgroup", homeErr)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
+			return fail(fault.Unavailable, dir, err)
+		}
+		entered = append(entered, dir)
+	}
+	if notRun != nil {
+		sayNotRun(stderr, spec.Path, notRun)
+		return spawned{pidfd: -1, notRun: notRun}, false
+	}
+	pid, err := s.forkExec(program, args, &syscall.ProcAttr{
+		Dir: spec.Dir, Env: markedEnv(spec.Env, s.dir, spec.ID),
+		Files: []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()}, Sys: sys,
+	})
+	switch {
+	case err == nil:
+	case isForkError(err):
+		return fail(fault.Unavailable, spec.ID, fmt.Errorf("cannot start a process: %w", err))
+	default:
+		sayNotRun(stderr, spec.Path, err)
+		return spawned{pidfd: -1, notRun: err}, false
+	}
+	if pidfd < 0 {
+		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+			_, _ = syscall.Wait4(pid, nil, 0, nil)
+			return fail(fault.Unsupported, "pidfd", fmt.Errorf("%w: Linux 5.4 or newer is needed", err))
+		}
+	}
+	return spawned{pid: pid, pidfd: pidfd}, false
+}
+
+// forkExec starts the program with the host's usual oom_score_adj.
+func (s *spawner) forkExec(program string, args []string, attr *syscall.ProcAttr) (int, error) {
+	if s.adj == nil {
+		return syscall.ForkExec(program, args, attr)
+	}
+	s.fork.Lock()
+	defer s.fork.Unlock()
+	_, _ = s.adj.WriteAt([]byte("0"), 0)
+	defer s.adj.WriteAt([]byte(ownScore), 0)
+	return syscall.ForkExec(program, args, attr)
+}
+
+// isForkError tells failures of the fork and of what precedes the exec from those of
+// the program: the first are the host's, the second the task's.
+func isForkError(err error) bool {
+	for _, e := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EPERM, syscall.EBUSY, syscall.EINVAL, syscall.EMFILE, syscall.ENFILE, syscall.ENODEV} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// sayNotRun tells the task's owner what Mesos tells (mesos-agent.md 2.2).
+func sayNotRun(stderr *os.File, path string, err error) {
+	var errno syscall.Errno
+	text := err.Error()
+	if errors.As(err, &errno) {
+		text = errnoText(errno)
+	}
+	fmt.Fprintf(stderr, "Failed to execute '%s': %s\n", path, text)
+}
+
+// errnoText is strerror(3) for what exec says most.
+func errnoText(e syscall.Errno) string {
+	text := e.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// lookPath finds the program: as given when it has a slash, else in PATH of the task's
+// environment, else in its folder.
+func lookPath(spec *Spec) (string, error) {
+	if strings.Contains(spec.Path, "/") {
+		return spec.Path, nil // relative ones count from Dir, where the child is by then
+	}
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, v := range spec.Env {
+		if p, ok := strings.CutPrefix(v, "PATH="); ok {
+			path = p
+		}
+	}
+	for _, dir := range append(filepath.SplitList(path), spec.Dir) {
+		if dir == "" || !filepath.IsAbs(dir) {
+			dir = filepath.Join(spec.Dir, dir)
+		}
+		file := filepath.Join(dir, spec.Path)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file, nil
+		}
+	}
+	return "", syscall.ENOENT
+}
+
+func mark(dir, id string) string { return dir + "/" + id }
+
+// markedEnv adds the mark by which a task's processes are known; no other one counts.
+func markedEnv(env []string, dir, id string) []string {
+	out := make([]string, 0, len(env)+1)
+	for _, v := range env {
+		if !strings.HasPrefix(v, tree.Mark+"=") {
+			out = append(out, v)
+		}
+	}
+	return append(out, tree.Mark+"="+mark(dir, id))
+}
+
+// homes gives the folder of the keeper's own group in each version 1 hierarchy, by the
+// folder where that hierarchy is mounted.
+func homes() (map[string]string, error) {
+	mounts, err := cgroup.Mounts()
+	if err != nil {
+		return nil, err
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(own)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 || f[1] == "" {
+			continue
+		}
+		for _, m := range mounts {
+			if m.Has(strings.Split(f[1], ",")[0]) {
+				out[m.Dir] = m.Resolve(f[2])
+			}
+		}
+	}
+	return out, nil
+}
+
+// leave moves the calling thread from a task's group back to the keeper's own.
+func leave(dir string, home map[string]string) error {
+	for mount, own := range home {
+		if strings.HasPrefix(dir, mount+"/") {
+			return os.WriteFile(filepath.Join(own, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0)
+		}
+	}
+	return fmt.Errorf("%s is below no mounted cgroup hierarchy", dir)
+}

@@ -1,0 +1,123 @@
+package keeper
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func datasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func bootID() string {
+	raw, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(raw))
+}
+
+// reap collects the exit status of a child that has ended. ok is false when it is not
+// ours to collect.
+func reap(pid int) (status syscall.WaitStatus, ok bool) {
+	for {
+		got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		return status, err == nil && got == pid
+	}
+}
+
+// poller tells when processes end: pidfds in one epoll set, one thread for all.
+type poller struct {
+	epoll int
+	wake  int // eventfd that ends run
+}
+
+func newPoller() (*poller, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(ep)
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	p := &poller{epoll: ep, wake: wake}
+	if err := p.add(wake); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// add watches a pidfd; an ended process is told at once.
+func (p *poller) add(fd int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &ev))
+}
+
+// run calls ended with the pidfd of each process that ended, once, until stop.
+func (p *poller) run(ended func(fd int)) error {
+	events := make([]unix.EpollEvent, 128)
+	for {
+		n, err := unix.EpollWait(p.epoll, events, -1)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return os.NewSyscallError("epoll_wait", err)
+		}
+		for _, e := range events[:n] {
+			if int(e.Fd) == p.wake {
+				return nil
+			}
+			_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, int(e.Fd), nil)
+			ended(int(e.Fd))
+		}
+	}
+}
+
+func (p *poller) stop() { _, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+func (p *poller) close() {
+	unix.Close(p.epoll)
+	unix.Close(p.wake)
+}
+
+// regularForAppend opens a log file of a task: made when absent, a symbolic link or
+// anything but a regular file refused, since the task's user may own the folder.
+func regularForAppend(path string, user *User) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	made := false
+	if errors.Is(err, os.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o644)
+		made = true
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err == nil && made && user != nil && os.Getuid() == 0 {
+		err = f.Chown(int(user.UID), int(user.GID))
+	}
+	if err == nil { // the program must see an ordinary blocking file
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_APPEND)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
