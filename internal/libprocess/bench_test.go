@@ -1,6 +1,7 @@
 package libprocess
 
 import (
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -40,7 +41,8 @@ func BenchmarkLink(b *testing.B) {
 			b.SetBytes(int64(size.n))
 			b.ReportAllocs()
 			for range b.N {
-				for from.Stats().QueueBytes > 512<<20 {
+				for from.stats.queueBytes.Load() > 64<<20 {
+					runtime.Gosched()
 				}
 				if err := from.SendRaw(me, master, "mesos.internal.X", body); err != nil {
 					b.Fatal(err)

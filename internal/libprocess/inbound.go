@@ -37,12 +37,16 @@ type inbound struct {
 type source struct {
 	nc      net.Conn
 	timeout time.Duration
-	started bool // a request has begun
-	armed   bool // its deadline is set
-	set     bool // some deadline is set
+	started bool   // a request has begun
+	armed   bool   // its deadline is set
+	set     bool   // some deadline is set
+	flush   func() // writes pending answers; nobody waits for one while we wait for bytes
 }
 
 func (s *source) Read(b []byte) (int, error) {
+	if s.flush != nil {
+		s.flush()
+	}
 	if s.started && !s.armed {
 		s.armed, s.set = true, true
 		_ = s.nc.SetReadDeadline(time.Now().Add(s.timeout))
@@ -67,6 +71,7 @@ func (s *source) idle() (byte, error) {
 
 // serve reads until the connection ends or is handed over, which it reports.
 func (c *inbound) serve() (handed bool) {
+	c.src.flush = c.flush
 	c.dec.src = &c.src
 	defer c.dec.giveBack()
 	for {
@@ -111,7 +116,6 @@ func (c *inbound) request(h head) bool {
 	v := c.t.judge(h, c.peer, c.sender)
 	if h.expect {
 		c.out = append(c.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
-		c.flush()
 	}
 	body, held, err := c.dec.body(h, v.box != nil, c.t.cfg.MaxBody, &c.t.budget)
 	switch {

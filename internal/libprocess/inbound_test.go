@@ -177,6 +177,23 @@ func TestPipelinedInOneSegmentAndByteByByte(t *testing.T) {
 	})
 }
 
+// A sender that waits for an answer gets it although the next request is incomplete.
+func TestAnswerDoesNotWaitForTheNextRequest(t *testing.T) {
+	tr := start(t, Config{})
+	master := spawn(t, tr, "master")
+	whole := agentBytes("/master/n", []byte("body"))
+	for _, cut := range []int{1, 40, len(whole) - 9} {
+		c := rawDial(t, tr.Addr())
+		br := bufio.NewReader(c)
+		c.Write(append(append([]byte(nil), whole...), whole[:cut]...))
+		readAnswer(t, br)
+		next(t, master.got)
+		c.Write(whole[cut:])
+		readAnswer(t, br)
+		next(t, master.got)
+	}
+}
+
 func TestHalfCloseAfterABurst(t *testing.T) {
 	tr := start(t, Config{})
 	master := spawn(t, tr, "master")

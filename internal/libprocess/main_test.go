@@ -106,6 +106,7 @@ type rawPeer struct {
 	ln    net.Listener
 	addr  netip.AddrPort
 	conns chan net.Conn
+	all   []net.Conn // every accepted one, to close in the end
 }
 
 func newRawPeer(t *testing.T) *rawPeer {
@@ -124,10 +125,17 @@ func newRawPeer(t *testing.T) *rawPeer {
 				return
 			}
 			_ = c.SetDeadline(time.Now().Add(patience))
+			p.all = append(p.all, c)
 			p.conns <- c
 		}
 	}()
-	t.Cleanup(func() { ln.Close(); <-done })
+	t.Cleanup(func() {
+		ln.Close()
+		<-done
+		for _, c := range p.all {
+			c.Close()
+		}
+	})
 	return p
 }
 

@@ -75,6 +75,9 @@ func New(cfg Config) (*Transport, error) {
 		local: make(map[string]map[string]uint64),
 		ids:   make(map[string]int),
 	}
+	if addr.Addr().IsLoopback() && ln.Addr().(*net.TCPAddr).IP.IsUnspecified() {
+		t.log.Warn("the host's name resolves to a loopback address, which other hosts cannot reach; set an IP to advertise", "address", addr)
+	}
 	t.budget.limit = int64(cfg.InflightBytes)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.http = newHandover(t)
