@@ -61,7 +61,7 @@ type PortPool struct{ Min, Max int }
 // Settle completes a changed tree: service ports of 0 are assigned, new and changed
 // apps get the version (scaling leaves lastConfigChangeAt alone, apps listed in restart
 // get a new one without a change), apps without a difference become the old values
-// again, and the tree as a whole is validated. The error is an *Invalid, or a
+// again, the root gets the version, and the tree as a whole is validated. The error is an *Invalid, or a
 // *fault.Error when the pool is exhausted.
 func Settle(from, to *Group, version Timestamp, pool PortPool, restart ...PathID) (*Group, error) {
 	if err := checkTree(to); err != nil {
@@ -78,6 +78,11 @@ func Settle(from, to *Group, version Timestamp, pool PortPool, restart ...PathID
 	if _, err := Levels(out); err != nil {
 		return nil, err
 	}
+	if out.Version != version {
+		c := *out
+		c.Version = version
+		out = &c
+	}
 	return out, nil
 }
 
@@ -90,6 +95,9 @@ func settle(from, to *Group, version Timestamp, ports *portAssigner, restart []P
 		from = &Group{}
 	}
 	out := *to
+	if touched {
+		out.Version = version
+	}
 	out.Apps = slices.Clone(to.Apps)
 	for i, a := range out.Apps {
 		var old *App

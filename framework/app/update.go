@@ -184,3 +184,45 @@ func leavesHost(raw map[string]any) bool {
 	d.migrate(Rules{})
 	return !d.host()
 }
+
+// RequireIDs refuses updates of a list that name no app. The error is an *Invalid.
+func RequireIDs(list []*Update) error {
+	p := &problems{}
+	for _, u := range list {
+		if u.ID == nil {
+			p.add(u.path+"/id", "error.path.missing")
+		}
+	}
+	return p.err(MsgInvalidJSON)
+}
+
+// ReadIDs decodes {"ids":[…]}, the body of POST /v2/tasks/delete. The error is *Broken
+// or *Invalid.
+func ReadIDs(body []byte) ([]string, error) {
+	v, err := parse(body)
+	if err != nil {
+		return nil, err
+	}
+	p := &problems{}
+	n := node{p, "", v}
+	if v == nil {
+		n.fail("error.expected.jsobject")
+	}
+	n.object()
+	ids := n.get("ids").required().strings()
+	return ids, p.err(MsgInvalidJSON)
+}
+
+// ReadEnforceRole decodes {"enforceRole":bool}, the body of PATCH /v2/groups/{id}. The
+// error is *Broken or *Invalid.
+func ReadEnforceRole(body []byte) (bool, error) {
+	v, err := parse(body)
+	if err != nil {
+		return false, err
+	}
+	p := &problems{}
+	n := node{p, "", v}
+	n.object()
+	enforce := n.get("enforceRole").required().boolean(false)
+	return enforce, p.err(MsgInvalidJSON)
+}

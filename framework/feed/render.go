@@ -177,18 +177,15 @@ func payload(e core.Event) any {
 	return h
 }
 
-// render gives the frame of an event: event and data line and a blank one, ended CRLF.
+// render gives the one-line JSON of an event.
 func render(e core.Event) ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString("event: " + e.Type() + "\r\ndata: ")
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(payload(e)); err != nil {
 		return nil, err
 	}
-	b.Truncate(b.Len() - 1) // the encoder's newline
-	b.WriteString("\r\n\r\n")
-	return b.Bytes(), nil
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // APIPost tells that a user changed one app through the API: api_post_event.

@@ -1,0 +1,278 @@
+package rest
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/framework/deploy"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// groups serves /v2/groups and everything below (Marathon contract 1.8).
+func (a *api) groups(c echo.Context) error {
+	segs := segments(strings.TrimPrefix(c.Request().URL.Path, "/v2/groups"))
+	id := func(drop int) app.PathID {
+		return app.ParsePath(strings.Join(segs[:len(segs)-drop], "/"), app.Root)
+	}
+	n := len(segs)
+	get := func(h echo.HandlerFunc) error { return methods(c, map[string]echo.HandlerFunc{http.MethodGet: h}) }
+	switch {
+	case n > 0 && segs[n-1] == "versions":
+		return get(func(c echo.Context) error { return a.groupVersions(c, id(1)) })
+	case n > 1 && segs[n-2] == "versions":
+		return get(func(c echo.Context) error { return a.groupVersion(c, id(2), segs[n-1]) })
+	case n > 0 && segs[n-1] == "apps" && c.Request().Method == http.MethodGet && !a.hasGroup(id(0)):
+		return get(func(c echo.Context) error { return a.groupApps(c, id(1)) })
+	}
+	return methods(c, map[string]echo.HandlerFunc{
+		http.MethodGet:    func(c echo.Context) error { return a.showGroup(c, id(0)) },
+		http.MethodPost:   func(c echo.Context) error { return a.createGroup(c, id(0)) },
+		http.MethodPut:    func(c echo.Context) error { return a.putGroup(c, id(0)) },
+		http.MethodPatch:  func(c echo.Context) error { return a.patchGroup(c, id(0)) },
+		http.MethodDelete: func(c echo.Context) error { return a.deleteGroup(c, id(0)) },
+	})
+}
+
+func (a *api) hasGroup(id app.PathID) bool {
+	s := a.Core.Snapshot()
+	return s != nil && s.Root.Group(id) != nil
+}
+
+// groupInfo is a group as clients see it (Marathon contract 1.16).
+type groupInfo struct {
+	ID           app.PathID           `json:"id"`
+	Version      app.Timestamp        `json:"version"`
+	Dependencies app.List[app.PathID] `json:"dependencies"`
+	EnforceRole  *bool                `json:"enforceRole,omitempty"`
+	Apps         *[]appInfo           `json:"apps,omitempty"`
+	Groups       *[]groupInfo         `json:"groups,omitempty"`
+	Pods         *[]struct{}          `json:"pods,omitempty"`
+}
+
+func (a *api) viewGroup(s *core.Snapshot, refs map[app.PathID][]deploymentRef, g *app.Group, e embeds) groupInfo {
+	v := groupInfo{ID: g.ID, Version: g.Version, Dependencies: g.Dependencies}
+	if len(g.ID.Segments()) == 1 {
+		v.EnforceRole = &g.EnforceRole
+	}
+	if e.apps {
+		apps := make([]appInfo, 0, len(g.Apps))
+		for _, x := range g.Apps {
+			apps = append(apps, viewApp(s, refs, x, e, a.now()))
+		}
+		v.Apps = &apps
+	}
+	if e.groups {
+		groups := make([]groupInfo, 0, len(g.Groups))
+		for _, sub := range g.Groups {
+			groups = append(groups, a.viewGroup(s, refs, sub, e))
+		}
+		v.Groups = &groups
+	}
+	if e.pods {
+		v.Pods = &[]struct{}{}
+	}
+	return v
+}
+
+// groupEmbeds gives everything when no embed is asked for, else only what is.
+func (a *api) groupEmbeds(c echo.Context) embeds {
+	if len(c.QueryParams()["embed"]) == 0 {
+		return embeds{groups: true, apps: true, pods: true}
+	}
+	return a.readEmbeds(c, embeds{})
+}
+
+func (a *api) showGroup(c echo.Context, id app.PathID) error {
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	g := s.Root.Group(id)
+	if g == nil {
+		return noGroup(id)
+	}
+	return reply(c, http.StatusOK, a.viewGroup(s, deploymentsByApp(s), g, a.groupEmbeds(c)))
+}
+
+func (a *api) groupApps(c echo.Context, id app.PathID) error {
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	g := s.Root.Group(id)
+	if g == nil {
+		return noGroup(id)
+	}
+	return reply(c, http.StatusOK, a.viewApps(s, g, filter{}, a.readEmbeds(c, embeds{counts: true, deployments: true})))
+}
+
+func (a *api) groupVersions(c echo.Context, id app.PathID) error {
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	out := []app.Timestamp{}
+	for _, root := range slices.Backward(s.Roots) {
+		if root.Group(id) != nil {
+			out = append(out, root.Version)
+		}
+	}
+	if len(out) == 0 {
+		return noGroup(id)
+	}
+	return reply(c, http.StatusOK, out)
+}
+
+func (a *api) groupVersion(c echo.Context, id app.PathID, text string) error {
+	t, err := timestamp(text)
+	if err != nil {
+		return err
+	}
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	for _, root := range s.Roots {
+		if root.Version == t {
+			if g := root.Group(id); g != nil {
+				return reply(c, http.StatusOK, a.viewGroup(s, deploymentsByApp(s), g, a.groupEmbeds(c)))
+			}
+		}
+	}
+	return say(fault.NotFound, "Group '"+string(id)+"' does not exist in version "+t.String())
+}
+
+// readGroup decodes the body and finds the group it is about: its id, resolved against
+// the URL's.
+func readGroup(c echo.Context, at app.PathID) (*app.GroupUpdate, app.PathID, error) {
+	body, err := read(c, groupLimit)
+	if err != nil {
+		return nil, "", err
+	}
+	u, err := app.ReadGroupUpdate(body)
+	if err != nil {
+		return nil, "", refuse("", err)
+	}
+	if u.ID != nil {
+		at = app.ParsePath(*u.ID, at)
+	}
+	return u, at, nil
+}
+
+// editGroup applies a body to the tree: roll back, scale or replace.
+func (a *api) editGroup(old *app.Group, h core.History, v app.Timestamp, id app.PathID, u *app.GroupUpdate) (*app.Group, error) {
+	cur := old.Group(id)
+	var next *app.Group
+	var err error
+	switch {
+	case u.Version != nil:
+		if root := h.RootVersion(*u.Version); root != nil {
+			next = root.Group(id)
+		}
+		if next == nil {
+			return nil, say(fault.Invalid, "Group "+string(id)+" not available in version "+u.Version.String())
+		}
+	case u.ScaleBy != nil:
+		if cur == nil {
+			return nil, noGroup(id)
+		}
+		next, err = cur.Scale(*u.ScaleBy)
+	default:
+		next, err = u.Apply(old, cur, id, a.Rules)
+	}
+	if err != nil {
+		return nil, refuse("", err)
+	}
+	return old.PutGroup(next, v), nil
+}
+
+func (a *api) createGroup(c echo.Context, at app.PathID) error {
+	u, id, err := readGroup(c, at)
+	if err != nil {
+		return err
+	}
+	out, err := a.change(c, core.ChangeRoot{Group: id, Force: flag(c, "force", false),
+		Edit: func(old *app.Group, h core.History, v app.Timestamp) (*app.Group, error) {
+			if old.Group(id) != nil {
+				return nil, say(fault.Conflict, "Group "+string(id)+" is already created. Use PUT to change this group.")
+			}
+			if old.App(id) != nil {
+				return nil, say(fault.Conflict, "An app with the path "+string(id)+" already exists.")
+			}
+			return a.editGroup(old, h, v, id, u)
+		}})
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Location", string(id))
+	return a.replyResult(c, http.StatusCreated, out.Plan)
+}
+
+func (a *api) putGroup(c echo.Context, at app.PathID) error {
+	u, id, err := readGroup(c, at)
+	if err != nil {
+		return err
+	}
+	dry := flag(c, "dryRun", false)
+	out, err := a.change(c, core.ChangeRoot{Group: id, Force: flag(c, "force", false), DryRun: dry,
+		Edit: func(old *app.Group, h core.History, v app.Timestamp) (*app.Group, error) {
+			return a.editGroup(old, h, v, id, u)
+		}})
+	if err != nil {
+		return err
+	}
+	if dry {
+		return reply(c, http.StatusOK, struct {
+			Steps app.List[deploy.Step] `json:"steps"`
+		}{out.Plan.Steps})
+	}
+	return a.replyResult(c, http.StatusOK, out.Plan)
+}
+
+// patchGroup sets enforceRole of a top-level group.
+func (a *api) patchGroup(c echo.Context, id app.PathID) error {
+	body, err := read(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	enforce, err := app.ReadEnforceRole(body)
+	if err != nil {
+		return refuse("", err)
+	}
+	if len(id.Segments()) != 1 {
+		return refuse("", &app.Invalid{Message: app.MsgInvalidObject, Details: []app.Violation{{Path: "/enforceRole",
+			Errors: []string{"enforceRole can only be set for top-level groups, and " + string(id) + " is not top-level"}}}})
+	}
+	_, err = a.change(c, core.ChangeRoot{Group: id, Edit: func(old *app.Group, _ core.History, v app.Timestamp) (*app.Group, error) {
+		g := old.Group(id)
+		if g == nil {
+			return nil, noGroup(id)
+		}
+		n := *g
+		n.EnforceRole = enforce
+		return old.PutGroup(&n, v), nil
+	}})
+	if err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusOK)
+}
+
+func (a *api) deleteGroup(c echo.Context, id app.PathID) error {
+	out, err := a.change(c, core.ChangeRoot{Group: id, Force: flag(c, "force", false),
+		Edit: func(old *app.Group, _ core.History, v app.Timestamp) (*app.Group, error) {
+			if old.Group(id) == nil {
+				return nil, noGroup(id)
+			}
+			return old.RemoveGroup(id, v), nil
+		}})
+	if err != nil {
+		return err
+	}
+	return a.replyResult(c, http.StatusOK, out.Plan)
+}

@@ -1,0 +1,170 @@
+// Package rest is Marathon's REST API over the framework's core: it reads immutable
+// snapshots, turns request bodies into edits of the app tree, and words answers and
+// refusals the way Marathon's clients parse them. A standby forwards to the leader.
+package rest
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/web"
+)
+
+// Body limits in bytes: one app or task list, and one whole tree.
+const (
+	bodyLimit  = 1 << 20
+	groupLimit = 32 << 20
+)
+
+// Core is the state this API shows and changes. Both methods may be called from any
+// goroutine, but only while Leadership says that this process leads.
+type Core interface {
+	// Do submits a command and waits until its outcome is durable.
+	Do(ctx context.Context, cmd core.Command) (core.Outcome, error)
+	// Snapshot is the present state, nil while this process does not lead.
+	Snapshot() *core.Snapshot
+}
+
+// Leadership tells who leads.
+type Leadership interface {
+	// Leader gives the leader's host:port, "" when none is known, and whether it is this
+	// process and ready to answer.
+	Leader() (address string, self bool)
+	// Abdicate gives leadership up soon after it returns.
+	Abdicate()
+}
+
+// Events is the event stream.
+type Events interface {
+	http.Handler
+	Publish(core.Event)
+}
+
+// Config shapes the API.
+type Config struct {
+	Core       Core
+	Leadership Leadership
+	Events     Events
+	Metrics    *metrics.Registry // nil: none, and /metrics answers 404
+	Log        *slog.Logger      // nil: none
+
+	Self    string            // host:port under which this process is known; for X-Marathon-Via
+	Rules   app.Rules         // how definitions are completed and judged
+	Ports   app.PortPool      // service ports to assign
+	Info    Info              // settings shown by /v2/info
+	Origins []string          // --access_control_allow_origin; empty: no CORS headers
+	Headers map[string]string // further headers of every answer
+
+	ConnectTimeout time.Duration // to the leader; 0: 5 s
+	ReadTimeout    time.Duration // for the leader's answer; 0: 10 s
+	LeaderWait     time.Duration // how long a standby looks for a leader before 502; 0: 2.5 s
+}
+
+// Info is what /v2/info shows beside the live facts. The maps are printed as they are,
+// nil values as null.
+type Info struct {
+	Name      string // framework name
+	Version   string
+	BuildRef  string
+	Marathon  map[string]any // marathon_config
+	ZooKeeper map[string]any // zookeeper_config
+	HTTP      map[string]any // http_config
+}
+
+// api answers requests; its fields do not change after New.
+type api struct {
+	Config
+	now func() time.Time
+}
+
+// New builds the API; it starts nothing.
+func New(cfg Config) http.Handler {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &api{Config: cfg, now: time.Now}
+	e := web.New(web.Config{
+		Logger: cfg.Log, Room: "framework", Metrics: cfg.Metrics, BodyLimit: groupLimit,
+		ErrorBody: errorBody, ErrorStatus: errorStatus,
+	})
+	e.Use(a.standardHeaders, newForwarder(cfg).leaderOnly)
+	a.routes(e)
+	return e
+}
+
+func (a *api) routes(e *echo.Echo) {
+	e.Any("/v2/apps", a.apps)
+	e.Any("/v2/apps/*", a.appsBelow)
+	e.Any("/v2/groups", a.groups)
+	e.Any("/v2/groups/*", a.groups)
+	e.Any("/v2/tasks", a.allTasks)
+	e.Any("/v2/tasks/delete", a.deleteTasks)
+	e.Any("/v2/deployments", a.deployments)
+	e.Any("/v2/deployments/:id", a.deployment)
+	e.Any("/v2/queue", a.queue)
+	e.Any("/v2/queue/*", a.queueDelay)
+	e.Any("/v2/pods", a.pods)
+	e.Any("/v2/pods/*", a.pods)
+	e.Any("/v2/events", a.events)
+	e.Any("/v2/info", a.info)
+	e.Any("/v2/leader", a.leader)
+	e.Any("/v2/plugins", a.plugins)
+	e.Any("/v2/plugins/*", a.plugins)
+	e.Any("/ping", a.ping)
+	e.Any("/metrics", a.metricsPage)
+	e.Any("/metrics/prometheus", a.prometheus)
+	e.RouteNotFound("/*", func(echo.Context) error { return echo.NewHTTPError(http.StatusNotFound, "URI not found") })
+}
+
+// standardHeaders adds what every answer carries (Marathon contract 1.1).
+func (a *api) standardHeaders(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
+		h.Set("Pragma", "no-cache")
+		h.Set("Expires", "0")
+		if n := len(a.Origins); n > 0 {
+			h.Set("Access-Control-Allow-Origin", a.Origins[n-1])
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+			h.Set("Access-Control-Max-Age", "86400")
+			if asked := c.Request().Header.Get("Access-Control-Request-Headers"); asked != "" {
+				h.Set("Access-Control-Allow-Headers", asked)
+			}
+		}
+		for k, v := range a.Headers {
+			h.Set(k, v)
+		}
+		return next(c)
+	}
+}
+
+// methods answers 405 unless the request's method is one of those served. HEAD counts
+// as GET.
+func methods(c echo.Context, served map[string]echo.HandlerFunc) error {
+	method := c.Request().Method
+	if method == http.MethodHead && served[http.MethodHead] == nil {
+		method = http.MethodGet
+	}
+	if h := served[method]; h != nil {
+		return h(c)
+	}
+	for m := range served {
+		c.Response().Header().Add("Allow", m)
+	}
+	return echo.NewHTTPError(http.StatusMethodNotAllowed, "Method Not Allowed")
+}
+
+// snapshot gives the present state; fault.Unavailable when leadership just ended.
+func (a *api) snapshot() (*core.Snapshot, error) {
+	if s := a.Core.Snapshot(); s != nil {
+		return s, nil
+	}
+	return nil, errNotLeading
+}

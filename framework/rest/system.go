@@ -1,0 +1,133 @@
+package rest
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// info serves /v2/info (Marathon contract 1.16); unset settings are null here.
+func (a *api) info(c echo.Context) error {
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
+		leader, self := a.Leadership.Leader()
+		var frameworkID any
+		if s := a.Core.Snapshot(); s != nil && s.FrameworkID != "" {
+			frameworkID = s.FrameworkID
+		}
+		return reply(c, http.StatusOK, map[string]any{
+			"name": a.Info.Name, "version": a.Info.Version, "buildref": a.Info.BuildRef,
+			"elected": self, "leader": leader, "frameworkId": frameworkID,
+			"marathon_config": a.Info.Marathon, "zookeeper_config": a.Info.ZooKeeper, "http_config": a.Info.HTTP,
+		})
+	}})
+}
+
+// leader serves /v2/leader (Marathon contract 1.11).
+func (a *api) leader(c echo.Context) error {
+	leader, self := a.Leadership.Leader()
+	return methods(c, map[string]echo.HandlerFunc{
+		http.MethodGet: func(c echo.Context) error {
+			if leader == "" {
+				return echo.NewHTTPError(http.StatusNotFound, "There is no leader")
+			}
+			return reply(c, http.StatusOK, map[string]string{"leader": leader})
+		},
+		http.MethodDelete: func(c echo.Context) error {
+			if !self {
+				return echo.NewHTTPError(http.StatusNotFound, "There is no leader")
+			}
+			for _, unsupported := range []string{"backup", "restore"} {
+				if c.QueryParam(unsupported) != "" {
+					return echo.NewHTTPError(http.StatusUnprocessableEntity,
+						unsupported+" is not supported: save the tree with GET /v2/groups and load it with PUT /v2/groups")
+				}
+			}
+			err := reply(c, http.StatusOK, message{"Leadership abdicated"})
+			a.Leadership.Abdicate()
+			return err
+		},
+	})
+}
+
+// events serves /v2/events (Marathon contract 9.1).
+func (a *api) events(c echo.Context) error {
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
+		if !accepts(c, "text/event-stream") {
+			return echo.NewHTTPError(http.StatusMethodNotAllowed, "Method Not Allowed: /v2/events needs the header Accept: text/event-stream")
+		}
+		a.Events.ServeHTTP(c.Response(), c.Request())
+		return nil
+	}})
+}
+
+// ping serves /ping: text by default, JSON on request.
+func (a *api) ping(c echo.Context) error {
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
+		accept := c.Request().Header.Get("Accept")
+		switch {
+		case accept == "" || strings.Contains(accept, "*/*") || strings.Contains(accept, "text/"):
+			return c.Blob(http.StatusOK, "text/plain", []byte("pong"))
+		case strings.Contains(accept, "json"):
+			return reply(c, http.StatusOK, "pong")
+		}
+		return c.NoContent(http.StatusNoContent)
+	}})
+}
+
+// metricsPage serves /metrics: Prometheus text, or on request the JSON of Marathon's
+// metrics library.
+func (a *api) metricsPage(c echo.Context) error {
+	if !accepts(c, jsonType) {
+		return a.prometheus(c)
+	}
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
+		gauges := map[string]any{}
+		if a.Metrics != nil {
+			for name, v := range a.Metrics.Snapshot() {
+				gauges[name] = map[string]float64{"value": v}
+			}
+		}
+		none := map[string]any{}
+		return reply(c, http.StatusOK, map[string]any{"version": "4.0.0", "gauges": gauges,
+			"counters": none, "histograms": none, "meters": none, "timers": none})
+	}})
+}
+
+func (a *api) prometheus(c echo.Context) error {
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
+		if a.Metrics == nil {
+			return echo.NewHTTPError(http.StatusNotFound, "Prometheus reporter is disabled")
+		}
+		a.Metrics.Handler().ServeHTTP(c.Response(), c.Request())
+		return nil
+	}})
+}
+
+// plugins serves /v2/plugins: there are none.
+func (a *api) plugins(c echo.Context) error {
+	if id, below := strings.CutPrefix(c.Request().URL.Path, "/v2/plugins/"); below {
+		id, _, _ = strings.Cut(id, "/")
+		return echo.NewHTTPError(http.StatusNotFound, "No plugin with this pluginId: "+id)
+	}
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
+		return reply(c, http.StatusOK, map[string]any{"plugins": []any{}})
+	}})
+}
+
+// pods serves /v2/pods: the list is empty and nothing can be added to it.
+func (a *api) pods(c echo.Context) error {
+	path := strings.TrimPrefix(c.Request().URL.Path, "/v2/pods")
+	switch method := c.Request().Method; {
+	case (path == "" || path == "/::status") && method == http.MethodGet:
+		return reply(c, http.StatusOK, []any{})
+	case method == http.MethodPost || method == http.MethodPut:
+		return echo.NewHTTPError(http.StatusNotImplemented, "pods are not supported: run each container as an app")
+	case path == "" && method == http.MethodHead: // clients probe for pod support this way
+		return c.NoContent(http.StatusNotFound)
+	case path == "":
+		return echo.NewHTTPError(http.StatusMethodNotAllowed, "Method Not Allowed")
+	}
+	id, _, _ := strings.Cut(path, "::")
+	return echo.NewHTTPError(http.StatusNotFound, "Pod '/"+strings.Trim(id, "/")+"' does not exist")
+}

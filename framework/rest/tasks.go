@@ -1,0 +1,283 @@
+package rest
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/core"
+)
+
+type taskList struct {
+	Tasks []taskView `json:"tasks"`
+}
+
+// allTasks serves /v2/tasks (Marathon contract 1.6).
+func (a *api) allTasks(c echo.Context) error {
+	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: a.listTasks})
+}
+
+func (a *api) listTasks(c echo.Context) error {
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	if accepts(c, "text/plain") && !accepts(c, jsonType) {
+		return c.String(http.StatusOK, plainTasks(s))
+	}
+	q := c.QueryParams()
+	wanted := slices.DeleteFunc(slices.Concat(q["status"], q["status[]"]), func(v string) bool { return v != "running" && v != "staging" })
+	out := taskList{[]taskView{}}
+	for _, id := range appsWithInstances(s) {
+		var service []int
+		if x := s.Root.App(id); x != nil {
+			service = x.ServicePorts()
+		}
+		for _, i := range s.Instances[id] {
+			if !shown(i) || !hasStatus(i, wanted) {
+				continue
+			}
+			v := viewTask(i)
+			v.ServicePorts = service
+			out.Tasks = append(out.Tasks, v)
+		}
+	}
+	return reply(c, http.StatusOK, out)
+}
+
+func hasStatus(i *app.Instance, wanted []string) bool {
+	if len(wanted) == 0 {
+		return true
+	}
+	switch i.Condition {
+	case app.Running:
+		return slices.Contains(wanted, "running")
+	case app.Provisioned, app.Staging:
+		return slices.Contains(wanted, "staging")
+	}
+	return false
+}
+
+func appsWithInstances(s *core.Snapshot) []app.PathID {
+	out := make([]app.PathID, 0, len(s.Instances))
+	for id := range s.Instances {
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// plainTasks is the table older load balancer scripts read: per app and port a line of
+// name, service port and the addresses of running tasks, separated by tabs.
+func plainTasks(s *core.Snapshot) string {
+	var b strings.Builder
+	for x := range s.Root.AllApps() {
+		name := x.ID.Safe()
+		service := x.ServicePorts()
+		if len(service) == 0 {
+			b.WriteString(name + "\t ")
+			for _, i := range s.Instances[x.ID] {
+				if i.Condition == app.Running {
+					b.WriteString("\t" + i.Host)
+				}
+			}
+			b.WriteString("\n")
+		}
+		for n, port := range service {
+			b.WriteString(name + "\t" + strconv.Itoa(port))
+			for _, i := range s.Instances[x.ID] {
+				if i.Condition == app.Running && n < len(i.HostPorts) {
+					b.WriteString("\t" + net.JoinHostPort(i.Host, strconv.Itoa(i.HostPorts[n])))
+				}
+			}
+			b.WriteString("\n")
+		}
+	}
+	return b.String()
+}
+
+// accepts tells whether the Accept header names the media type (not by a wildcard).
+func accepts(c echo.Context, mediaType string) bool {
+	for _, line := range c.Request().Header.Values("Accept") {
+		for part := range strings.SplitSeq(line, ",") {
+			t, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(t), mediaType) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (a *api) tasksOfApp(c echo.Context, id app.PathID) error {
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	if s.Root.App(id) == nil {
+		return noApp(id)
+	}
+	return reply(c, http.StatusOK, taskList{viewTasks(s, id)})
+}
+
+func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	g := s.Root.Group(id)
+	if g == nil {
+		return noGroup(id)
+	}
+	out := taskList{[]taskView{}}
+	for x := range g.AllApps() {
+		out.Tasks = append(out.Tasks, viewTasks(s, x.ID)...)
+	}
+	return reply(c, http.StatusOK, out)
+}
+
+// killFlags are the query parameters of all routes that kill.
+type killFlags struct{ scale, force, wipe bool }
+
+func readKillFlags(c echo.Context) (killFlags, error) {
+	k := killFlags{flag(c, "scale", false), flag(c, "force", false), flag(c, "wipe", false)}
+	if k.scale && k.wipe {
+		return k, badRequest("You cannot use scale and wipe at the same time.")
+	}
+	return k, nil
+}
+
+// kill submits the kill and gives the tasks as they were before.
+func (a *api) kill(c echo.Context, ids []app.InstanceID, k killFlags) (core.Outcome, []taskView, error) {
+	out, err := a.Core.Do(c.Request().Context(), core.KillTasks{Instances: ids, Scale: k.scale, Force: k.force, Wipe: k.wipe})
+	if err != nil {
+		return out, nil, err
+	}
+	views := []taskView{}
+	for _, i := range out.Killed {
+		views = append(views, viewTask(i))
+	}
+	return out, views, nil
+}
+
+func (a *api) deleteTasksOfApp(c echo.Context, id app.PathID) error {
+	k, err := readKillFlags(c)
+	if err != nil {
+		return err
+	}
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	if s.Root.App(id) == nil {
+		return noApp(id)
+	}
+	host := c.QueryParam("host")
+	var ids []app.InstanceID
+	for _, i := range s.Instances[id] {
+		if shown(i) && (host == "" || host == "*" || host == i.Host) {
+			ids = append(ids, i.ID)
+		}
+	}
+	out, tasks, err := a.kill(c, ids, k)
+	if err != nil {
+		return err
+	}
+	if k.scale {
+		return a.replyResult(c, http.StatusOK, out.Plan)
+	}
+	return reply(c, http.StatusOK, taskList{tasks})
+}
+
+// deleteTask kills one task. Old clients put a wrong app path before /tasks/, so the
+// task's own id decides; the path only matters when the task is unknown.
+func (a *api) deleteTask(c echo.Context, path app.PathID, text string) error {
+	k, err := readKillFlags(c)
+	if err != nil {
+		return err
+	}
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	i := findTask(s, text)
+	switch {
+	case i == nil && s.Root.App(path) == nil:
+		return noApp(path)
+	case i == nil:
+		return noTask(text)
+	}
+	out, tasks, err := a.kill(c, []app.InstanceID{i.ID}, k)
+	if err != nil {
+		return err
+	}
+	if k.scale {
+		return a.replyResult(c, http.StatusOK, out.Plan)
+	}
+	if len(tasks) == 0 {
+		return noTask(text)
+	}
+	return reply(c, http.StatusOK, struct {
+		Task taskView `json:"task"`
+	}{tasks[0]})
+}
+
+// findTask finds the instance whose present task has this id, nil when there is none.
+func findTask(s *core.Snapshot, text string) *app.Instance {
+	id, _, err := app.TaskID(text).Parse()
+	if err != nil {
+		return nil
+	}
+	i := s.Instance(id)
+	if i == nil || !shown(i) || i.TaskID() != app.TaskID(text) {
+		return nil
+	}
+	return i
+}
+
+// deleteTasks serves POST /v2/tasks/delete.
+func (a *api) deleteTasks(c echo.Context) error {
+	return methods(c, map[string]echo.HandlerFunc{http.MethodPost: a.killListed})
+}
+
+func (a *api) killListed(c echo.Context) error {
+	k, err := readKillFlags(c)
+	if err != nil {
+		return err
+	}
+	body, err := read(c, bodyLimit)
+	if err != nil {
+		return err
+	}
+	ids, err := app.ReadIDs(body)
+	if err != nil {
+		return refuse("", err)
+	}
+	s, err := a.snapshot()
+	if err != nil {
+		return err
+	}
+	var instances []app.InstanceID
+	for _, text := range ids {
+		if _, _, err := app.TaskID(text).Parse(); err != nil {
+			return badRequest(fmt.Sprintf("Invalid task id '%s'. %s", text, err))
+		}
+		if i := findTask(s, text); i != nil {
+			instances = append(instances, i.ID)
+		}
+	}
+	out, tasks, err := a.kill(c, instances, k)
+	if err != nil {
+		return err
+	}
+	if k.scale {
+		return a.replyResult(c, http.StatusOK, out.Plan)
+	}
+	return reply(c, http.StatusOK, taskList{tasks})
+}
