@@ -1,0 +1,78 @@
+package lab_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/lab"
+)
+
+// oldClients builds the programs of the nested module and gives their folder.
+func oldClients(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	const mesosGo = "github.com/mesos/mesos-go/api/v1/cmd/"
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./v0driver", mesosGo+"example-scheduler", mesosGo+"example-executor", mesosGo+"msh")
+	cmd.Dir = filepath.Join(lab.Root(t), "internal/lab/oldclients")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the old clients: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// Programs made for Apache Mesos, unchanged, run on our master and agent.
+func TestClientsOfTheMesosEra(t *testing.T) {
+	bin := oldClients(t)
+	c := lab.StartCluster(t, lab.ClusterConfig{Masters: 1, Agents: 1})
+	master := c.Masters[0].URL
+
+	for _, codec := range []string{"protobuf", "json"} {
+		t.Run("example-scheduler runs 20 tasks in "+codec, func(t *testing.T) {
+			p := lab.Ports(t, 2)
+			s := lab.Start(t, "example-scheduler", filepath.Join(bin, "example-scheduler"),
+				"-url", master+"/api/v1/scheduler", "-codec", codec, "-tasks", "20", "-cpu", "0.1", "-memory", "8", "-exec.memory", "32",
+				"-exec.image", "", "-executor", filepath.Join(bin, "example-executor"), "-name", "example-"+codec, "-failoverTimeout", "0s",
+				"-server.port", strconv.Itoa(p[0]), "-metrics.port", strconv.Itoa(p[1]), "-verbose")
+			select {
+			case <-s.Done():
+			case <-time.After(90 * time.Second):
+				t.Fatal("no end within 90 s")
+			}
+			out := s.Output()
+			if s.ExitCode() != 0 || !strings.Contains(out, "mission accomplished") {
+				t.Errorf("exit code %d", s.ExitCode())
+			}
+			if n := strings.Count(out, "TASK_FINISHED"); n < 20 {
+				t.Errorf("%d times TASK_FINISHED, want 20", n)
+			}
+		})
+	}
+
+	t.Run("msh runs a command", func(t *testing.T) {
+		s := lab.Start(t, "msh", filepath.Join(bin, "msh"), "-master", strings.TrimPrefix(master, "http://"), "-cpus", "0.1", "-memory", "32", "--", "echo", "from msh")
+		select {
+		case <-s.Done():
+		case <-time.After(30 * time.Second):
+			t.Fatal("no end within 30 s")
+		}
+		if s.ExitCode() != 0 {
+			t.Errorf("exit code %d", s.ExitCode())
+		}
+	})
+
+	t.Run("the v0 driver launches a task over libprocess", func(t *testing.T) {
+		s := lab.Start(t, "v0driver", filepath.Join(bin, "v0driver"), "-master_address", strings.TrimPrefix(master, "http://"))
+		select {
+		case <-s.Done():
+		case <-time.After(60 * time.Second):
+			t.Fatal("no end within 60 s")
+		}
+		if out := s.Output(); s.ExitCode() != 0 || !strings.Contains(out, "old-1 TASK_FINISHED") {
+			t.Errorf("exit code %d: %s", s.ExitCode(), out)
+		}
+	})
+}
