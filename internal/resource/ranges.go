@@ -123,10 +123,11 @@ func (rs Ranges) Count() int64 {
 // Wire is the set in its wire form.
 func (rs Ranges) Wire() *mesos.Value_Ranges {
 	v := &mesos.Value_Ranges{Range: make([]*mesos.Value_Range, len(rs))}
-	ends := make([]Range, len(rs)) // one allocation for all numbers
-	for i, r := range rs {
-		ends[i] = r
-		v.Range[i] = &mesos.Value_Range{Begin: &ends[i].Begin, End: &ends[i].End}
+	// One allocation each for all numbers and all entries.
+	ends, entries := slices.Clone(rs), make([]mesos.Value_Range, len(rs))
+	for i := range rs {
+		entries[i].Begin, entries[i].End = &ends[i].Begin, &ends[i].End
+		v.Range[i] = &entries[i]
 	}
 	return v
 }
