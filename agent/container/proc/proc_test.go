@@ -1,0 +1,438 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/agent/keeper"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// TestMain is also the keeper's program.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "keeper" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		err := keeper.New(keeper.Config{Dir: strings.TrimPrefix(os.Args[2], "--runtime_dir=")},
+			slog.New(slog.NewTextHandler(os.Stderr, nil))).Run(ctx)
+		stop()
+		if errors.Is(err, keeper.ErrRunning) {
+			os.Exit(keeper.ExitRunning)
+		}
+		if err != nil {
+			slog.Error("keeper", "error", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// rig is a runtime with a keeper and a cgroup folder of its own.
+type rig struct {
+	t   testing.TB
+	dir string
+	cfg Config
+	r   *Runtime
+	ctx context.Context
+}
+
+func newRig(t testing.TB, change func(*Config)) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "proc-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+	g := &rig{t: t, dir: dir, ctx: ctx, cfg: Config{
+		RuntimeDir: filepath.Join(dir, "run"), Cgroups: true, CgroupsRoot: filepath.Base(dir),
+	}}
+	if change != nil {
+		change(&g.cfg)
+	}
+	g.recover()
+	t.Cleanup(func() {
+		if err := g.r.Shutdown(ctx, 0); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		g.r.Close()
+		if g.r.groups != nil {
+			ids, err := g.r.groups.IDs()
+			for _, id := range ids {
+				err = errors.Join(err, g.r.groups.Destroy(id, 5*time.Second))
+			}
+			if err := errors.Join(err, g.r.groups.RemoveRoot()); err != nil {
+				t.Errorf("cgroups: %v", err)
+			}
+		}
+		if t.Failed() {
+			raw, _ := os.ReadFile(filepath.Join(g.cfg.RuntimeDir, "keeper.log"))
+			t.Logf("keeper.log:\n%s", raw)
+		}
+		cancel()
+		os.RemoveAll(dir)
+	})
+	return g
+}
+
+// needCgroups leaves out what only root can show.
+func needCgroups(t testing.TB) {
+	if os.Geteuid() != 0 {
+		t.Skip("cgroups need root")
+	}
+	if _, err := cgroup.Detect("/sys/fs/cgroup"); err != nil {
+		t.Skip(err)
+	}
+}
+
+func (g *rig) recover() []container.State {
+	g.t.Helper()
+	g.r = New(g.cfg, slog.New(slog.DiscardHandler))
+	states, err := g.r.Recover(g.ctx)
+	if err != nil {
+		raw, _ := os.ReadFile(filepath.Join(g.cfg.RuntimeDir, "keeper.log"))
+		g.t.Fatalf("recover: %v\n%s", err, raw)
+	}
+	return states
+}
+
+func (g *rig) spec(id, text string) container.Spec {
+	dir := filepath.Join(g.dir, id)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		g.t.Fatal(err)
+	}
+	return container.Spec{
+		ID: container.ID(id), Command: container.Command{Shell: true, Value: text}, Dir: dir,
+		Env: []string{"PATH=/usr/bin:/bin"}, Limits: container.Limits{CPUs: 0.5, Memory: 64 << 20},
+	}
+}
+
+func (g *rig) start(s container.Spec) container.Process {
+	g.t.Helper()
+	p, err := g.r.Start(g.ctx, s)
+	if err != nil {
+		g.t.Fatalf("start: %v", err)
+	}
+	return p
+}
+
+func (g *rig) exits(ids ...string) map[string]container.Exit {
+	g.t.Helper()
+	got := map[string]container.Exit{}
+	ctx, cancel := context.WithTimeout(g.ctx, 60*time.Second)
+	defer cancel()
+	want := map[string]bool{}
+	for _, id := range ids {
+		want[id] = true
+	}
+	err := g.r.Watch(ctx, func(e container.Event) {
+		if want[string(e.ID)] {
+			got[string(e.ID)] = e.Exit
+		}
+		if len(got) == len(want) {
+			cancel()
+		}
+	})
+	if len(got) != len(want) {
+		g.t.Fatalf("%d exits of %d: %v", len(got), len(want), err)
+	}
+	return got
+}
+
+func (g *rig) read(id, name string) string {
+	raw, _ := os.ReadFile(filepath.Join(g.dir, id, name))
+	return string(raw)
+}
+
+func (g *rig) pidIn(id, name string) int {
+	g.t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if text := g.read(id, name); strings.HasSuffix(text, "\n") {
+			pid, _ := strconv.Atoi(strings.TrimSpace(text))
+			return pid
+		}
+	}
+	g.t.Fatalf("%s/%s was not written", id, name)
+	return 0
+}
+
+func TestBornInItsCgroups(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, nil)
+	g.start(g.spec("box", "cat /proc/self/cgroup"))
+	if e := g.exits("box")["box"]; e.Code != 0 || !e.Known {
+		t.Fatalf("%+v %s", e, g.read("box", "stderr"))
+	}
+	got := g.read("box", "stdout")
+	want := "/" + g.cfg.CgroupsRoot + "/box"
+	if !g.r.groups.V2() {
+		for _, c := range []string{"cpu", "cpuacct", "memory", "freezer", "pids"} {
+			if !strings.Contains(got, ":"+c+":"+want+"\n") {
+				t.Errorf("%s: not in %s:\n%s", c, want, got)
+			}
+		}
+	} else if !strings.Contains(got, "0::"+want+"/leaf\n") {
+		t.Errorf("not in %s:\n%s", want, got)
+	}
+	if err := g.r.Forget(g.ctx, "box"); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := g.r.groups.IDs(); err != nil || len(ids) != 0 {
+		t.Errorf("left: %v %v", ids, err)
+	}
+}
+
+func TestLimitsAndUsage(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, func(c *Config) { c.CFS = true })
+	g.start(g.spec("box", "echo $$ > pid; while :; do :; done"))
+	g.pidIn("box", "pid")
+	var u = func() float64 {
+		s, err := g.r.Usage(g.ctx, "box")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.GetMemLimitBytes() != 64<<20 || s.GetCpusLimit() != 0.5 || s.GetProcesses() < 1 || s.GetMemTotalBytes() == 0 || s.GetTimestamp() == 0 {
+			t.Fatalf("%v", s)
+		}
+		return s.GetCpusUserTimeSecs() + s.GetCpusSystemTimeSecs()
+	}
+	for end := time.Now().Add(20 * time.Second); u() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no CPU time counted")
+		}
+	}
+	if err := g.r.Update(g.ctx, "box", container.Limits{CPUs: 1, Memory: 128 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.r.Update(g.ctx, "box", container.Limits{CPUs: 1, Memory: 48 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.r.Usage(g.ctx, "box"); err != nil || s.GetMemLimitBytes() != 128<<20 {
+		t.Errorf("memory may only be raised: %v %v", s, err)
+	}
+	if err := g.r.Destroy(g.ctx, "box"); err != nil {
+		t.Fatal(err)
+	}
+	g.exits("box")
+	if _, err := g.r.Usage(g.ctx, "box"); fault.KindOf(err) != fault.NotFound {
+		t.Errorf("usage of an ended container: %v", err)
+	}
+}
+
+func TestOutOfMemoryIsTold(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, nil)
+	spec := g.spec("hog", "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done")
+	spec.Limits.Memory = 40 << 20
+	g.start(spec)
+	e := g.exits("hog")["hog"]
+	if e.OOM == nil || e.Signal != int(syscall.SIGKILL) || e.OOM.Limit != 40<<20 || e.OOM.MaxUsed < 38<<20 || e.OOM.Statistics == "" {
+		t.Errorf("%+v %+v", e, e.OOM)
+	}
+	// Another one's death by the same signal is no such thing.
+	g.start(g.spec("calm", "kill -KILL $$"))
+	if e := g.exits("calm")["calm"]; e.OOM != nil || e.Signal != int(syscall.SIGKILL) {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestForkBombIsContained(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, nil)
+	spec := g.spec("bomb", "i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; echo all")
+	spec.Limits.Pids = 20
+	g.start(spec)
+	g.exits("bomb")
+	if g.read("bomb", "stdout") == "all\n" {
+		t.Error("100 processes were forked within a limit of 20")
+	}
+}
+
+func TestTreeThatLeftItsSessionEnds(t *testing.T) {
+	for _, mode := range []struct {
+		name    string
+		cgroups bool
+	}{{"cgroups", true}, {"plain", false}} {
+		t.Run(mode.name, func(t *testing.T) {
+			if mode.cgroups {
+				needCgroups(t)
+			}
+			g := newRig(t, func(c *Config) { c.Cgroups = mode.cgroups })
+			g.start(g.spec("box", "(setsid env -i sh -c 'trap \"\" TERM; echo $$ > pid; while :; do /bin/sleep 0.1; done' &); while [ ! -s pid ]; do sleep 0.01; done; sleep 1000"))
+			pid := g.pidIn("box", "pid")
+			if !mode.cgroups {
+				// Without its mark, session and parent only a cgroup finds it.
+				defer syscall.Kill(pid, syscall.SIGKILL)
+			}
+			if err := g.r.Kill(g.ctx, "box", 50*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			g.exits("box")
+			if _, err := tree.Read(pid); mode.cgroups && err == nil && tree.Alive(pid, must(tree.Read(pid)).Start) {
+				t.Errorf("process %d lives on", pid)
+			}
+			if err := g.r.Forget(g.ctx, "box"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func must[T any](v T, _ error) T { return v }
+
+func TestAgentRestart(t *testing.T) {
+	g := newRig(t, nil)
+	spec := g.spec("lives", "while [ ! -e go ]; do sleep 0.02; done; exit 9")
+	spec.Note = `{"task":"x"}`
+	lives := g.start(spec)
+	g.start(g.spec("ended", "exit 3"))
+	g.exits("ended")
+	// The agent dies without a word; a cgroup is left that no keeper knows.
+	g.r.Close()
+	if g.r.groups != nil {
+		if err := g.r.groups.Create("orphan", cgroup.Limits{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	states := g.recover()
+	if len(states) != 2 {
+		t.Fatalf("%+v", states)
+	}
+	for _, s := range states {
+		switch {
+		case s.ID == "lives" && s.Exit == nil && s.PID == lives.PID && s.Note == spec.Note:
+		case s.ID == "ended" && s.Exit != nil && s.Exit.Code == 3:
+		default:
+			t.Errorf("%+v", s)
+		}
+	}
+	if g.r.groups != nil {
+		if ids, err := g.r.groups.IDs(); err != nil || len(ids) != 2 {
+			t.Errorf("the orphan stays: %v %v", ids, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "lives", "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if e := g.exits("lives")["lives"]; !e.Known || e.Code != 9 {
+		t.Errorf("%+v", e)
+	}
+	if err := errors.Join(g.r.Forget(g.ctx, "lives"), g.r.Forget(g.ctx, "ended")); err != nil {
+		t.Error(err)
+	}
+	if states := g.recoverAgain(); len(states) != 0 {
+		t.Errorf("%+v", states)
+	}
+}
+
+func (g *rig) recoverAgain() []container.State {
+	g.r.Close()
+	return g.recover()
+}
+
+func TestRefusedSpecs(t *testing.T) {
+	g := newRig(t, func(c *Config) { c.Cgroups = false })
+	tests := []struct {
+		subject string
+		change  func(*container.Spec)
+	}{
+		{"id", func(s *container.Spec) { s.ID = "../x" }},
+		{"command.value", func(s *container.Spec) { s.Command.Value = "" }},
+		{"user", func(s *container.Spec) { s.User = "no-such-user-here" }},
+		{"cpus", func(s *container.Spec) { s.Limits.CPUs = math.NaN() }},
+		{"dir", func(s *container.Spec) { s.Dir = "relative" }},
+	}
+	for _, tt := range tests {
+		s := g.spec("x", "true")
+		tt.change(&s)
+		_, err := g.r.Start(g.ctx, s)
+		var f *fault.Error
+		if !errors.As(err, &f) || f.Kind != fault.Invalid || f.Subject != tt.subject {
+			t.Errorf("%s: %v", tt.subject, err)
+		}
+	}
+	g.start(g.spec("x", "sleep 1000"))
+	if _, err := g.r.Start(g.ctx, g.spec("x", "true")); fault.KindOf(err) != fault.Conflict {
+		t.Errorf("same id: %v", err)
+	}
+}
+
+func TestRunsAsItsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("changing the user needs root")
+	}
+	g := newRig(t, nil)
+	if err := os.Chmod(g.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := g.spec("box", "id -un; id -G")
+	s.User = "nobody"
+	g.start(s)
+	if e := g.exits("box")["box"]; e.Code != 0 {
+		t.Errorf("%+v %s", e, g.read("box", "stderr"))
+	}
+	if got := g.read("box", "stdout"); !strings.HasPrefix(got, "nobody\n") || strings.Contains(got, " 0") || strings.HasPrefix(got, "nobody\n0") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestNothingLeaks(t *testing.T) {
+	g := newRig(t, nil)
+	info, err := g.r.keeper.Info(g.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func() int {
+		items, err := os.ReadDir("/proc/" + strconv.Itoa(info.PID) + "/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(items)
+	}
+	round := func(n int) {
+		var ids []string
+		for i := range n {
+			id := "t" + strconv.Itoa(i)
+			g.start(g.spec(id, "exit 0"))
+			ids = append(ids, id)
+		}
+		g.exits(ids...)
+		for _, id := range ids {
+			if err := g.r.Forget(g.ctx, container.ID(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	round(5)
+	before := count()
+	round(200)
+	// The watcher's connection of the last round may still be closing.
+	for end := time.Now().Add(10 * time.Second); count() > before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the keeper had %d descriptors, now %d", before, count())
+		}
+	}
+	if g.r.groups != nil {
+		if ids, err := g.r.groups.IDs(); err != nil || len(ids) != 0 {
+			t.Errorf("cgroups left: %v %v", ids, err)
+		}
+	}
+	if len(g.r.limits) != 0 || len(g.r.procs) != 0 {
+		t.Errorf("remembered: %v %v", g.r.limits, g.r.procs)
+	}
+}
