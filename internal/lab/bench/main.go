@@ -1,0 +1,119 @@
+// Command bench runs benchmark rows against the built binaries and prints one JSON line
+// for each: value, floor measured in the same minute, and their ratio. Progress goes
+// to standard error. scripts/bench is its door.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Row is one result line.
+type Row struct {
+	Name   string    `json:"name"`
+	N      int       `json:"n"`
+	Value  float64   `json:"value"` // median of the rounds
+	Unit   string    `json:"unit"`
+	Spread []float64 `json:"spread"` // least and greatest
+	Floor  float64   `json:"floor"`  // median of the floor program, same unit, same minute
+	Ratio  float64   `json:"ratio"`  // value / floor
+	Peer   string    `json:"peer"`   // "absent" when no peer's binary is named
+	Load   []string  `json:"load"`   // load average of one minute before and after
+	Commit string    `json:"commit"`
+	// Extra figures of the row, such as memory; each name ends in its unit.
+	Extra map[string]float64 `json:"extra,omitempty"`
+}
+
+// bench is one benchmark: n things, measured once; floor does the least work that
+// could have the same effect.
+type bench struct {
+	about string
+	n     int
+	unit  string
+	// run gives one round's value and extra figures.
+	run   func(n int) (float64, map[string]float64, error)
+	floor func(n int) (float64, error)
+}
+
+var benches = map[string]bench{
+	"deploy": {
+		about: "POST of an app with n instances until all are RUNNING and their processes exist; floor: n bare process starts",
+		n:     100, unit: "s", run: deploy, floor: spawn,
+	},
+}
+
+func main() {
+	rounds := flag.Int("rounds", 3, "counted rounds; each is followed by a round of the floor program")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "Usage: scripts/bench [-rounds N] NAME|all")
+		for _, name := range slices.Sorted(maps.Keys(benches)) {
+			fmt.Fprintf(os.Stderr, "  %-8s %s\n", name, benches[name].about)
+		}
+	}
+	flag.Parse()
+	if flag.NArg() != 1 || *rounds < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	names := []string{flag.Arg(0)}
+	if names[0] == "all" {
+		names = slices.Sorted(maps.Keys(benches))
+	}
+	for _, name := range names {
+		b, ok := benches[name]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "bench: no row named %q\n", name)
+			flag.Usage()
+			os.Exit(2)
+		}
+		row, err := measure(name, b, *rounds)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", name, err)
+			os.Exit(1)
+		}
+		_ = json.NewEncoder(os.Stdout).Encode(row)
+	}
+}
+
+func measure(name string, b bench, rounds int) (Row, error) {
+	row := Row{Name: name, N: b.n, Unit: b.unit, Peer: "absent", Load: []string{load()}, Commit: commit()}
+	var values, floors []float64
+	for i := range rounds {
+		fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", name, i+1, rounds)
+		v, extra, err := b.run(b.n)
+		if err != nil {
+			return row, err
+		}
+		f, err := b.floor(b.n)
+		if err != nil {
+			return row, fmt.Errorf("floor: %w", err)
+		}
+		values, floors, row.Extra = append(values, v), append(floors, f), extra
+	}
+	slices.Sort(values)
+	slices.Sort(floors)
+	row.Value, row.Floor = values[len(values)/2], floors[len(floors)/2]
+	row.Spread = []float64{values[0], values[len(values)-1]}
+	row.Ratio = row.Value / row.Floor
+	row.Load = append(row.Load, load())
+	return row, nil
+}
+
+func load() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	return strings.SplitN(string(b), " ", 2)[0]
+}
+
+func commit() string {
+	out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
