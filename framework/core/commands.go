@@ -92,6 +92,9 @@ func (c *Core) prepare(cmd ChangeRoot, sentenced map[app.PathID][]app.InstanceID
 	return plan, root, nil
 }
 
+// maxPath bounds an id in bytes, so that keys made of it fit the store.
+const maxPath = 800
+
 // fits refuses early what the store could not hold.
 func (c *Core) fits(root *app.Group, plan *deploy.Plan) error {
 	check := func(what string, v any) error {
@@ -106,6 +109,9 @@ func (c *Core) fits(root *app.Group, plan *deploy.Plan) error {
 		return nil
 	}
 	for _, ch := range plan.Changes {
+		if len(ch.ID) > maxPath {
+			return fault.New("deploy", fault.TooLarge, "id", fmt.Errorf("it has %d bytes and the limit is %d: shorten it", len(ch.ID), maxPath))
+		}
 		if ch.New != nil {
 			if err := check("app "+string(ch.ID), ch.New); err != nil {
 				return err
