@@ -37,6 +37,10 @@ type agent struct {
 	epoch        uint64                        // of the connection: voids timers of earlier ones
 }
 
+// maxAgentInfo bounds an AgentInfo in bytes: it becomes one registry record, and a record
+// that is too large would end the term.
+const maxAgentInfo = 256 << 10
+
 // recoveredAgent is admitted in the registry but not heard of in this term.
 type recoveredAgent struct {
 	info *mesos.AgentInfo
@@ -210,6 +214,9 @@ func (l *Ledger) checkAgent(info *messages.SlaveInfo, version string) string {
 	}
 	if why := checkResources(info.GetResources()); why != "" {
 		return "slave.resources: " + why
+	}
+	if n := proto.Size(info); n > maxAgentInfo {
+		return fmt.Sprintf("slave has %d bytes, more than %d", n, maxAgentInfo)
 	}
 	major, _, _ := strings.Cut(version, ".")
 	n, err := strconv.Atoi(major)

@@ -1,0 +1,212 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/store"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/zk"
+	"github.com/stoa-project/stoa/master/agents"
+	"github.com/stoa-project/stoa/master/schedulers"
+)
+
+// Door is one master process, leading or not.
+type Door struct {
+	cfg        Config
+	log        *slog.Logger
+	transport  *libprocess.Transport
+	pid        libprocess.UPID
+	schedulers *schedulers.Shell
+	agents     *agents.Shell
+	metrics    *metrics.Registry
+	operators  operatorShell
+	started    time.Time
+	scraped    atomic.Pointer[agedView]
+
+	term  atomic.Pointer[term]             // present term; nil while not leading or not recovered
+	leads atomic.Pointer[mesos.MasterInfo] // own MasterInfo from election to the end of the term
+	known atomic.Pointer[election.Master]  // who leads, as the detector says; nil: nobody
+}
+
+// New binds the address and starts nothing else.
+func New(cfg Config, log *slog.Logger) (*Door, error) {
+	cfg.defaults()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	d := &Door{cfg: cfg, log: log, metrics: metrics.New()}
+	d.schedulers = schedulers.New(schedulers.Config{Book: d, Send: d.send, Logger: log})
+	d.agents = agents.New(d, d.send, log)
+	d.operators = newOperators(d)
+	d.declareMetrics()
+	t, err := libprocess.New(libprocess.Config{
+		Listener: cfg.Listener, Listen: cfg.Listen, Advertise: cfg.Advertise,
+		HTTP: d.routes(), Delegate: "master", Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.transport = t
+	d.pid = t.PID("master")
+	if d.cfg.Hostname == "" {
+		d.cfg.Hostname = t.Addr().Addr().String()
+	}
+	return d, nil
+}
+
+// Addr is the advertised host:port.
+func (d *Door) Addr() string { return d.transport.Addr().String() }
+
+func (d *Door) send(to libprocess.UPID, m proto.Message) error { return d.transport.Send(d.pid, to, m) }
+
+// Run serves until ctx ends or something fails that waiting cannot cure. It campaigns
+// again after each term: what a term knew is rebuilt from the registry and the agents.
+func (d *Door) Run(ctx context.Context) error {
+	d.started = time.Now()
+	mux := libprocess.NewMux(func(peer libprocess.UPID, _ error) {
+		d.agents.Exited(peer)
+		d.schedulers.Exited(peer)
+	})
+	d.agents.Handle(mux)
+	d.schedulers.Handle(mux)
+	if _, err := d.transport.Spawn("master", mux); err != nil {
+		return errors.Join(err, d.transport.Close())
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.transport.Run(ctx) })
+	group.Go(func() error { return d.lead(ctx) })
+	d.log.Info("master listens", "address", d.Addr(), "hostname", d.cfg.Hostname)
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// lead opens what election and registry live on and holds one term after the other.
+func (d *Door) lead(ctx context.Context) error {
+	ground, err := d.ground(ctx)
+	if err != nil {
+		return err
+	}
+	defer ground.close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		d.watchLeader(ctx, ground.detector)
+		return nil
+	})
+	group.Go(func() error {
+		for {
+			info := d.masterInfo(uuid.NewString())
+			data, err := wire.MarshalJSON(info)
+			if err != nil {
+				return err
+			}
+			lease, err := ground.contender.Campaign(ctx, data)
+			if err != nil {
+				return err
+			}
+			err = d.runTerm(ctx, lease, ground.store, info)
+			lease.Resign()
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if fault.KindOf(err) == fault.Malformed {
+				return err // a registry that cannot be read does not get better by itself
+			}
+			d.log.Warn("term ended", "master_id", info.GetId(), "reason", err)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(restart): // a store that refuses must not be asked in a tight loop
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// restart is the pause between two terms of one process.
+const restart = 500 * time.Millisecond
+
+// ground is what leadership stands on.
+type ground struct {
+	contender election.Contender
+	detector  election.Detector
+	store     store.Store
+	close     func()
+}
+
+func (d *Door) ground(ctx context.Context) (*ground, error) {
+	if d.cfg.ZK != nil {
+		session, err := zk.Dial(ctx, *d.cfg.ZK, zk.Config{SessionTimeout: d.cfg.SessionTimeout, Logger: d.log})
+		if err != nil {
+			return nil, err
+		}
+		elect := election.NewZK(session, session.Path(), election.MasterPrefix, d.log)
+		return &ground{contender: elect, detector: elect, store: store.NewZK(session, session.Path()+"/stoa"), close: session.Close}, nil
+	}
+	own := election.NewStatic([]byte(nil))
+	var s store.Store = store.NewMemory()
+	if d.cfg.WorkDir != "" {
+		file, err := store.OpenFile(filepath.Join(d.cfg.WorkDir, "master", "registry.db"))
+		if err != nil {
+			return nil, err
+		}
+		s = file
+	}
+	return &ground{contender: own, detector: own, store: s, close: func() {
+		if err := s.Close(); err != nil {
+			d.log.Warn("registry file not closed", "error", err)
+		}
+	}}, nil
+}
+
+// watchLeader keeps what redirects point to.
+func (d *Door) watchLeader(ctx context.Context, detector election.Detector) {
+	for l := range detector.Watch(ctx) {
+		if l.Data == nil {
+			d.known.Store(nil)
+			continue
+		}
+		m, err := election.ParseMaster(l.Data)
+		if err != nil {
+			d.log.Warn("the leader's node cannot be read", "error", err)
+			d.known.Store(nil)
+			continue
+		}
+		d.known.Store(&m)
+	}
+	d.known.Store(nil)
+}
+
+// masterInfo describes this process for one term (mesos-master.md 7.1). Only what is
+// implemented is in the capabilities; agents need AGENT_UPDATE.
+func (d *Door) masterInfo(id string) *mesos.MasterInfo {
+	addr := d.transport.Addr()
+	ip := addr.Addr().String()
+	port := int32(addr.Port())
+	return &mesos.MasterInfo{
+		Id: &id, Ip: proto.Uint32(libprocess.IPToUint32(addr.Addr())), Port: proto.Uint32(uint32(addr.Port())),
+		Pid: proto.String(d.pid.String()), Hostname: proto.String(d.cfg.Hostname), Version: proto.String(MesosVersion),
+		Address:      &mesos.Address{Hostname: proto.String(d.cfg.Hostname), Ip: &ip, Port: &port},
+		Capabilities: []*mesos.MasterInfo_Capability{{Type: mesos.MasterInfo_Capability_AGENT_UPDATE.Enum()}},
+	}
+}
+
+// errNotLeading answers events that come while this master does not lead.
+var errNotLeading = fault.New("master", fault.Unavailable, "leadership", fmt.Errorf("this master does not lead"))

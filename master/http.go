@@ -1,0 +1,124 @@
+package master
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/internal/election"
+)
+
+// plainError is Mesos' form of errors: a sentence.
+func plainError(_ int, err error) (string, []byte) {
+	return "text/plain; charset=utf-8", []byte(err.Error())
+}
+
+func ok(c echo.Context) error {
+	c.Response().Header().Set("Content-Length", "0")
+	c.Response().WriteHeader(http.StatusOK)
+	return nil
+}
+
+// present is who leads now: this process from its election on, else what the detector
+// says; nil when nobody does.
+func (d *Door) present() (leader *election.Master, self bool) {
+	if info := d.leads.Load(); info != nil {
+		return &election.Master{Hostname: info.GetHostname(), Port: int(info.GetPort())}, true
+	}
+	m := d.known.Load()
+	return m, false
+}
+
+func location(m *election.Master) string {
+	host := m.Hostname
+	if host == "" {
+		host = m.IP
+	}
+	return "//" + net.JoinHostPort(host, strconv.Itoa(m.Port))
+}
+
+// leader serves h when this process leads; else it redirects, always to the path below
+// /master, or says that nobody leads (mesos-master.md 1.2 rows 3 and 4).
+func (d *Door) leader(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m, self := d.present()
+		switch {
+		case self:
+			h.ServeHTTP(w, r)
+		case m == nil:
+			sentence(w, http.StatusServiceUnavailable, "No leader elected")
+		default:
+			to := location(m) + "/master" + r.URL.EscapedPath()
+			if r.URL.RawQuery != "" {
+				to += "?" + r.URL.RawQuery
+			}
+			w.Header().Set("Location", to)
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}
+	})
+}
+
+// recovered serves h when the term has begun (row 5).
+func (d *Door) recovered(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.term.Load() == nil {
+			sentence(w, http.StatusServiceUnavailable, "Master has not finished recovery")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// redirect sends the client to the leader's address, on the leader too.
+func (d *Door) redirect(c echo.Context) error {
+	m, _ := d.present()
+	if m == nil {
+		sentence(c.Response(), http.StatusServiceUnavailable, "No leader elected")
+		return nil
+	}
+	c.Response().Header().Set("Location", location(m))
+	c.Response().Header().Set("Content-Length", "0")
+	c.Response().WriteHeader(http.StatusTemporaryRedirect)
+	return nil
+}
+
+func sentence(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+	w.WriteHeader(code)
+	_, _ = io.Copy(w, strings.NewReader(text))
+}
+
+// version is /version: the compatible Mesos version, and this program's in the build's
+// fields.
+func (d *Door) version(c echo.Context) error {
+	return writeJSON(c, map[string]any{
+		"version": MesosVersion, "build_date": d.started.UTC().Format(time.DateTime), "build_time": float64(d.started.Unix()),
+		"build_user": "stoa", "git_tag": d.cfg.Product,
+	})
+}
+
+// metricsSnapshot is /metrics/snapshot: flat names and numbers.
+func (d *Door) metricsSnapshot(c echo.Context) error { return writeJSON(c, d.metrics.Snapshot()) }
+
+// writeJSON answers with exactly application/json, which some clients compare.
+func writeJSON(c echo.Context, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Response().WriteHeader(http.StatusOK)
+	_, err = c.Response().Write(body)
+	return err
+}

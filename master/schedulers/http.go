@@ -1,0 +1,142 @@
+package schedulers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/web"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/scheduler"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+// ServeHTTP is POST /api/v1/scheduler on a leading, recovered master: rows 6 to 18 of
+// the table in mesos-master.md 1.2, in its order. The door sees to rows 1 to 5.
+func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		text(w, http.StatusMethodNotAllowed, fmt.Sprintf("405 Method Not Allowed. Expecting one of { 'POST' }, but received '%s'.", r.Method))
+		return
+	}
+	contentType := r.Header.Get("Content-Type")
+	if contentType == "" {
+		text(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
+		return
+	}
+	codec, ok := wire.CodecFor(contentType)
+	if !ok {
+		text(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+		return
+	}
+	body, err := web.ReadBody(r, s.cfg.BodyLimit)
+	if err != nil {
+		text(w, web.ErrorStatus(fault.KindOf(err)), err.Error())
+		return
+	}
+	call := &scheduler.Call{}
+	if why := decode(codec, body, call); why != "" {
+		text(w, http.StatusBadRequest, why)
+		return
+	}
+	if why := validate(call); why != "" {
+		text(w, http.StatusBadRequest, "Failed to validate scheduler::Call: "+why)
+		return
+	}
+	answer, acceptable := wire.Negotiate(r.Header.Values("Accept"))
+	if !acceptable && (call.GetType() == scheduler.Call_SUBSCRIBE || call.GetType() == scheduler.Call_RECONCILE_OPERATIONS) {
+		text(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
+		return
+	}
+	stream := r.Header.Get("Mesos-Stream-Id")
+	if call.GetType() == scheduler.Call_SUBSCRIBE {
+		if stream != "" {
+			text(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
+			return
+		}
+		s.subscribe(w, r, call, answer)
+		return
+	}
+	got, err := s.cfg.Book.Ask(r.Context(), ledger.Call{From: ledger.Conn{Stream: stream}, Call: call})
+	if err != nil {
+		unavailable(w, err)
+		return
+	}
+	switch {
+	case got.Code == http.StatusAccepted, got.Code == http.StatusOK:
+		if got.Code == http.StatusOK && acceptable {
+			// mesos-go takes an answer without it for a failure (mesos-master.md 1.2).
+			w.Header().Set("Content-Type", answer.MediaType)
+		}
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(got.Code)
+	default:
+		text(w, got.Code, got.Body)
+	}
+}
+
+// subscribe opens a stream and writes its events until it ends.
+func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, call *scheduler.Call, codec wire.Codec) {
+	st := newStream(uuid.NewString(), codec, s.cfg.QueueBytes)
+	if !s.add(st) {
+		unavailable(w, errors.New("this master does not lead"))
+		return
+	}
+	defer s.remove(st)
+	h := w.Header()
+	h.Set("Content-Type", codec.MediaType)
+	h.Set("Mesos-Stream-Id", st.id)
+	w.WriteHeader(http.StatusOK)
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return
+	}
+	conn := ledger.Conn{Stream: st.id}
+	if err := s.cfg.Book.Submit(r.Context(), ledger.Call{From: conn, Call: call}); err != nil {
+		return
+	}
+	why := st.serve(w, r.Context().Done(), s.cfg.Heartbeat)
+	// The request's context may be over already; the ledger must hear of it nevertheless,
+	// or of the end of its term.
+	_ = s.cfg.Book.Submit(context.WithoutCancel(r.Context()), ledger.ConnectionLost{Conn: conn, Reason: why})
+}
+
+// decode reads a call; the answer is empty or the text of the 400.
+func decode(codec wire.Codec, body []byte, call *scheduler.Call) string {
+	err := codec.Unmarshal(body, call)
+	if err == nil {
+		return ""
+	}
+	var missing wire.MissingFields
+	json := codec.MediaType == wire.MediaJSON
+	switch {
+	case errors.As(err, &missing) && json:
+		return "Failed to convert JSON into Call protobuf: " + missing.Error()
+	case fault.KindOf(err) == fault.Malformed && json:
+		return "Failed to parse body into JSON: " + err.Error()
+	case json:
+		return "Failed to convert JSON into Call protobuf: " + err.Error()
+	default:
+		return "Failed to parse body into Call protobuf"
+	}
+}
+
+func unavailable(w http.ResponseWriter, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // the client is gone
+	}
+	text(w, http.StatusServiceUnavailable, err.Error())
+}
+
+// text answers an error as Mesos does: its media type with charset, the sentence as body.
+func text(w http.ResponseWriter, code int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	w.WriteHeader(code)
+	_, _ = io.Copy(w, strings.NewReader(body))
+}

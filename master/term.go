@@ -1,0 +1,278 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/store"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/master/allocate"
+	"github.com/stoa-project/stoa/master/ledger"
+	"github.com/stoa-project/stoa/master/registry"
+)
+
+// term is one term of leadership: the ledger, the allocator and the goroutine that
+// owns both.
+type term struct {
+	door     *Door
+	info     *mesos.MasterInfo
+	registry *registry.Registry
+	inbox    chan request
+	durable  chan []ledger.Ticket
+	over     chan struct{} // closed when the owner has stopped
+
+	// The owner's alone.
+	book    *ledger.Ledger
+	alloc   *allocate.Allocator
+	waiting map[ledger.Ticket]chan<- ledger.Answer
+	ticket  ledger.Ticket
+
+	revision atomic.Uint64 // grows with each batch of events
+	seen     atomic.Pointer[seen]
+}
+
+// seen is the newest snapshot that a reader asked for.
+type seen struct {
+	revision uint64
+	snapshot *ledger.Snapshot
+}
+
+// request is one thing for the owner to do.
+type request struct {
+	event ledger.Event
+	reply chan<- ledger.Answer   // of a call; buffered
+	read  func(*ledger.Snapshot) // run by the owner: must be quick
+}
+
+const (
+	inboxSize = 4096 // requests waiting for the owner; more wait in their goroutines
+	batchSize = 256  // requests between two allocations
+)
+
+// runTerm leads until the lease is lost, a registry write fails or ctx ends. Everything
+// that needs leadership starts here and has ended when it returns.
+func (d *Door) runTerm(ctx context.Context, lease election.Lease, s store.Store, info *mesos.MasterInfo) error {
+	d.leads.Store(info)
+	defer d.leads.Store(nil)
+	t := d.newTerm(info, registry.New(s, d.cfg.StoreTimeout))
+	load, cancel := context.WithTimeout(ctx, d.cfg.FetchTimeout)
+	facts, err := t.registry.Load(load)
+	cancel()
+	if err != nil {
+		return err
+	}
+	d.log.Info("leading", "master_id", info.GetId(), "admitted", len(facts.Admitted), "unreachable", len(facts.Unreachable))
+
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		select {
+		case <-lease.Lost():
+			return errors.New("leadership was lost")
+		case <-gctx.Done():
+			return gctx.Err()
+		}
+	})
+	group.Go(func() error {
+		return t.registry.Run(gctx, lease.Fence(), func(done []ledger.Ticket) {
+			select {
+			case t.durable <- done:
+			case <-gctx.Done():
+			}
+		})
+	})
+	group.Go(func() error { return t.own(gctx, facts) })
+	err = group.Wait()
+	d.term.CompareAndSwap(t, nil)
+	d.schedulers.EndAll()
+	d.operators.TermEnded()
+	return err
+}
+
+func (d *Door) newTerm(info *mesos.MasterInfo, r *registry.Registry) *term {
+	c := d.cfg
+	seed := c.Seed
+	if seed == 0 {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(info.GetId()))
+		seed = h.Sum64()
+	}
+	return &term{
+		door: d, info: info, registry: r,
+		inbox: make(chan request, inboxSize), durable: make(chan []ledger.Ticket), over: make(chan struct{}),
+		waiting: map[ledger.Ticket]chan<- ledger.Answer{},
+		book: ledger.New(ledger.Config{Master: info, PingInterval: c.PingTimeout, MaxMissedPings: c.MaxPingTimeouts,
+			ReregisterTimeout: c.ReregisterTimeout, OfferTimeout: c.OfferTimeout, MaxCompleted: c.MaxCompletedFrameworks,
+			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles}),
+		alloc: allocate.New(allocate.Config{Interval: c.AllocationInterval, Weights: c.Weights, Minimum: c.MinAllocatable,
+			Excluded: c.Excluded, FilterGPU: c.KeepGPUFilter, Seed: seed}),
+	}
+}
+
+// own is the goroutine that owns the ledger. It opens the doors when the ledger has
+// what the registry held, and works until ctx ends.
+func (t *term) own(ctx context.Context, facts ledger.Recovered) error {
+	defer close(t.over)
+	t.step(facts)
+	t.door.schedulers.Open()
+	t.door.term.Store(t)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case r := <-t.inbox:
+			t.do(r)
+			t.more()
+		case done := <-t.durable:
+			t.step(ledger.RegistryDone{Tickets: done})
+		case <-timer.C:
+			t.step(ledger.Tick{})
+		}
+		timer.Reset(time.Until(t.allocate()))
+	}
+}
+
+// more does what waits already, so that one allocation serves many events.
+func (t *term) more() {
+	for range batchSize {
+		select {
+		case r := <-t.inbox:
+			t.do(r)
+		default:
+			return
+		}
+	}
+}
+
+func (t *term) do(r request) {
+	switch {
+	case r.read != nil:
+		r.read(t.snapshot())
+		return
+	case r.reply != nil:
+		t.ticket++
+		switch e := r.event.(type) {
+		case ledger.Call:
+			e.Ticket = t.ticket
+			r.event = e
+		case ledger.Teardown:
+			e.Ticket = t.ticket
+			r.event = e
+		}
+		t.waiting[t.ticket] = r.reply
+	}
+	t.step(r.event)
+	if reply, open := t.waiting[t.ticket]; open && r.reply != nil {
+		delete(t.waiting, t.ticket)
+		reply <- ledger.Answer{Code: 500, Body: "the call found no answer"}
+	}
+}
+
+// step applies one event and carries its effects out, in order.
+func (t *term) step(e ledger.Event) {
+	now := time.Now()
+	for _, effect := range t.book.Step(now, e) {
+		t.alloc.Apply(now, effect)
+		t.carryOut(effect)
+	}
+	t.revision.Add(1)
+}
+
+// allocate grants what became free and gives the time of the next thing to do.
+func (t *term) allocate() time.Time {
+	now := time.Now()
+	wake := now.Add(time.Minute)
+	next, filtered := t.alloc.Next()
+	if t.alloc.Dirty() || (filtered && !next.After(now)) {
+		if grants := t.alloc.Run(now); len(grants) > 0 {
+			t.step(ledger.Grants{Grants: grants})
+		}
+		if t.alloc.Dirty() {
+			// Left over by the limit on one run, or refused by the ledger: soon, but not at once.
+			wake = now.Add(10 * time.Millisecond)
+		}
+		next, filtered = t.alloc.Next()
+	}
+	if filtered && next.Before(wake) {
+		wake = next
+	}
+	if due, any := t.book.Next(); any && due.Before(wake) {
+		wake = due
+	}
+	return wake
+}
+
+func (t *term) carryOut(effect ledger.Effect) {
+	d := t.door
+	switch e := effect.(type) {
+	case ledger.ToFramework:
+		d.schedulers.Deliver(e)
+	case ledger.CloseFramework:
+		d.schedulers.Close(e)
+	case ledger.ToAgent:
+		d.agents.Deliver(e)
+	case ledger.LinkPID:
+		if to, err := libprocess.Parse(string(e.PID)); err == nil {
+			d.transport.Link(d.pid, to, false)
+		}
+	case ledger.Answer:
+		if reply := t.waiting[e.Ticket]; reply != nil {
+			delete(t.waiting, e.Ticket)
+			reply <- e
+		}
+	case ledger.Registry:
+		t.registry.Add(e)
+	case ledger.Operator:
+		d.operators.Publish(e.Event)
+	case ledger.Note:
+		note(d.log, e)
+	}
+}
+
+func note(log *slog.Logger, n ledger.Note) {
+	var attrs []any
+	for _, a := range []struct{ key, value string }{
+		{"agent", string(n.Agent)}, {"framework", string(n.Framework)}, {"task", string(n.Task)}, {"offer", string(n.Offer)},
+	} {
+		if a.value != "" {
+			attrs = append(attrs, a.key, a.value)
+		}
+	}
+	if n.Warn {
+		log.Warn(n.Text, attrs...)
+	} else {
+		log.Info(n.Text, attrs...)
+	}
+}
+
+// snapshot is the book now; the owner's to call.
+func (t *term) snapshot() *ledger.Snapshot {
+	r := t.revision.Load()
+	if s := t.seen.Load(); s != nil && s.revision == r {
+		return s.snapshot
+	}
+	s := &seen{revision: r, snapshot: t.book.Snapshot()}
+	t.seen.Store(s)
+	return s.snapshot
+}
+
+// put hands a request to the owner.
+func (t *term) put(ctx context.Context, r request) error {
+	select {
+	case t.inbox <- r:
+		return nil
+	case <-t.over:
+		return errNotLeading
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
