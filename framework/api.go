@@ -1,0 +1,54 @@
+package framework
+
+import (
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/stoa-project/stoa/framework/rest"
+)
+
+// api builds the REST API on this process' state.
+func (f *Framework) api() http.Handler {
+	c := f.cfg
+	zkAddress := any(nil)
+	if c.ZK != nil {
+		zkAddress = c.ZK.String()
+	}
+	host, port, _ := net.SplitHostPort(f.self)
+	return rest.New(rest.Config{
+		Core: f, Leadership: f, Events: f.feed, Metrics: f.metrics, Log: f.log,
+		Self: f.self, Rules: c.rules(), Ports: c.Ports, Origins: c.Origins,
+		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead,
+		Info: rest.Info{
+			Name: c.Name, Version: "1.10.26", BuildRef: c.Version,
+			Marathon: map[string]any{
+				"master": c.Master, "hostname": host, "framework_name": c.Name, "mesos_role": c.Role,
+				"mesos_user": orNull(c.User), "failover_timeout": int(c.FailoverTimeout.Seconds()),
+				"checkpoint": !c.NoCheckpoint, "ha": c.ZK != nil,
+				"local_port_min": c.Ports.Min, "local_port_max": c.Ports.Max, "executor": "//cmd",
+				"features": strings.Join(c.Features, ","), "env_vars_prefix": orNull(c.EnvPrefix),
+				"webui_url": orNull(c.WebUI), "mesos_leader_ui_url": nil,
+			},
+			ZooKeeper: map[string]any{
+				"zk": zkAddress, "zk_session_timeout": c.SessionTimeout.Milliseconds(),
+			},
+			HTTP: map[string]any{"http_port": port, "https_port": nil},
+		},
+	})
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
+}

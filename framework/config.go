@@ -1,0 +1,98 @@
+// Package framework is the door of the framework room: it elects, and while it leads it
+// runs the core between its shells: records, Mesos client, health checks, REST and events.
+package framework
+
+import (
+	"net"
+	"time"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/internal/zk"
+)
+
+// Config is everything an operator sets; zero values take Marathon's defaults
+// (marathon.md 11), which the comments name.
+type Config struct {
+	// Master is the --master flag: zk://…/mesos, host:port or http://host:port. Required.
+	Master string
+	// ZK is where election and records are; nil: this process always leads and keeps its
+	// records in a file under WorkDir.
+	ZK      *zk.URL
+	WorkDir string
+
+	// Listener takes the API's requests when set; else HTTPAddress and HTTPPort are bound
+	// by Run (port 0: any).
+	Listener    net.Listener
+	HTTPAddress string // all addresses
+	HTTPPort    int    // 8080
+	// Hostname is where other processes reach this one; the machine's name.
+	Hostname string
+	WebUI    string // http://hostname:port
+
+	Name            string // marathon
+	Role            string // *
+	User            string // of tasks without one; empty: the agent's choice
+	Principal       string
+	FailoverTimeout time.Duration // 604800 s
+	NoCheckpoint    bool
+	EnvPrefix       string
+	DefaultNetwork  string
+	BridgeName      string // mesos-bridge
+	Features        []string
+	Ports           app.PortPool // 10000–20000
+	AcceptedRoles   string       // any, unreserved or reserved
+
+	LaunchConfirmTimeout time.Duration // 300 s
+	LaunchTimeout        time.Duration // 300 s
+	ReconcileInitial     time.Duration // 15 s
+	ReconcileInterval    time.Duration // 600 s
+	ScaleInitial         time.Duration // 15 s
+	ScaleInterval        time.Duration // 300 s
+	ReviveInterval       time.Duration // 5 s
+	DeclineFor           time.Duration // 120 s
+	KeepOffers           bool          // never SUPPRESS
+	MaxPerOffer          int           // 5
+	MaxDeployments       int           // 100
+	MaxVersions          int           // 50
+	KillsInFlight        int           // 100
+	KillRetry            time.Duration // 30 s
+	Draining             time.Duration
+	IgnoreMaintenance    bool
+	MissedHeartbeats     int // 5
+	MaxProbes            int // 256
+
+	SessionTimeout time.Duration // of ZooKeeper: 10 s
+	EventsPending  int           // undelivered events of one stream: 1024
+	Origins        []string      // Access-Control-Allow-Origin
+	ProxyConnect   time.Duration // to the leader: 5 s
+	ProxyRead      time.Duration // for the leader's answer: 10 s
+	Version        string        // of this build, for /v2/info
+}
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = "marathon"
+	}
+	if c.Role == "" {
+		c.Role = "*"
+	}
+	if c.BridgeName == "" {
+		c.BridgeName = "mesos-bridge"
+	}
+	if c.FailoverTimeout == 0 {
+		c.FailoverTimeout = 604800 * time.Second
+	}
+	if c.Ports == (app.PortPool{}) {
+		c.Ports = app.PortPool{Min: 10000, Max: 20000}
+	}
+	return c
+}
+
+// rules is how definitions are completed and judged.
+func (c Config) rules() app.Rules {
+	r := app.Rules{MesosRole: c.Role, DefaultNetwork: c.DefaultNetwork, BridgeName: c.BridgeName, Features: map[string]bool{}}
+	for _, f := range c.Features {
+		r.Features[f] = true
+	}
+	return r
+}
