@@ -114,6 +114,7 @@ type subscription struct {
 	stream string
 	resp   *http.Response
 	events chan *scheduler.Event
+	passed []*scheduler.Event // by next, for a later next
 	id     string
 }
 
@@ -157,9 +158,15 @@ func (m *running) subscribe(call string) *subscription {
 
 func (s *subscription) close() { s.resp.Body.Close() }
 
-// next waits for an event of the kind, passing over others.
+// next waits for the first event of the kind that was not taken yet.
 func (s *subscription) next(kind scheduler.Event_Type) *scheduler.Event {
 	s.t.Helper()
+	for i, e := range s.passed {
+		if e.GetType() == kind {
+			s.passed = append(s.passed[:i], s.passed[i+1:]...)
+			return e
+		}
+	}
 	deadline := time.After(20 * time.Second)
 	for {
 		select {
@@ -173,6 +180,7 @@ func (s *subscription) next(kind scheduler.Event_Type) *scheduler.Event {
 			if e.GetType() == kind {
 				return e
 			}
+			s.passed = append(s.passed, e)
 		case <-deadline:
 			s.t.Fatalf("no %s in time", kind)
 		}
@@ -201,4 +209,14 @@ func (s *subscription) call(body string) (int, string) {
 	body = strings.Replace(body, "{", `{"framework_id":{"value":"`+s.id+`"},`, 1)
 	resp, text := s.m.post(map[string]string{"Content-Type": "application/json", "Mesos-Stream-Id": s.stream}, body)
 	return resp.StatusCode, text
+}
+
+func readAll(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
