@@ -181,10 +181,14 @@ func (n node) list() []node {
 		n.fail("error.expected.jsarray")
 		return nil
 	}
+	at := n.path
+	if at == "" {
+		at = "/"
+	}
 	out := make([]node, 0, len(l))
 	for i, v := range l {
 		if v != nil {
-			out = append(out, node{n.p, n.path + "(" + strconv.Itoa(i) + ")", v})
+			out = append(out, node{n.p, index(at, i), v})
 		}
 	}
 	return out

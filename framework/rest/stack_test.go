@@ -156,8 +156,9 @@ func newStack(t *testing.T) *stack {
 	s.feed = feed.New(feed.Config{Heartbeat: time.Hour}, nil)
 	n, seed := 0, uint64(1)
 	c, effects, err := core.New(core.Config{
-		UUID: func() string { n++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) },
-		Rand: func() uint64 { seed = seed*6364136223846793005 + 1; return seed },
+		Ports: app.PortPool{Min: 10000, Max: 20000},
+		UUID:  func() string { n++; return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) },
+		Rand:  func() uint64 { seed = seed*6364136223846793005 + 1; return seed },
 	}, s.now, core.Stored{})
 	if err != nil {
 		t.Fatal(err)
