@@ -1,0 +1,44 @@
+package sandbox
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// FetchConfig bounds what fetching may do. Zero fields take the value in brackets.
+type FetchConfig struct {
+	FrameworksHome string        // prefix of relative paths (--frameworks_home); empty: they are refused
+	StallTimeout   time.Duration // no byte for so long ends a download (--fetcher_stall_timeout) [1 min]
+	Timeout        time.Duration // for one URI, unpacking included [1 h]
+	MaxBytes       int64         // of one download, and of all that one archive unpacks to [32 GiB]
+	MaxEntries     int           // files, folders and links of one archive [200,000]
+	MaxRatio       int64         // unpacked bytes per packed byte, counted after the first 64 MiB [200]
+	Redirects      int           // of one download [10]
+	Parallel       int           // URIs of one container at a time [4]
+}
+
+// Progress is told as bytes of a URI arrive; total is -1 when unknown.
+type Progress func(uri string, done, total int64)
+
+// Fetcher fills sandboxes with what CommandInfo.uris names (mesos-agent.md 8).
+type Fetcher struct {
+	cfg FetchConfig
+	log *slog.Logger
+	web webGetter
+}
+
+// NewFetcher prepares a fetcher; it starts nothing.
+func NewFetcher(cfg FetchConfig, log *slog.Logger) *Fetcher { return newFetcher(cfg, log) }
+
+// Fetch brings all URIs into run and unpacks them, with everything owned by owner. What
+// happens is written as lines to out (the sandbox's stderr; may be nil). progress may
+// be nil. The first failure ends all; ctx ends it too. Errors: fault.Invalid (the URI,
+// its name or an entry of its archive is not acceptable; the message says which rule),
+// fault.NotFound, fault.TooLarge, fault.Timeout, fault.Unavailable, fault.Unsupported.
+func (f *Fetcher) Fetch(ctx context.Context, run string, owner Owner, uris []*mesos.CommandInfo_URI, out io.Writer, progress Progress) error {
+	return f.fetchAll(ctx, run, owner, uris, out, progress)
+}
