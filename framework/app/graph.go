@@ -6,20 +6,46 @@ import "slices"
 // on nothing, else one more than the highest app it depends on. Apps of one level are
 // independent of each other (Marathon contract 4.3, 5.2). Dependencies on groups mean
 // every app in and below them, dependencies of a group hold for every app in and below
-// it, unknown targets are ignored. A cycle gives an *Invalid at "/".
-func Levels(root *Group) (map[PathID]int, error) {
-	l := &leveller{root: root, level: map[PathID]int{}, state: map[vertex]visit{}}
-	l.group(root, nil)
+// it, unknown targets are ignored. With ids only those apps, and what they depend on,
+// are looked at. A cycle gives an *Invalid at "/".
+func Levels(root *Group, ids ...PathID) (map[PathID]int, error) {
+	l := &leveller{root: root, level: map[PathID]int{}, state: map[any]visit{}}
+	if len(ids) == 0 {
+		l.group(root, nil)
+	}
+	for _, id := range ids {
+		if a := root.App(id); a != nil {
+			l.app(a, l.inherited(id.Parent()))
+		}
+	}
 	if l.cyclic {
 		return nil, &Invalid{MsgInvalidObject, []Violation{{"/", []string{"Dependency graph has cyclic dependencies."}}}}
 	}
 	return l.level, nil
 }
 
-// vertex is an app, or the set of all apps below a group.
-type vertex struct {
-	id    PathID
-	group bool
+// mayCycle tells whether the step from one tree to the next can have closed a cycle:
+// a dependency list differs, or an app is new below a group that others depend on.
+func mayCycle(from, to *Group) bool {
+	if from == to {
+		return false
+	}
+	if from == nil || len(from.Apps) < len(to.Apps) || !slices.Equal(from.Dependencies, to.Dependencies) {
+		return true
+	}
+	for _, a := range to.Apps {
+		i, ok := appAt(from.Apps, a.ID)
+		if !ok || from.Apps[i] != a && !slices.Equal(from.Apps[i].Dependencies, a.Dependencies) {
+			return true
+		}
+	}
+	for _, g := range to.Groups {
+		i, ok := groupAt(from.Groups, g.ID)
+		if !ok || mayCycle(from.Groups[i], g) {
+			return true
+		}
+	}
+	return false
 }
 
 type visit struct {
@@ -29,10 +55,11 @@ type visit struct {
 
 // leveller walks the graph depth first. Groups are vertices of their own, so that a
 // dependency between two groups costs one edge per app and not one per pair.
+// Vertices are *App, and *Group for the set of all apps in and below it.
 type leveller struct {
 	root   *Group
 	level  map[PathID]int
-	state  map[vertex]visit // present and not done: on the present path
+	state  map[any]visit // present and not done: on the present path
 	cyclic bool
 }
 
@@ -47,19 +74,18 @@ func (l *leveller) group(g *Group, inherited []PathID) {
 }
 
 func (l *leveller) app(a *App, inherited []PathID) int {
-	v := vertex{id: a.ID}
-	if st, seen := l.state[v]; seen {
+	if st, seen := l.state[a]; seen {
 		l.cyclic = l.cyclic || !st.done
 		return st.level
 	}
-	l.state[v] = visit{}
+	l.state[a] = visit{}
 	top := 0
 	for _, deps := range [][]PathID{inherited, a.Dependencies} {
 		for _, dep := range deps {
 			top = max(top, l.target(dep))
 		}
 	}
-	l.state[v] = visit{true, top + 1}
+	l.state[a] = visit{true, top + 1}
 	l.level[a.ID] = top + 1
 	return top + 1
 }
@@ -77,12 +103,11 @@ func (l *leveller) target(id PathID) int {
 
 // below gives the highest level in and below a group.
 func (l *leveller) below(g *Group) int {
-	v := vertex{g.ID, true}
-	if st, seen := l.state[v]; seen {
+	if st, seen := l.state[g]; seen {
 		l.cyclic = l.cyclic || !st.done
 		return st.level
 	}
-	l.state[v] = visit{}
+	l.state[g] = visit{}
 	top := 0
 	deps := l.inherited(g.ID)
 	for _, a := range g.Apps {
@@ -91,7 +116,7 @@ func (l *leveller) below(g *Group) int {
 	for _, s := range g.Groups {
 		top = max(top, l.below(s))
 	}
-	l.state[v] = visit{true, top}
+	l.state[g] = visit{true, top}
 	return top
 }
 

@@ -67,16 +67,15 @@ func Settle(from, to *Group, version Timestamp, pool PortPool, restart ...PathID
 	if err := checkTree(to); err != nil {
 		return nil, err
 	}
-	ports, err := newPortAssigner(from, to, pool)
-	if err != nil {
-		return nil, err
-	}
+	ports := &portAssigner{trees: []*Group{from, to}, pool: pool, next: pool.Min}
 	out, err := settle(from, to, version, ports, restart)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := Levels(out); err != nil {
-		return nil, err
+	if mayCycle(from, out) {
+		if _, err := Levels(out); err != nil {
+			return nil, err
+		}
 	}
 	if out.Version != version {
 		c := *out
@@ -174,27 +173,29 @@ func checkNames(g *Group, p *problems) {
 // portAssigner hands out service ports; it sees every port of the old and the new tree
 // as used.
 type portAssigner struct {
-	pool PortPool
-	used map[int]bool
-	next int // no free port of the pool lies below
+	trees []*Group
+	pool  PortPool
+	used  map[int]bool // nil until the first port is wanted
+	next  int          // no free port of the pool lies below
 }
 
-func newPortAssigner(from, to *Group, pool PortPool) (*portAssigner, error) {
-	if pool.Min < 1 || pool.Max < pool.Min {
-		return nil, fault.New("assign service ports", fault.Invalid, "local_port_min", errors.New("the range "+pool.text()+" is empty"))
-	}
-	p := &portAssigner{pool: pool, used: map[int]bool{}, next: pool.Min}
-	for _, root := range []*Group{from, to} {
-		if root == nil {
-			continue
-		}
-		for a := range root.AllApps() {
-			for _, port := range a.ServicePorts() {
-				p.used[port] = true
+// free gives the lowest free port of the pool and marks it; ok is false when there is none.
+func (p *portAssigner) free() (port int, ok bool) {
+	if p.used == nil {
+		p.used = map[int]bool{0: true}
+		for _, root := range p.trees {
+			for a := range root.AllApps() {
+				for _, port := range a.ServicePorts() {
+					p.used[port] = true
+				}
 			}
 		}
 	}
-	return p, nil
+	for p.used[p.next] {
+		p.next++
+	}
+	p.used[p.next] = true
+	return p.next, p.next <= p.pool.Max
 }
 
 func (p PortPool) text() string {
@@ -224,15 +225,12 @@ func (p *portAssigner) assign(a *App, old *App) error {
 			*port, own = own[0], own[1:]
 			return nil
 		}
-		for p.used[p.next] {
-			p.next++
-		}
-		if p.next > p.pool.Max {
+		n, ok := p.free()
+		if !ok {
 			return fault.New("assign service ports", fault.Other, string(a.ID),
 				errors.New("All ports in the range "+p.pool.text()+" are already in use"))
 		}
-		*port = p.next
-		p.used[*port] = true
+		*port = n
 		return nil
 	}
 	if a.HostNetworking() {

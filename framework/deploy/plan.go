@@ -20,7 +20,7 @@ func NewPlan(id string, from, to *app.Group, version app.Timestamp, restart ...a
 	if len(p.Changes) == 0 {
 		return p, nil
 	}
-	levels, err := app.Levels(to)
+	levels, err := app.Levels(to, p.Affected()...)
 	if err != nil {
 		return nil, err
 	}
