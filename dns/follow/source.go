@@ -1,0 +1,78 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/stoa-project/stoa/dns/names"
+	"github.com/stoa-project/stoa/internal/election"
+)
+
+// Pauses after a failure.
+const (
+	firstPause = 500 * time.Millisecond
+	lastPause  = 30 * time.Second
+	// subscribeAgain is how long a master that offers no stream is polled before it is
+	// asked for one again.
+	subscribeAgain = 5 * time.Minute
+)
+
+// source reads one leading master until it is replaced.
+type source struct {
+	f       *Follower
+	number  int
+	leader  election.Master
+	changes chan<- change
+}
+
+// errNotOffered says that this master has no event stream for us.
+var errNotOffered = errors.New("the master offers no event stream")
+
+func (s *source) run(ctx context.Context) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		began := time.Now()
+		var err error
+		switch s.f.cfg.Source {
+		case Poll:
+			err = s.poll(ctx, time.Time{})
+		case Subscribe:
+			err = s.subscribe(ctx)
+		default:
+			err = s.subscribe(ctx)
+			if errors.Is(err, errNotOffered) {
+				s.f.log.Info("polling instead of following events", "master", s.leader.Addr(), "reason", err)
+				err = s.poll(ctx, time.Now().Add(subscribeAgain))
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		s.f.cfg.Notify(EventFailed)
+		if time.Since(began) > lastPause { // it worked for a while
+			pause = firstPause
+		}
+		s.f.log.Warn("master cannot be followed, trying again", "master", s.leader.Addr(), "pause", pause, "error", err)
+		jitter := time.Duration(rand.Int64N(int64(pause)/2 + 1)) //nolint:gosec // spreads load
+		select {
+		case <-time.After(pause/2 + jitter):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// send hands a change to the loop.
+func (s *source) send(ctx context.Context, mode Mode, apply func(*names.State, time.Time)) error {
+	select {
+	case s.changes <- change{source: s.number, mode: mode, apply: apply, at: time.Now()}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
