@@ -1,0 +1,221 @@
+package operators
+
+import (
+	"sort"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+// task prints one task.
+func (e *encoder) task(t *mesos.Task) {
+	e.open('{')
+	e.str("id", t.GetTaskId().GetValue())
+	e.str("name", t.GetName())
+	e.str("framework_id", t.GetFrameworkId().GetValue())
+	e.str("executor_id", t.GetExecutorId().GetValue())
+	e.str("slave_id", t.GetAgentId().GetValue())
+	e.str("state", t.GetState().String())
+	e.key("resources")
+	e.resources(t.GetResources())
+	if limits := t.GetLimits(); len(limits) > 0 {
+		e.limits(limits)
+	}
+	e.role(t.GetResources())
+	e.key("statuses")
+	e.open('[')
+	for _, s := range t.GetStatuses() {
+		e.status(s)
+	}
+	e.shut(']')
+	if t.User != nil {
+		e.str("user", t.GetUser())
+	}
+	e.labels(t.GetLabels())
+	if t.Discovery != nil {
+		e.key("discovery")
+		e.message(t.Discovery)
+	}
+	if t.Container != nil {
+		e.key("container")
+		e.message(t.Container)
+	}
+	if t.HealthCheck != nil {
+		e.key("health_check")
+		e.message(t.HealthCheck)
+	}
+	e.shut('}')
+}
+
+func (e *encoder) limits(limits map[string]*mesos.Value_Scalar) {
+	names := make([]string, 0, len(limits))
+	for name := range limits {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	e.key("limits")
+	e.open('{')
+	for _, name := range names {
+		e.named(name)
+		e.message(limits[name]) // as a number, or the word Infinity
+		e.scalar()
+	}
+	e.shut('}')
+}
+
+// scalar replaces the object {"value":n} that was just appended by n.
+func (e *encoder) scalar() {
+	const before = `{"value":`
+	for i := len(e.b) - 1; i >= 0; i-- {
+		if e.b[i] == '{' {
+			n := copy(e.b[i:], e.b[i+len(before):len(e.b)-1])
+			e.b = e.b[:i+n]
+			return
+		}
+	}
+}
+
+// status prints one entry of a task's history: less than v1 does, as in Mesos.
+func (e *encoder) status(s *mesos.TaskStatus) {
+	e.open('{')
+	e.str("state", s.GetState().String())
+	e.num("timestamp", s.GetTimestamp())
+	e.labels(s.GetLabels())
+	if c := s.GetContainerStatus(); c != nil {
+		e.key("container_status")
+		e.containerStatus(c)
+	}
+	if s.Healthy != nil {
+		e.flag("healthy", s.GetHealthy())
+	}
+	e.shut('}')
+}
+
+func (e *encoder) containerStatus(c *mesos.ContainerStatus) {
+	e.open('{')
+	if id := c.GetContainerId(); id != nil {
+		e.key("container_id")
+		e.containerID(id, 0)
+	}
+	if len(c.GetNetworkInfos()) > 0 {
+		e.key("network_infos")
+		e.open('[')
+		for _, n := range c.GetNetworkInfos() {
+			e.network(n)
+		}
+		e.shut(']')
+	}
+	if c.CgroupInfo != nil {
+		e.key("cgroup_info")
+		e.message(c.CgroupInfo)
+	}
+	e.shut('}')
+}
+
+// maxParents bounds the nesting of container ids that is printed; Mesos allows 32.
+const maxParents = 64
+
+func (e *encoder) containerID(id *mesos.ContainerID, depth int) {
+	e.open('{')
+	e.str("value", id.GetValue())
+	if p := id.GetParent(); p != nil && depth < maxParents {
+		e.key("parent")
+		e.containerID(p, depth+1)
+	}
+	e.shut('}')
+}
+
+func (e *encoder) network(n *mesos.NetworkInfo) {
+	e.open('{')
+	if len(n.GetGroups()) > 0 {
+		e.strings("groups", n.GetGroups())
+	}
+	e.labels(n.GetLabels())
+	if len(n.GetIpAddresses()) > 0 {
+		e.key("ip_addresses")
+		e.open('[')
+		for _, a := range n.GetIpAddresses() {
+			e.open('{')
+			if a.Protocol != nil {
+				e.str("protocol", a.GetProtocol().String())
+			}
+			if a.IpAddress != nil {
+				e.str("ip_address", a.GetIpAddress())
+			}
+			e.shut('}')
+		}
+		e.shut(']')
+	}
+	if n.Name != nil {
+		e.str("name", n.GetName())
+	}
+	if len(n.GetPortMappings()) > 0 {
+		e.key("port_mappings")
+		e.open('[')
+		for _, p := range n.GetPortMappings() {
+			e.message(p)
+		}
+		e.shut(']')
+	}
+	e.shut('}')
+}
+
+// executor prints a custom executor.
+func (e *encoder) executor(v ledger.ExecutorView) {
+	info := v.Info
+	e.open('{')
+	e.str("executor_id", info.GetExecutorId().GetValue())
+	e.str("name", info.GetName())
+	e.str("framework_id", info.GetFrameworkId().GetValue())
+	e.key("command")
+	e.command(info.GetCommand())
+	e.key("resources")
+	e.resources(info.GetResources())
+	e.role(info.GetResources())
+	e.labels(info.GetLabels())
+	if info.Type != nil {
+		e.str("type", info.GetType().String())
+	}
+	e.str("slave_id", string(v.Agent))
+	e.shut('}')
+}
+
+func (e *encoder) command(c *mesos.CommandInfo) {
+	e.open('{')
+	if c != nil && c.Shell != nil {
+		e.flag("shell", c.GetShell())
+	}
+	if c != nil && c.Value != nil {
+		e.str("value", c.GetValue())
+	}
+	e.strings("argv", c.GetArguments())
+	if env := c.GetEnvironment(); env != nil {
+		e.key("environment")
+		e.message(env)
+	}
+	e.key("uris")
+	e.open('[')
+	for _, u := range c.GetUris() {
+		e.open('{')
+		e.str("value", u.GetValue())
+		e.flag("executable", u.GetExecutable())
+		e.shut('}')
+	}
+	e.shut(']')
+	e.shut('}')
+}
+
+// offer prints an outstanding offer.
+func (e *encoder) offer(o *mesos.Offer) {
+	e.open('{')
+	e.str("id", o.GetId().GetValue())
+	e.str("framework_id", o.GetFrameworkId().GetValue())
+	if o.AllocationInfo != nil {
+		e.key("allocation_info")
+		e.message(o.AllocationInfo)
+	}
+	e.str("slave_id", o.GetAgentId().GetValue())
+	e.key("resources")
+	e.resources(o.GetResources())
+	e.shut('}')
+}

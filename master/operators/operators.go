@@ -1,0 +1,145 @@
+package operators
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+// Views is what the shell asks of the master's door.
+type Views interface {
+	// View gives the book as it is now; fault.Unavailable while this master does not lead
+	// or recovers. While nothing changes it gives the same pointer again.
+	View(context.Context) (*ledger.Snapshot, error)
+	// Atomically runs fn with the book as it is now on the goroutine that also calls
+	// Publish, between two events. fn must be quick. Errors are View's.
+	Atomically(ctx context.Context, fn func(*ledger.Snapshot)) error
+	// Teardown removes a framework and gives the answer for the operator.
+	Teardown(context.Context, ledger.FrameworkID) (ledger.Answer, error)
+	// Leading describes this master from its election to the end of its term; nil
+	// otherwise.
+	Leading() *mesos.MasterInfo
+	// Started is when this process began to serve.
+	Started() time.Time
+}
+
+// Config of the shell. Zero values are defaults.
+type Config struct {
+	Hostname string            // of this master
+	Cluster  string            // --cluster; empty: not printed
+	Flags    map[string]string // all flags as given
+	Weights  map[string]float64
+	Version  *mesos.VersionInfo // of /version; also the first lines of /state
+	LogFile  string             // read through the virtual file /master/log; empty: there is none
+	Metrics  *metrics.Registry  // nil: an own one
+
+	Heartbeat      time.Duration // of the event stream, 15 s
+	MaxSubscribers int           // --max_operator_event_stream_subscribers, 1000: beyond it the oldest stream is closed
+	QueueBytes     int           // events a subscriber may be behind, 32 MiB
+	BodyLimit      int64         // of one call, 4 MiB
+	Logger         *slog.Logger
+}
+
+func (c *Config) defaults() {
+	if c.Version == nil {
+		c.Version = &mesos.VersionInfo{}
+	}
+	if c.Metrics == nil {
+		c.Metrics = metrics.New()
+	}
+	if c.Heartbeat <= 0 {
+		c.Heartbeat = ledger.Heartbeat
+	}
+	if c.MaxSubscribers <= 0 {
+		c.MaxSubscribers = 1000
+	}
+	if c.QueueBytes <= 0 {
+		c.QueueBytes = 32 << 20
+	}
+	if c.BodyLimit <= 0 {
+		c.BodyLimit = 4 << 20
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Shell answers operators.
+type Shell struct {
+	cfg   Config
+	views Views
+	log   *slog.Logger
+	hub   *hub
+	lists map[string]*shared // JSON endpoints by path, v1 reads by type and media type
+	tally tally
+}
+
+// New makes the shell and declares its metrics; it starts nothing.
+func New(cfg Config, views Views) *Shell {
+	cfg.defaults()
+	s := &Shell{cfg: cfg, views: views, log: cfg.Logger}
+	s.hub = newHub(cfg.MaxSubscribers, cfg.QueueBytes, cfg.Logger)
+	s.lists = map[string]*shared{}
+	s.addLists()
+	s.declareMetrics()
+	return s
+}
+
+// Needs is what a route asks of the master that answers it.
+type Needs uint8
+
+// The levels: standbys answer Anyone routes themselves and redirect the others to the
+// leader; Recovered routes also answer 503 until the registry is read.
+const (
+	Anyone Needs = iota
+	Leader
+	Recovered
+)
+
+// Route is one path with all its methods; paths are without the /master prefix.
+type Route struct {
+	Path    string
+	Needs   Needs
+	Handler http.Handler
+}
+
+// Routes lists what the door has to mount (mesos-master.md 5.4).
+func (s *Shell) Routes() []Route {
+	return []Route{
+		{"/version", Anyone, http.HandlerFunc(s.version)},
+		{"/flags", Anyone, http.HandlerFunc(s.flags)},
+		{"/metrics/snapshot", Anyone, http.HandlerFunc(s.metricsSnapshot)},
+		{"/system/stats.json", Anyone, http.HandlerFunc(s.systemStats)},
+		{"/state", Leader, s.polled("/state")},
+		{"/state.json", Leader, s.polled("/state")}, // the name of older days, still asked for by old tools
+		{"/state-summary", Leader, s.polled("/state-summary")},
+		{"/slaves", Leader, http.HandlerFunc(s.agents)},
+		{"/frameworks", Leader, http.HandlerFunc(s.frameworks)},
+		{"/tasks", Leader, http.HandlerFunc(s.tasks)},
+		{"/roles", Leader, http.HandlerFunc(s.roles)},
+		{"/weights", Leader, http.HandlerFunc(s.weights)},
+		{"/quota", Leader, http.HandlerFunc(s.quota)},
+		{"/maintenance/status", Leader, http.HandlerFunc(s.maintenanceStatus)},
+		{"/maintenance/schedule", Leader, http.HandlerFunc(s.maintenanceSchedule)},
+		{"/teardown", Leader, http.HandlerFunc(s.teardownForm)},
+		{"/api/v1", Recovered, http.HandlerFunc(s.call)},
+	}
+}
+
+// Publish hands an event to the subscribers; the ledger's owner calls it for each
+// operator event, in order. It encodes, but never blocks on a subscriber.
+func (s *Shell) Publish(e *masterapi.Event) { s.hub.publish(e) }
+
+// TermEnded closes the subscriptions and forgets what was encoded.
+func (s *Shell) TermEnded() {
+	s.hub.endAll("leadership ended")
+	for _, l := range s.lists {
+		l.forget()
+	}
+}
