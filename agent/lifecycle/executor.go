@@ -89,6 +89,7 @@ func (a *Agent) executorUpdate(ev ExecutorUpdate) {
 	t := a.findTask(key)
 	switch {
 	case t == nil:
+		a.counters.InvalidUpdates++
 		a.do(Note{Message: "executor's update dropped: it is about no task of its own", Framework: key.Framework, Executor: e.id(), Task: key.Task, State: st.GetState()})
 		return
 	case t.exec != e, t.stream.saw(st.GetUuid()), terminal(t.state):

@@ -33,6 +33,12 @@ func (a *Agent) startChecks(t *task) {
 	})
 }
 
+func (a *Agent) stopChecks(t *task) {
+	if t.info.GetHealthCheck() != nil || t.info.GetCheck() != nil {
+		a.do(StopChecks{Key: t.key()})
+	}
+}
+
 // probe takes one health check result (mesos-agent.md 5.3): the first success and the
 // first after a counted failure are told, every counted failure is told, and the last
 // one of consecutive_failures kills the task.

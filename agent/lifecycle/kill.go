@@ -79,7 +79,7 @@ func (a *Agent) beginKill(t *task, grace time.Duration, why KillImage) {
 	}
 	why.Since, why.Deadline = a.now, a.now.Add(grace)
 	t.kill = &why
-	a.do(StopChecks{Key: t.key()})
+	a.stopChecks(t)
 	if t.exec.fw.can(mesos.FrameworkInfo_Capability_TASK_KILLING_STATE) && !why.Overdue {
 		st := a.executorStatus(t, mesos.TaskState_TASK_KILLING)
 		if why.Unhealthy {

@@ -81,7 +81,7 @@ func (a *Agent) update(t *task, st *mesos.TaskStatus) {
 	a.recordTask(t)
 	if terminal(t.state) {
 		t.kill = nil
-		a.do(StopChecks{Key: t.key()})
+		a.stopChecks(t)
 	}
 }
 

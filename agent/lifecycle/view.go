@@ -42,6 +42,7 @@ type ExecutorView struct {
 type Counters struct {
 	Updates         map[mesos.TaskState]uint64 // status updates made, by state
 	LaunchErrors    uint64
+	InvalidUpdates  uint64 // from executors, about tasks that are not theirs
 	ValidMessages   uint64
 	InvalidMessages uint64
 }
@@ -88,4 +89,32 @@ func (a *Agent) executorView(e *execution) ExecutorView {
 		}
 	}
 	return v
+}
+
+// Standing tells what an executor API call needs to know: whether the framework and the
+// executor are here, and whether the executor may call (it has subscribed, or it ends).
+func (a *Agent) Standing(k ExecutorKey) (framework, executor, subscribed bool) {
+	f := a.frameworks[k.Framework]
+	if f == nil {
+		return false, false, false
+	}
+	e := f.executors[k.Executor]
+	if e == nil || e.generated || e.phase == terminated {
+		return true, false, false
+	}
+	return true, true, e.phase >= running
+}
+
+// Holding counts containers that are not gone.
+func (a *Agent) Holding() int { return len(a.containers) }
+
+// Uncheckpointed lists the frameworks that end with the agent.
+func (a *Agent) Uncheckpointed() []FrameworkID {
+	var ids []FrameworkID
+	for _, f := range a.sortedFrameworks() {
+		if !f.durable() {
+			ids = append(ids, f.id)
+		}
+	}
+	return ids
 }

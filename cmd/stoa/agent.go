@@ -1,8 +1,194 @@
 package main
 
-import "errors"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
 
-type agentCmd struct{}
+	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/internal/fault"
+)
 
-// Run is replaced when the room's door exists.
-func (agentCmd) Run(p *process) error { return errors.New("agent: no door yet") }
+// agentCmd are the flags of mesos-agent (mesos-agent.md section 13).
+type agentCmd struct {
+	Master        string `name:"master" required:"" env:"MESOS_MASTER" help:"Masters: host:port, zk://[user:password@]host:port,.../path, or file:///path holding either."`
+	IP            string `name:"ip" env:"MESOS_IP,LIBPROCESS_IP" help:"Address to listen on; all when empty."`
+	Port          uint16 `name:"port" env:"MESOS_PORT,LIBPROCESS_PORT" default:"5051" help:"Port to listen on."`
+	AdvertiseIP   string `name:"advertise_ip" env:"MESOS_ADVERTISE_IP,LIBPROCESS_ADVERTISE_IP" help:"Address that masters and executors reach this agent at."`
+	AdvertisePort string `name:"advertise_port" env:"MESOS_ADVERTISE_PORT,LIBPROCESS_ADVERTISE_PORT" help:"Port that masters and executors reach this agent at."`
+	Hostname      string `name:"hostname" env:"MESOS_HOSTNAME" help:"Name told to frameworks; asked of the system when empty."`
+	Lookup        bool   `name:"hostname_lookup" env:"MESOS_HOSTNAME_LOOKUP" default:"true" negatable:"" help:"Ask the system for the name; otherwise it is the IP."`
+
+	WorkDir     string `name:"work_dir" required:"" env:"MESOS_WORK_DIR" help:"Folder of sandboxes and checkpoints; one agent each."`
+	RuntimeDir  string `name:"runtime_dir" env:"MESOS_RUNTIME_DIR" help:"Folder of the keeper's socket and records, lost at a reboot; one agent each. Default /var/run/mesos, with -PORT behind it for ports other than 5051."`
+	Resources   string `name:"resources" env:"MESOS_RESOURCES" help:"cpus:2;mem:1024;ports:[31000-32000], a JSON array, or file:///path; what is not named is detected."`
+	Attributes  string `name:"attributes" env:"MESOS_ATTRIBUTES" help:"rack:abc;zone:west;level:10"`
+	DefaultRole string `name:"default_role" env:"MESOS_DEFAULT_ROLE" default:"*" help:"Role of resources that name none."`
+
+	Containerizers string `name:"containerizers" env:"MESOS_CONTAINERIZERS" default:"mesos" help:"Accepted; mesos is the one there is."`
+	Isolation      string `name:"isolation" env:"MESOS_ISOLATION" default:"cgroups/cpu,cgroups/mem" help:"Limits by cgroups where they can be used; posix/cpu,posix/mem turns limits off."`
+	Hierarchy      string `name:"cgroups_hierarchy" env:"MESOS_CGROUPS_HIERARCHY" default:"/sys/fs/cgroup" help:"Where cgroups are mounted."`
+	CgroupsRoot    string `name:"cgroups_root" env:"MESOS_CGROUPS_ROOT" help:"Folder of this agent in each hierarchy; one agent each. Default mesos, with -PORT behind it for ports other than 5051."`
+	CFS            bool   `name:"cgroups_enable_cfs" env:"MESOS_CGROUPS_ENABLE_CFS" negatable:"" help:"Make CPU requests hard limits."`
+	SwitchUser     bool   `name:"switch_user" env:"MESOS_SWITCH_USER" default:"true" negatable:"" help:"Run tasks as their user instead of the agent's."`
+	FrameworksHome string `name:"frameworks_home" env:"MESOS_FRAMEWORKS_HOME" help:"Prefix of relative paths that tasks fetch."`
+
+	ExecutorEnv     string   `name:"executor_environment_variables" env:"MESOS_EXECUTOR_ENVIRONMENT_VARIABLES" help:"JSON object of variables for every executor and command task."`
+	Registration    duration `name:"executor_registration_timeout" env:"MESOS_EXECUTOR_REGISTRATION_TIMEOUT" default:"1mins" help:"Time for a started executor to subscribe."`
+	Reregistration  duration `name:"executor_reregistration_timeout" env:"MESOS_EXECUTOR_REREGISTRATION_TIMEOUT" default:"2secs" help:"Time for executors to come back after a restart of the agent."`
+	ShutdownGrace   duration `name:"executor_shutdown_grace_period" env:"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD" default:"5secs" help:"Time for an executor to end when told to."`
+	RecoveryTimeout duration `name:"recovery_timeout" env:"MESOS_RECOVERY_TIMEOUT" default:"15mins" help:"How long executors wait for a lost agent."`
+	MaxCompleted    int      `name:"max_completed_executors_per_framework" env:"MESOS_MAX_COMPLETED_EXECUTORS_PER_FRAMEWORK" default:"150" help:"Ended executors remembered."`
+	Recover         string   `name:"recover" env:"MESOS_RECOVER" default:"reconnect" enum:"reconnect" help:"What happens to tasks of the last run: reconnect."`
+	Strict          bool     `name:"strict" env:"MESOS_STRICT" default:"true" negatable:"" help:"Accepted; a damaged checkpoint always costs just the task that it describes."`
+	Reconfiguration string   `name:"reconfiguration_policy" env:"MESOS_RECONFIGURATION_POLICY" default:"equal" enum:"equal,additive" help:"Which changes of hostname, resources and attributes keep the agent's id."`
+	Backoff         duration `name:"registration_backoff_factor" env:"MESOS_REGISTRATION_BACKOFF_FACTOR" default:"1secs" help:"Registrations are tried within this time, then its doubles up to 1mins."`
+	ZKTimeout       duration `name:"zk_session_timeout" env:"MESOS_ZK_SESSION_TIMEOUT" default:"10secs" help:"ZooKeeper session timeout."`
+	FetcherStall    duration `name:"fetcher_stall_timeout" env:"MESOS_FETCHER_STALL_TIMEOUT" default:"1mins" help:"A download without a byte for so long fails."`
+	GCDelay         duration `name:"gc_delay" env:"MESOS_GC_DELAY" default:"1weeks" help:"How long sandboxes of ended tasks are kept."`
+	GCHeadroom      float64  `name:"gc_disk_headroom" env:"MESOS_GC_DISK_HEADROOM" default:"0.1" help:"Share of the disk to keep free by removing sandboxes sooner."`
+	DiskWatch       duration `name:"disk_watch_interval" env:"MESOS_DISK_WATCH_INTERVAL" default:"1mins" help:"How often the disk is looked at."`
+	KillTasksOnStop bool     `name:"kill_tasks_on_stop" env:"STOA_KILL_TASKS_ON_STOP" help:"End all tasks when the agent is stopped, instead of leaving them running."`
+
+	agentAccepted `embed:""`
+}
+
+// agentAccepted are flags of mesos-agent that are taken so that its command lines and
+// environments work, but change nothing here; using one is logged.
+type agentAccepted struct {
+	Launcher          string `name:"launcher" env:"MESOS_LAUNCHER" hidden:""`
+	LauncherDir       string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
+	LogDir            string `name:"log_dir" env:"MESOS_LOG_DIR" hidden:""`
+	LoggingLevel      string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
+	Quiet             string `name:"quiet" env:"MESOS_QUIET" hidden:""`
+	Docker            string `name:"docker" env:"MESOS_DOCKER" hidden:""`
+	DockerSocket      string `name:"docker_socket" env:"MESOS_DOCKER_SOCKET" hidden:""`
+	DockerConfig      string `name:"docker_config" env:"MESOS_DOCKER_CONFIG" hidden:""`
+	DockerRegistry    string `name:"docker_registry" env:"MESOS_DOCKER_REGISTRY" hidden:""`
+	DockerStoreDir    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" hidden:""`
+	DockerRemoveDelay string `name:"docker_remove_delay" env:"MESOS_DOCKER_REMOVE_DELAY" hidden:""`
+	DockerStopTimeout string `name:"docker_stop_timeout" env:"MESOS_DOCKER_STOP_TIMEOUT" hidden:""`
+	ImageProviders    string `name:"image_providers" env:"MESOS_IMAGE_PROVIDERS" hidden:""`
+	SandboxDirectory  string `name:"sandbox_directory" env:"MESOS_SANDBOX_DIRECTORY" hidden:""`
+	FetcherCacheSize  string `name:"fetcher_cache_size" env:"MESOS_FETCHER_CACHE_SIZE" hidden:""`
+	FetcherCacheDir   string `name:"fetcher_cache_dir" env:"MESOS_FETCHER_CACHE_DIR" hidden:""`
+	SystemdSupport    string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
+	SystemdDir        string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
+	CNIConfigDir      string `name:"network_cni_config_dir" env:"MESOS_NETWORK_CNI_CONFIG_DIR" hidden:""`
+	CNIPluginsDir     string `name:"network_cni_plugins_dir" env:"MESOS_NETWORK_CNI_PLUGINS_DIR" hidden:""`
+	LimitSwap         string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
+	HTTPCommand       string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
+	ContainerLogger   string `name:"container_logger" env:"MESOS_CONTAINER_LOGGER" hidden:""`
+	Modules           string `name:"modules" env:"MESOS_MODULES" hidden:""`
+	HTTPHeartbeat     string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
+}
+
+// Run runs tasks until the process is told to stop.
+func (c *agentCmd) Run(p *process) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	for _, name := range used(c.agentAccepted) {
+		p.log.Warn("flag has no effect", "flag", "--"+name)
+	}
+	door, err := agent.New(cfg, p.log)
+	if err != nil {
+		return err
+	}
+	return door.Run(p.ctx)
+}
+
+// config checks the flags and fills the room's Config.
+func (c *agentCmd) config() (agent.Config, error) {
+	env := map[string]string{}
+	if text := c.ExecutorEnv; text != "" {
+		if path, ok := strings.CutPrefix(text, "file://"); ok {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return agent.Config{}, fault.New("stoa agent", fault.Invalid, "--executor_environment_variables", err)
+			}
+			text = string(b)
+		}
+		if err := json.Unmarshal([]byte(text), &env); err != nil {
+			return agent.Config{}, fault.New("stoa agent", fault.Invalid, "--executor_environment_variables",
+				fmt.Errorf("it must be a JSON object of strings: %w", err))
+		}
+	}
+	if c.GCHeadroom < 0 || c.GCHeadroom > 1 {
+		return agent.Config{}, fault.New("stoa agent", fault.Invalid, "--gc_disk_headroom", errors.New("it must be from 0 to 1"))
+	}
+	headroom := c.GCHeadroom
+	if headroom == 0 {
+		headroom = -1 // none; 0 would mean the default
+	}
+	suffix := ""
+	if c.Port != 5051 {
+		suffix = "-" + strconv.Itoa(int(c.Port))
+	}
+	if c.RuntimeDir == "" {
+		c.RuntimeDir = "/var/run/mesos" + suffix
+	}
+	if c.CgroupsRoot == "" {
+		c.CgroupsRoot = "mesos" + suffix
+	}
+	return agent.Config{
+		Master: c.Master, IP: c.IP, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
+		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
+		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
+		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, FrameworksHome: c.FrameworksHome, ExecutorEnvironmentVariables: env,
+		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
+		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),
+		MaxCompletedExecutorsPerFramework: c.MaxCompleted, ReconfigurationPolicy: c.Reconfiguration,
+		RegistrationBackoffFactor: time.Duration(c.Backoff), ZKSessionTimeout: time.Duration(c.ZKTimeout),
+		FetcherStallTimeout: time.Duration(c.FetcherStall), GCDelay: time.Duration(c.GCDelay), GCDiskHeadroom: headroom,
+		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Version: version, Flags: c.flags(),
+	}, nil
+}
+
+// flags gives what /flags and /state print: the values that were used, as strings.
+func (c *agentCmd) flags() map[string]string {
+	out := map[string]string{}
+	v := reflect.ValueOf(*c)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("name")
+		if name == "" {
+			continue
+		}
+		value := fmt.Sprint(v.Field(i).Interface())
+		if name == "master" {
+			value = withoutPassword(value)
+		}
+		if value != "" {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// withoutPassword hides the credentials of a zk:// address.
+func withoutPassword(s string) string {
+	rest, ok := strings.CutPrefix(s, "zk://")
+	if at := strings.LastIndex(rest, "@"); ok && at >= 0 {
+		return "zk://" + rest[at+1:]
+	}
+	return s
+}
+
+// used lists the names of the accepted flags that were given.
+func used(accepted agentAccepted) []string {
+	var names []string
+	v := reflect.ValueOf(accepted)
+	for i := range v.NumField() {
+		if v.Field(i).String() != "" {
+			names = append(names, v.Type().Field(i).Tag.Get("name"))
+		}
+	}
+	return names
+}

@@ -1,0 +1,191 @@
+// Package agent is the door of the room that runs tasks on a host: it wires the core
+// (lifecycle) to its journal, to the containers and sandboxes, to the masters (uplink),
+// to executors and to operators.
+//
+// # Start
+//
+//  1. take the host's inventory; read the journal of meta/slaves/latest; refuse to go on
+//     when the agent would be another one than its journal says (--reconfiguration_policy)
+//  2. bind the address; until recovery ends every route but /health answers 503, and
+//     pings of a master are answered already
+//  3. attach to the keeper: which containers live, which ended, and how
+//  4. let the core match its records with them: what lives goes on, with its checks;
+//     what ended is told with its true end; what never started is told as lost; what
+//     nobody knows is destroyed
+//  5. give custom executors of the last run --executor_reregistration_timeout to come back
+//  6. find the leading master and register again under the same id
+//
+// # Stop
+//
+// When the context ends, tasks run on, as with Mesos; only frameworks that do not
+// checkpoint lose theirs. With Config.KillTasksOnStop every task is ended, its end is
+// recorded for the next start, and the keeper goes too: no process is left.
+//
+// # One goroutine, one core
+//
+// The engine's loop owns the core and the journal. It takes all waiting events at once,
+// steps the core through them, makes the records of the whole batch durable with one
+// fsync and then carries out the effects (group commit).
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// Config is the agent's configuration; the names are those of the flags (mesos-agent.md 13).
+type Config struct {
+	Master string // zk://…, host:port or file://…
+
+	IP, Port                   string // listen address; empty: 0.0.0.0 and 5051; port "0" takes a free one
+	AdvertiseIP, AdvertisePort string
+	Hostname                   string
+	NoHostnameLookup           bool
+
+	WorkDir    string // required
+	RuntimeDir string // empty: /var/run/mesos
+
+	Resources   string
+	Attributes  string
+	DefaultRole string
+
+	Isolation        string // "cgroups/cpu,cgroups/mem" turns limits on
+	Containerizers   string
+	CgroupsHierarchy string
+	CgroupsRoot      string
+	CgroupsEnableCFS bool
+	NoSwitchUser     bool
+
+	ExecutorEnvironmentVariables      map[string]string
+	ExecutorRegistrationTimeout       time.Duration // 0: 1 min
+	ExecutorReregistrationTimeout     time.Duration // 0: 2 s, at most 15 s
+	ExecutorShutdownGracePeriod       time.Duration // 0: 5 s
+	RecoveryTimeout                   time.Duration // 0: 15 min
+	MaxCompletedExecutorsPerFramework int
+
+	ReconfigurationPolicy     string        // "equal" or "additive"; empty: equal
+	RegistrationBackoffFactor time.Duration // 0: 1 s
+	ZKSessionTimeout          time.Duration // 0: 10 s
+
+	FrameworksHome      string
+	FetcherStallTimeout time.Duration
+	GCDelay             time.Duration
+	GCDiskHeadroom      float64
+	DiskWatchInterval   time.Duration
+
+	KillTasksOnStop bool     // end every task and the keeper when stopping
+	KeeperCommand   []string // how to start a keeper; empty: this program
+
+	Version string            // of this program
+	Flags   map[string]string // what /flags shows
+
+	// Runtime holds the containers; nil makes the keeper's. Tests give their own.
+	Runtime container.Runtime
+}
+
+// processID is the agent's libprocess id; each agent has a port of its own.
+const processID = "slave(1)"
+
+// MesosVersion is what this agent claims to masters and clients, whose behaviour depends
+// on it.
+const MesosVersion = "1.11.0"
+
+// Agent is one agent.
+type Agent struct {
+	cfg       Config
+	log       *slog.Logger
+	listening chan struct{}
+	addr      netip.AddrPort // valid once listening is closed
+	engine    atomic.Pointer[engine]
+}
+
+// New checks the configuration and starts nothing. Errors are fault.Invalid and name
+// the flag.
+func New(cfg Config, log *slog.Logger) (*Agent, error) {
+	const op = "agent"
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Master == "" {
+		return nil, fault.New(op, fault.Invalid, "--master", errors.New("give host:port or zk://host:port/path of the masters"))
+	}
+	if cfg.WorkDir == "" {
+		return nil, fault.New(op, fault.Invalid, "--work_dir", errors.New("give a folder for sandboxes and checkpoints"))
+	}
+	var err error
+	if cfg.WorkDir, err = filepath.Abs(cfg.WorkDir); err != nil {
+		return nil, fault.New(op, fault.Invalid, "--work_dir", err)
+	}
+	if cfg.RuntimeDir == "" {
+		cfg.RuntimeDir = "/var/run/mesos"
+	}
+	if cfg.RuntimeDir, err = filepath.Abs(cfg.RuntimeDir); err != nil {
+		return nil, fault.New(op, fault.Invalid, "--runtime_dir", err)
+	}
+	if cfg.Port == "" {
+		cfg.Port = "5051"
+	}
+	if n, err := strconv.Atoi(cfg.Port); err != nil || n < 0 || n > 65535 {
+		return nil, fault.New(op, fault.Invalid, "--port", fmt.Errorf("%q is no number from 0 to 65535", cfg.Port))
+	}
+	switch cfg.ReconfigurationPolicy {
+	case "":
+		cfg.ReconfigurationPolicy = "equal"
+	case "equal", "additive":
+	default:
+		return nil, fault.New(op, fault.Invalid, "--reconfiguration_policy", fmt.Errorf("%q is neither equal nor additive", cfg.ReconfigurationPolicy))
+	}
+	if c := cfg.Containerizers; c != "" && !strings.Contains(","+c+",", ",mesos,") {
+		return nil, fault.New(op, fault.Invalid, "--containerizers", fmt.Errorf("%q lacks mesos, the one this agent has", c))
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&cfg.ExecutorRegistrationTimeout, time.Minute)
+	def(&cfg.ExecutorReregistrationTimeout, 2*time.Second)
+	def(&cfg.ExecutorShutdownGracePeriod, 5*time.Second)
+	def(&cfg.RecoveryTimeout, 15*time.Minute)
+	def(&cfg.RegistrationBackoffFactor, time.Second)
+	def(&cfg.ZKSessionTimeout, 10*time.Second)
+	if cfg.ExecutorReregistrationTimeout > 15*time.Second {
+		return nil, fault.New(op, fault.Invalid, "--executor_reregistration_timeout", errors.New("at most 15secs"))
+	}
+	return &Agent{cfg: cfg, log: log, listening: make(chan struct{})}, nil
+}
+
+// Listening is closed when the address is bound; Addr is valid from then on.
+func (a *Agent) Listening() <-chan struct{} { return a.listening }
+
+// Addr is the advertised address.
+func (a *Agent) Addr() netip.AddrPort { return a.addr }
+
+// Registered tells whether a master has this agent at present.
+func (a *Agent) Registered() bool {
+	e := a.engine.Load()
+	return e != nil && e.uplink.Registered()
+}
+
+// ID is the agent id, empty before the first registration.
+func (a *Agent) ID() string {
+	e := a.engine.Load()
+	if e == nil {
+		return ""
+	}
+	if v, err := e.View(context.Background()); err == nil {
+		return v.Agent
+	}
+	return ""
+}

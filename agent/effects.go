@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stoa-project/stoa/agent/check"
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// perform carries out one effect. It must not wait for anything that waits for the loop.
+func (e *engine) perform(ef lifecycle.Effect) {
+	switch ef := ef.(type) {
+	case lifecycle.Launch:
+		e.launch(ef)
+	case lifecycle.Destroy:
+		if l := e.launches[ef.Container]; l != nil {
+			l.cancel()
+			return
+		}
+		e.insist("destroy", ef.Container, func(ctx context.Context) error {
+			return e.runtime.Destroy(ctx, container.ID(ef.Container))
+		})
+	case lifecycle.Kill:
+		e.insist("kill", ef.Container, func(ctx context.Context) error {
+			return e.runtime.Kill(ctx, container.ID(ef.Container), ef.Grace)
+		})
+	case lifecycle.Resize:
+		limits := limitsOf(ef.Resources, nil)
+		e.insist("resize", ef.Container, func(ctx context.Context) error {
+			return e.runtime.Update(ctx, container.ID(ef.Container), limits)
+		})
+	case lifecycle.Forget:
+		e.insist("forget", ef.Container, func(ctx context.Context) error {
+			return e.runtime.Forget(ctx, container.ID(ef.Container))
+		})
+	case lifecycle.StartChecks:
+		e.startChecks(ef)
+	case lifecycle.StopChecks:
+		// Stop waits for a report under way, and a report waits for the loop.
+		e.wg.Go(func() {
+			e.checks.Stop(healthKey(ef.Key))
+			e.checks.Stop(checkKey(ef.Key))
+		})
+	case lifecycle.SendUpdate:
+		e.uplink.Update(ef.Update)
+	case lifecycle.SendExited:
+		e.uplink.ExecutorExited(ef.Key, ef.Status)
+	case lifecycle.SendMessage:
+		e.uplink.Message(ef.Key, ef.PID, ef.Data)
+	case lifecycle.ToExecutor:
+		e.executors.Send(ef.Key, ef.Event)
+	case lifecycle.CloseExecutor:
+		e.executors.Close(ef.Key)
+	case lifecycle.Collect:
+		e.collect(ef.Directory, time.Now())
+	case lifecycle.Note:
+		e.note(ef)
+	}
+}
+
+// insist does something to a container until it succeeds, the container is gone, or the
+// agent stops. A keeper that is away is asked again.
+func (e *engine) insist(what string, id lifecycle.ContainerID, f func(context.Context) error) {
+	e.wg.Go(func() {
+		pause := 100 * time.Millisecond
+		for {
+			err := f(e.ctx)
+			switch fault.KindOf(err) {
+			case fault.Unavailable, fault.Timeout:
+			case fault.NotFound:
+				return
+			default:
+				if err != nil && e.ctx.Err() == nil {
+					e.log.Error("container "+what+" failed", "container", string(id), "err", err)
+				}
+				return
+			}
+			select {
+			case <-e.ctx.Done():
+				return
+			case <-time.After(pause):
+				pause = min(2*pause, 5*time.Second)
+			}
+		}
+	})
+}
+
+func healthKey(k lifecycle.TaskKey) string { return "h/" + string(k.Framework) + "/" + string(k.Task) }
+func checkKey(k lifecycle.TaskKey) string  { return "c/" + string(k.Framework) + "/" + string(k.Task) }
+
+// startChecks starts the health check and the check of a task. The master refuses
+// tasks whose checks are wrong; one that slips through is not probed, and that is logged.
+func (e *engine) startChecks(ef lifecycle.StartChecks) {
+	target := check.Target{Env: ef.Env, Dir: ef.Directory, User: ef.User}
+	if hc := ef.Task.GetHealthCheck(); hc != nil {
+		spec, err := check.FromHealthCheck(hc)
+		if err != nil {
+			e.log.Error("health check is not run", "task", string(ef.Key.Task), "err", err)
+		} else {
+			e.checks.Start(healthKey(ef.Key), spec, target, func(r check.Result) {
+				e.post(e.ctx, lifecycle.Probe{Key: ef.Key, Healthy: r.OK})
+			})
+		}
+	}
+	if c := ef.Task.GetCheck(); c != nil {
+		spec, err := check.FromCheck(c)
+		if err != nil {
+			e.log.Error("check is not run", "task", string(ef.Key.Task), "err", err)
+			return
+		}
+		e.checks.Start(checkKey(ef.Key), spec, target, func(r check.Result) {
+			e.post(e.ctx, lifecycle.Checked{Key: ef.Key, Status: spec.Status(r)})
+		})
+	}
+}
+
+// attach shows a sandbox to operators under its three names (mesos-agent.md 6.5).
+func (e *engine) attach(directory string) {
+	runs := filepath.Dir(directory)
+	e.files.Attach(directory, directory)
+	latest := filepath.Join(runs, "latest")
+	e.files.Attach(latest, latest)
+	if short := shortLatest(directory); short != "" {
+		e.files.Attach(short, latest)
+	}
+}
+
+// collect hands a sandbox to the garbage collector.
+func (e *engine) collect(directory string, since time.Time) { e.collector.Add(directory, since) }
+
+// collected tidies up after a sandbox that was removed: its virtual paths, the latest
+// link when it led here, and folders that are empty now.
+func (e *engine) collected(directory string) {
+	e.files.Detach(directory)
+	runs := filepath.Dir(directory)
+	latest := filepath.Join(runs, "latest")
+	if target, err := os.Readlink(latest); err == nil && target == filepath.Base(directory) {
+		_ = os.Remove(latest) // a leftover link is only untidy
+		e.files.Detach(latest)
+		e.files.Detach(shortLatest(directory))
+	}
+	for dir, n := runs, 0; n < 4; dir, n = filepath.Dir(dir), n+1 { // runs, executor, executors, framework
+		if os.Remove(dir) != nil {
+			return
+		}
+	}
+}
+
+func (e *engine) note(n lifecycle.Note) {
+	attrs := []any{}
+	add := func(k, v string) {
+		if v != "" {
+			attrs = append(attrs, k, v)
+		}
+	}
+	add("framework", string(n.Framework))
+	add("executor", string(n.Executor))
+	add("task", string(n.Task))
+	if n.Message == "task state" {
+		add("state", n.State.String())
+	}
+	add("detail", n.Detail)
+	e.log.Info(n.Message, attrs...)
+}

@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// launch is a container on its way.
+type launch struct {
+	cancel context.CancelFunc
+	exit   *lifecycle.Exited // heard before the start was
+}
+
+// launch makes a sandbox, fetches into it and starts the process, in a goroutine that
+// answers with Started or LaunchFailed.
+func (e *engine) launch(ef lifecycle.Launch) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	e.launches[ef.Container] = &launch{cancel: cancel}
+	e.attach(ef.Directory)
+	e.wg.Go(func() {
+		defer cancel()
+		select {
+		case e.slots <- struct{}{}:
+			defer func() { <-e.slots }()
+		case <-ctx.Done():
+			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: "the launch was given up"})
+			return
+		}
+		pid, err := e.prepare(ctx, ef)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = errors.New("the launch was given up")
+			}
+			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: err.Error()})
+			return
+		}
+		e.post(e.ctx, lifecycle.Started{Container: ef.Container, PID: pid})
+	})
+}
+
+func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (pid int, err error) {
+	if err := unsupportedBox(ef.Box); err != nil {
+		return 0, err
+	}
+	owner, err := sandbox.OwnerOf(ef.User)
+	if err != nil {
+		return 0, err
+	}
+	if err := sandbox.Create(ef.Directory, owner); err != nil {
+		return 0, err
+	}
+	if uris := ef.Command.GetUris(); len(uris) > 0 {
+		log, err := os.OpenFile(filepath.Join(ef.Directory, "stderr"), os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0)
+		if err != nil {
+			return 0, err
+		}
+		defer log.Close()
+		if err := e.fetcher.Fetch(ctx, ef.Directory, owner, uris, log, nil); err != nil {
+			fmt.Fprintf(log, "Failed to fetch: %v\n", err)
+			return 0, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
+		}
+	}
+	p, err := e.runtime.Start(ctx, container.Spec{
+		ID: container.ID(ef.Container),
+		Command: container.Command{
+			Shell: ef.Command.GetShell(), Value: ef.Command.GetValue(), Args: ef.Command.GetArguments(),
+		},
+		Env: ef.Env, Dir: ef.Directory, User: ef.User,
+		Limits: limitsOf(ef.Resources, ef.Limits),
+		Note:   string(ef.Key.Framework) + " " + string(ef.Key.Executor),
+	})
+	return p.PID, err
+}
+
+// unsupportedBox refuses what a plain process cannot have, in words for the framework.
+func unsupportedBox(box *mesos.ContainerInfo) error {
+	if box == nil {
+		return nil
+	}
+	if len(box.GetVolumes()) > 0 {
+		return errors.New("this agent gives no volumes to containers without an image")
+	}
+	for _, n := range box.GetNetworkInfos() {
+		if n.GetName() != "" {
+			return fmt.Errorf("Unknown CNI network '%s'", n.GetName())
+		}
+	}
+	return nil
+}
+
+// limitsOf adds up what a container may use. Limits of the task go before its requests
+// (mesos-agent.md 7.3); the overhead of a command task is among the resources.
+func limitsOf(rs []*mesos.Resource, limits map[string]*mesos.Value_Scalar) container.Limits {
+	var l container.Limits
+	var mem float64
+	for _, r := range rs {
+		switch r.GetName() {
+		case "cpus":
+			l.CPUs += r.GetScalar().GetValue()
+		case "mem":
+			mem += r.GetScalar().GetValue()
+		}
+	}
+	l.Memory = megabytes(mem)
+	if v := limits["cpus"]; v != nil {
+		l.CPULimit = v.GetValue()
+	}
+	if v := limits["mem"]; v != nil {
+		if math.IsInf(v.GetValue(), 1) {
+			l.MemoryLimit = container.Unlimited
+		} else {
+			l.MemoryLimit = megabytes(v.GetValue() + 32)
+		}
+	}
+	return l
+}
+
+func megabytes(mb float64) uint64 {
+	if !(mb > 0) {
+		return 0
+	}
+	return uint64(math.Min(mb, 1<<40) * (1 << 20))
+}
+
+// exited turns what the runtime says about an end into what the core understands.
+func exited(ev container.Event) lifecycle.Exited {
+	x := lifecycle.Exited{Container: lifecycle.ContainerID(ev.ID), Exit: lifecycle.Exit{
+		Known: ev.Exit.Known, Code: ev.Exit.Code, Signal: ev.Exit.Signal, CoreDumped: ev.Exit.CoreDumped,
+	}}
+	if oom := ev.Exit.OOM; oom != nil {
+		mb := float64(oom.Limit) / (1 << 20)
+		name, kind := "mem", mesos.Value_SCALAR
+		x.Limitation = &lifecycle.Limitation{
+			Reason: mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY,
+			Message: fmt.Sprintf("Memory limit exceeded: Requested: %s Maximum Used: %s\n\nMEMORY STATISTICS: \n%s\n",
+				bytesText(oom.Limit), bytesText(oom.MaxUsed), strings.TrimRight(oom.Statistics, "\n")+"\n"),
+			Resources: []*mesos.Resource{{Name: &name, Type: &kind, Scalar: &mesos.Value_Scalar{Value: &mb}}},
+		}
+	}
+	return x
+}
+
+// bytesText prints bytes as Mesos does: the largest unit that divides them exactly.
+func bytesText(n uint64) string {
+	for _, u := range []struct {
+		size uint64
+		name string
+	}{{1 << 40, "TB"}, {1 << 30, "GB"}, {1 << 20, "MB"}, {1 << 10, "KB"}} {
+		if n >= u.size && n%u.size == 0 {
+			return fmt.Sprintf("%d%s", n/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+func shortLatest(directory string) string {
+	parts := strings.Split(directory, string(filepath.Separator))
+	// …/frameworks/<framework>/executors/<executor>/runs/<container>
+	if n := len(parts); n >= 6 && parts[n-6] == "frameworks" && parts[n-4] == "executors" {
+		return sandbox.ShortLatest(parts[n-5], parts[n-3])
+	}
+	return ""
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/operators"
+	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// metricsWait bounds how long a scrape waits for the core.
+const metricsWait = 2 * time.Second
+
+// newMetrics declares the agent's metrics: Mesos' names (mesos-agent.md 12.1) and their
+// Prometheus twins.
+func newMetrics(e *engine, started time.Time) *metrics.Registry {
+	r := metrics.New()
+	gauge := func(name, help, flat string, f func() float64) {
+		r.GaugeFunc(metrics.Def{Name: "stoa_agent_" + name, Help: help, Flat: flat}, f)
+	}
+	counter := func(name, help, flat string, f func() float64) {
+		r.CounterFunc(metrics.Def{Name: "stoa_agent_" + name, Help: help, Flat: flat}, f)
+	}
+	gauge("uptime_seconds", "Time since the process started.", "slave/uptime_secs", func() float64 { return time.Since(started).Seconds() })
+	gauge("registered", "1 while a master has this agent.", "slave/registered", func() float64 { return flag(e.uplink.Registered()) })
+	counter("recovery_errors_total", "Checkpoint records that could not be read at the start.", "slave/recovery_errors", func() float64 { return float64(e.damaged.Load()) })
+	counter("checkpoint_failures_total", "Batches of checkpoints that could not be written.", "", func() float64 { return float64(e.failures.Load()) })
+	gauge("sandbox_max_age_seconds", "Age at which unused sandboxes are removed at present.", "slave/executor_directory_max_allowed_age_secs", e.collector.MaxAge)
+	tasks := r.GaugeVec(metrics.Def{Name: "stoa_agent_tasks", Help: "Tasks by state, terminal ones until acknowledged.", Labels: []string{"state"}})
+	r.FlatGroup(func(emit func(string, float64)) {
+		ctx, cancel := context.WithTimeout(context.Background(), metricsWait)
+		defer cancel()
+		if e.ctx == nil {
+			return
+		}
+		v, err := e.View(ctx)
+		if err != nil {
+			return
+		}
+		emitView(e, v, emit)
+		for state, n := range taskStates(v) {
+			tasks.WithLabelValues(state.String()).Set(n)
+		}
+	})
+	r.FlatGroup(func(emit func(string, float64)) {
+		l := operators.SystemLoad()
+		total, free := operators.SystemMemory()
+		emit("system/cpus_total", float64(runtime.NumCPU()))
+		emit("system/load_1min", l[0])
+		emit("system/load_5min", l[1])
+		emit("system/load_15min", l[2])
+		emit("system/mem_total_bytes", total)
+		emit("system/mem_free_bytes", free)
+	})
+	return r
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// taskStates counts the tasks in the books.
+func taskStates(v *lifecycle.View) map[mesos.TaskState]float64 {
+	n := map[mesos.TaskState]float64{}
+	for _, f := range v.Frameworks {
+		for _, x := range f.Executors {
+			n[mesos.TaskState_TASK_STAGING] += float64(len(x.Queued))
+			for _, t := range append(append([]*mesos.Task(nil), x.Launched...), x.Terminated...) {
+				n[t.GetState()]++
+			}
+		}
+	}
+	return n
+}
+
+func emitView(e *engine, v *lifecycle.View, emit func(string, float64)) {
+	states := taskStates(v)
+	for _, s := range []mesos.TaskState{mesos.TaskState_TASK_STAGING, mesos.TaskState_TASK_STARTING, mesos.TaskState_TASK_RUNNING, mesos.TaskState_TASK_KILLING} {
+		emit("slave/"+strings.ToLower(strings.Replace(s.String(), "TASK_", "tasks_", 1)), states[s])
+	}
+	for _, s := range []mesos.TaskState{mesos.TaskState_TASK_FINISHED, mesos.TaskState_TASK_FAILED, mesos.TaskState_TASK_KILLED, mesos.TaskState_TASK_LOST, mesos.TaskState_TASK_GONE} {
+		emit("slave/"+strings.ToLower(strings.Replace(s.String(), "TASK_", "tasks_", 1)), float64(v.Counters.Updates[s]))
+	}
+	phases := map[string]float64{}
+	for _, f := range v.Frameworks {
+		for _, x := range f.Executors {
+			phases[x.Phase]++
+		}
+	}
+	emit("slave/frameworks_active", float64(len(v.Frameworks)))
+	emit("slave/executors_registering", phases["LAUNCHING"]+phases["REGISTERING"])
+	emit("slave/executors_running", phases["RUNNING"])
+	emit("slave/executors_terminating", phases["TERMINATING"])
+	completed := phases["TERMINATED"]
+	for _, f := range append(append([]lifecycle.FrameworkView(nil), v.Frameworks...), v.Completed...) {
+		completed += float64(len(f.Completed))
+	}
+	emit("slave/executors_terminated", completed)
+	emit("slave/executors_preempted", 0)
+	updates := uint64(0)
+	for _, n := range v.Counters.Updates {
+		updates += n
+	}
+	emit("slave/valid_status_updates", float64(updates))
+	emit("slave/invalid_status_updates", float64(v.Counters.InvalidUpdates))
+	emit("slave/valid_framework_messages", float64(v.Counters.ValidMessages))
+	emit("slave/invalid_framework_messages", float64(v.Counters.InvalidMessages))
+	emit("slave/container_launch_errors", float64(v.Counters.LaunchErrors))
+	total, used := resource.Upgrade(e.info.GetResources()), operators.Allocated(v)
+	for _, name := range []string{"cpus", "gpus", "mem", "disk"} {
+		for kind, pair := range map[string][2]resource.Resources{
+			"": {total.NonRevocable(), used.NonRevocable()}, "revocable_": {total.Revocable(), used.Revocable()},
+		} {
+			has, uses := pair[0].Get(name).Float(), pair[1].Get(name).Float()
+			share := 0.0
+			if has > 0 {
+				share = uses / has
+			}
+			emit("slave/"+name+"_"+kind+"total", has)
+			emit("slave/"+name+"_"+kind+"used", uses)
+			emit("slave/"+name+"_"+kind+"percent", share)
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package operators
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/agentapi"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// refusal is an answer of one plain sentence.
+type refusal struct {
+	status int
+	text   string
+}
+
+// call is POST /api/v1, checked in Mesos' order (mesos-agent.md 6.1).
+func (s *server) call(c echo.Context) error {
+	answer, codec, bad := s.answer(c)
+	switch {
+	case bad != nil:
+		if bad.status == http.StatusMethodNotAllowed {
+			c.Response().Header().Set("Allow", http.MethodPost)
+		}
+		return plain(c, bad.status, bad.text)
+	case answer == nil: // success without a word, and so without a Content-Type
+		c.Response().WriteHeader(http.StatusOK)
+		return nil
+	}
+	b, err := codec.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Content-Type", codec.MediaType)
+	c.Response().WriteHeader(http.StatusOK)
+	_, err = c.Response().Write(b)
+	return err
+}
+
+func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusal) {
+	r := c.Request()
+	none := wire.Codec{}
+	if !s.Recovered() {
+		return nil, none, &refusal{503, "Agent has not finished recovery"}
+	}
+	call, recordio, bad := readCall(r)
+	if bad != nil {
+		return nil, none, bad
+	}
+	kind := call.GetType()
+	streaming := kind == agentapi.Call_LAUNCH_NESTED_CONTAINER_SESSION || kind == agentapi.Call_ATTACH_CONTAINER_OUTPUT
+	accept := r.Header.Values("Accept")
+	codec, ok := wire.Negotiate(accept)
+	wantsRecords := len(accept) > 0 && !ok && wire.Accepts(accept, wire.MediaRecordIO)
+	switch {
+	case recordio && kind != agentapi.Call_ATTACH_CONTAINER_INPUT:
+		return nil, none, &refusal{415, "Streaming 'Content-Type' " + wire.MediaRecordIO + " is not supported for " + kind.String() + " call"}
+	case !recordio && kind == agentapi.Call_ATTACH_CONTAINER_INPUT:
+		return nil, none, &refusal{415, "Expecting 'Content-Type' to be " + wire.MediaRecordIO + " for " + kind.String() + " call"}
+	case wantsRecords && !streaming:
+		return nil, none, &refusal{406, "Streaming response is not supported for " + kind.String() + " call"}
+	case !ok && !wantsRecords:
+		return nil, none, &refusal{406, "Expecting 'Accept' to allow application/json or application/x-protobuf or application/recordio"}
+	case !wantsRecords && r.Header.Get("Message-Accept") != "":
+		return nil, none, &refusal{406, "Expecting 'Message-Accept' to be not set for non-streaming responses"}
+	}
+	answer, bad := s.dispatch(c, call)
+	return answer, codec, bad
+}
+
+// readCall takes the call out of a request.
+func readCall(r *http.Request) (call *agentapi.Call, recordio bool, bad *refusal) {
+	const types = "Expecting 'Content-Type' of application/json or application/x-protobuf or application/recordio"
+	if r.Method != http.MethodPost {
+		return nil, false, &refusal{405, "405 Method Not Allowed. Expecting one of { 'POST' }, but received '" + r.Method + "'."}
+	}
+	inner := r.Header.Get("Message-Content-Type")
+	media := r.Header.Get("Content-Type")
+	switch media {
+	case "":
+		return nil, false, &refusal{400, "Expecting 'Content-Type' to be present"}
+	case wire.MediaRecordIO:
+		recordio = true
+		if inner == "" {
+			return nil, true, &refusal{400, "Expecting 'Message-Content-Type' to be set for streaming requests"}
+		}
+		media = inner
+	case wire.MediaJSON, wire.MediaProtobuf:
+		if inner != "" {
+			return nil, false, &refusal{415, "Expecting 'Message-Content-Type' to be not set for non-streaming requests"}
+		}
+	default:
+		return nil, false, &refusal{415, types}
+	}
+	var codec wire.Codec
+	switch media {
+	case wire.MediaJSON:
+		codec = wire.JSON
+	case wire.MediaProtobuf:
+		codec = wire.Protobuf
+	default:
+		return nil, recordio, &refusal{415, "Expecting 'Message-Content-Type' of application/json or application/x-protobuf"}
+	}
+	var body []byte
+	var err error
+	if recordio {
+		body, err = wire.NewReader(r.Body, bodyLimit).ReadRecord()
+	} else {
+		body, err = io.ReadAll(io.LimitReader(r.Body, bodyLimit))
+	}
+	if err != nil {
+		return nil, recordio, &refusal{400, "Failed to read the body: " + err.Error()}
+	}
+	call = &agentapi.Call{}
+	if err := codec.Unmarshal(body, call); err != nil {
+		return nil, recordio, &refusal{400, unreadable(codec, err)}
+	}
+	if why := invalid(call); why != "" {
+		return nil, recordio, &refusal{400, "Failed to validate agent::Call: " + why}
+	}
+	return call, recordio, nil
+}
+
+// unreadable says why a body is no call, as Mesos does.
+func unreadable(codec wire.Codec, err error) string {
+	var missing wire.MissingFields
+	switch {
+	case errors.As(err, &missing) && codec.MediaType == wire.MediaJSON:
+		return "Failed to convert JSON into Call protobuf: " + missing.Error()
+	case codec.MediaType == wire.MediaJSON && fault.KindOf(err) == fault.Malformed:
+		return "Failed to parse body into JSON: " + err.Error()
+	case codec.MediaType == wire.MediaJSON:
+		return "Failed to convert JSON into Call protobuf: " + err.Error()
+	}
+	return "Failed to parse body into Call protobuf"
+}
+
+// invalid names the message a call lacks, or "".
+func invalid(c *agentapi.Call) string {
+	if c.Type == nil {
+		return "Expecting 'type' to be present"
+	}
+	missing := false
+	switch c.GetType() {
+	case agentapi.Call_GET_METRICS:
+		missing = c.GetMetrics == nil
+	case agentapi.Call_SET_LOGGING_LEVEL:
+		missing = c.SetLoggingLevel == nil
+	case agentapi.Call_LIST_FILES:
+		missing = c.ListFiles == nil
+	case agentapi.Call_READ_FILE:
+		missing = c.ReadFile == nil
+	}
+	if missing {
+		return "Expecting '" + strings.ToLower(c.GetType().String()) + "' to be present"
+	}
+	return ""
+}
+
+// dispatch answers a call that was understood. Calls of rooms this agent does not have
+// answer 501, as a Mesos agent does for what it was built without.
+func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Response, *refusal) {
+	kind := agentapi.Response_Type(agentapi.Response_Type_value[call.GetType().String()])
+	out := &agentapi.Response{Type: &kind}
+	ctx := c.Request().Context()
+	switch call.GetType() {
+	case agentapi.Call_GET_HEALTH:
+		healthy := true
+		out.GetHealth = &agentapi.Response_GetHealth{Healthy: &healthy}
+	case agentapi.Call_GET_VERSION:
+		out.GetVersion = &agentapi.Response_GetVersion{VersionInfo: &mesos.VersionInfo{Version: str(s.Version)}}
+	case agentapi.Call_GET_FLAGS:
+		out.GetFlags = &agentapi.Response_GetFlags{Flags: sortedFlags(s.Flags)}
+	case agentapi.Call_GET_METRICS:
+		out.GetMetrics = &agentapi.Response_GetMetrics{Metrics: s.metricList()}
+	case agentapi.Call_LIST_FILES:
+		return s.listFiles(out, call.GetListFiles().GetPath())
+	case agentapi.Call_READ_FILE:
+		return s.readFile(out, call.GetReadFile())
+	case agentapi.Call_GET_CONTAINERS:
+		all, err := s.measure(ctx)
+		if err != nil {
+			return nil, &refusal{503, err.Error()}
+		}
+		out.GetContainers = containerList(all)
+	case agentapi.Call_GET_STATE, agentapi.Call_GET_TASKS, agentapi.Call_GET_FRAMEWORKS, agentapi.Call_GET_EXECUTORS, agentapi.Call_GET_AGENT:
+		v, err := s.View(ctx)
+		if err != nil {
+			return nil, &refusal{503, err.Error()}
+		}
+		s.fill(out, v)
+	case agentapi.Call_GET_OPERATIONS:
+		out.GetOperations = &agentapi.Response_GetOperations{}
+	case agentapi.Call_GET_RESOURCE_PROVIDERS:
+		out.GetResourceProviders = &agentapi.Response_GetResourceProviders{}
+	default:
+		return nil, &refusal{501, "501 Not Implemented."}
+	}
+	return out, nil
+}
+
+func sortedFlags(m map[string]string) []*mesos.Flag {
+	var out []*mesos.Flag
+	for name, value := range m {
+		out = append(out, &mesos.Flag{Name: str(name), Value: str(value)})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].GetName() < out[j].GetName() })
+	return out
+}
+
+func (s *server) metricList() []*mesos.Metric {
+	var out []*mesos.Metric
+	for name, value := range s.Metrics.Snapshot() {
+		out = append(out, &mesos.Metric{Name: str(name), Value: &value})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].GetName() < out[j].GetName() })
+	return out
+}
+
+func (s *server) listFiles(out *agentapi.Response, path string) (*agentapi.Response, *refusal) {
+	entries, err := s.Files.Browse(path)
+	if err != nil {
+		return nil, fileRefusal(err)
+	}
+	out.ListFiles = &agentapi.Response_ListFiles{}
+	for _, e := range entries {
+		nlink, mode := int32(e.NLink), fileMode(e)
+		size := uint64(e.Size)
+		mtime := int64(e.MTime * 1e9)
+		out.ListFiles.FileInfos = append(out.ListFiles.FileInfos, &mesos.FileInfo{
+			Path: str(e.Path), Nlink: &nlink, Size: &size, Mode: &mode, Uid: str(e.UID), Gid: str(e.GID),
+			Mtime: &mesos.TimeInfo{Nanoseconds: &mtime},
+		})
+	}
+	return out, nil
+}
+
+func (s *server) readFile(out *agentapi.Response, q *agentapi.Call_ReadFile) (*agentapi.Response, *refusal) {
+	length := int64(-1)
+	if q.Length != nil {
+		length = int64(min(q.GetLength(), 1<<40))
+	}
+	_, size, err := s.Files.Read(q.GetPath(), -1, -1)
+	if err != nil {
+		return nil, fileRefusal(err)
+	}
+	total := uint64(size)
+	out.ReadFile = &agentapi.Response_ReadFile{Size: &total, Data: []byte{}}
+	if q.GetOffset() >= total {
+		return out, nil
+	}
+	data, _, err := s.Files.Read(q.GetPath(), int64(q.GetOffset()), length)
+	if err != nil {
+		return nil, fileRefusal(err)
+	}
+	out.ReadFile.Data = append(out.ReadFile.Data, data...)
+	return out, nil
+}
+
+func fileRefusal(err error) *refusal {
+	switch fault.KindOf(err) {
+	case fault.NotFound:
+		return &refusal{404, ""}
+	case fault.Forbidden:
+		return &refusal{403, ""}
+	case fault.Invalid:
+		return &refusal{400, sentence(err)}
+	}
+	return &refusal{500, "file cannot be read: " + strconv.Quote(sentence(err))}
+}

@@ -1,0 +1,203 @@
+package operators
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/web"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+// bodyLimit bounds one request body: executors' updates are the largest.
+const bodyLimit = 16 << 20
+
+// Config is what can be looked at, and how.
+type Config struct {
+	PID          string              // "slave(1)@ip:port"
+	Info         *messages.SlaveInfo // without id
+	Capabilities []*mesos.AgentInfo_Capability
+	Version      string // the Mesos version claimed
+	Build        string // the version of this program
+	Started      time.Time
+	Flags        map[string]string // name -> value
+	LogDir       string            // empty: none
+
+	// Recovered tells whether recovery has ended.
+	Recovered func() bool
+	// View gives a picture of the core.
+	View func(ctx context.Context) (*lifecycle.View, error)
+	// MasterHostname names the detected leader, "" when there is none.
+	MasterHostname func() string
+	// Usage gives what a container uses now.
+	Usage func(ctx context.Context, id lifecycle.ContainerID) (*mesos.ResourceStatistics, error)
+
+	Files     *sandbox.Files
+	Metrics   *metrics.Registry
+	Executors http.Handler // POST /api/v1/executor
+}
+
+type server struct {
+	Config
+	log *slog.Logger
+}
+
+// New makes the handler of all the agent's HTTP routes, without the process id's prefix
+// ("/slave(1)/…"), which the transport takes off.
+func New(cfg Config, log *slog.Logger) http.Handler {
+	s := &server{Config: cfg, log: log}
+	e := web.New(web.Config{
+		Logger: log, Room: "agent", Metrics: cfg.Metrics, BodyLimit: bodyLimit,
+		ErrorBody: func(status int, err error) (string, []byte) {
+			if status == http.StatusNotFound {
+				return textType, []byte("404 Not Found.")
+			}
+			return textType, []byte(err.Error())
+		},
+	})
+	get := func(h echo.HandlerFunc, paths ...string) {
+		for _, p := range paths {
+			e.GET(p, h)
+			e.HEAD(p, h)
+		}
+	}
+	e.Any("/api/v1", s.call)
+	e.Any("/api/v1/executor", echo.WrapHandler(cfg.Executors))
+	get(func(c echo.Context) error { c.Response().WriteHeader(http.StatusOK); return nil }, "/health")
+	get(s.json(s.version), "/version")
+	get(s.recovered(s.json(s.state)), "/state", "/state.json")
+	get(s.recovered(s.json(s.flags)), "/flags")
+	get(s.recovered(s.json(s.containers)), "/containers")
+	get(s.recovered(s.json(s.statistics)), "/monitor/statistics", "/monitor/statistics.json")
+	get(s.json(systemStats), "/system/stats.json")
+	get(s.recovered(s.browse), "/files/browse", "/files/browse.json")
+	get(s.recovered(s.read), "/files/read", "/files/read.json")
+	get(s.recovered(s.download), "/files/download", "/files/download.json")
+	get(s.recovered(s.json(s.debug)), "/files/debug", "/files/debug.json")
+	get(s.json(s.snapshot), "/metrics/snapshot")
+	get(echo.WrapHandler(cfg.Metrics.Handler()), "/metrics")
+	return e
+}
+
+const textType = "text/plain; charset=utf-8"
+
+// plain answers one sentence.
+func plain(c echo.Context, status int, text string) error {
+	h := c.Response().Header()
+	h.Set("Content-Type", textType)
+	c.Response().WriteHeader(status)
+	_, err := io.WriteString(c.Response(), text)
+	return err
+}
+
+// recovered answers 503 until the agent has recovered.
+func (s *server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !s.Recovered() {
+			return plain(c, http.StatusServiceUnavailable, "Agent has not finished recovery")
+		}
+		return next(c)
+	}
+}
+
+// json answers what f gives, with the callback that old web pages ask for.
+func (s *server) json(f func(echo.Context) (any, error)) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		v, err := f(c)
+		if err != nil {
+			return plain(c, http.StatusServiceUnavailable, err.Error())
+		}
+		return answerJSON(c, v)
+	}
+}
+
+func answerJSON(c echo.Context, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return answerBytes(c, b)
+}
+
+func answerBytes(c echo.Context, b []byte) error {
+	kind := "application/json"
+	if cb := c.QueryParam("jsonp"); callbackName(cb) {
+		kind = "text/javascript"
+		b = append(append([]byte(cb+"("), b...), ')')
+	}
+	c.Response().Header().Set("Content-Type", kind)
+	c.Response().WriteHeader(http.StatusOK)
+	_, err := c.Response().Write(b)
+	return err
+}
+
+// callbackName admits names of JavaScript functions only: the answer is run as a script.
+func callbackName(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == '$':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func (s *server) version(echo.Context) (any, error) {
+	return map[string]any{"version": s.Version, "build_date": "", "build_time": float(0), "build_user": "", "stoa_version": s.Build}, nil
+}
+
+func (s *server) flags(echo.Context) (any, error) {
+	return map[string]any{"flags": s.flagMap()}, nil
+}
+
+func (s *server) flagMap() map[string]string {
+	if s.Flags == nil {
+		return map[string]string{}
+	}
+	return s.Flags
+}
+
+func (s *server) debug(echo.Context) (any, error) { return s.Files.Roots(), nil }
+
+func (s *server) snapshot(c echo.Context) (any, error) {
+	out := map[string]float{}
+	for k, v := range s.Metrics.Snapshot() {
+		out[k] = float(v)
+	}
+	return out, nil
+}
+
+// systemStats describes the host (mesos-agent.md 0.1).
+func systemStats(echo.Context) (any, error) {
+	l := SystemLoad()
+	total, free := SystemMemory()
+	return map[string]float{
+		"avg_load_1min": float(l[0]), "avg_load_5min": float(l[1]), "avg_load_15min": float(l[2]),
+		"cpus_total": float(runtime.NumCPU()), "mem_total_bytes": float(total), "mem_free_bytes": float(free),
+	}, nil
+}
+
+// SystemLoad gives the load averages over 1, 5 and 15 minutes; zeros where unknown.
+func SystemLoad() (l [3]float64) {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return l
+	}
+	scan(string(b), &l[0], &l[1], &l[2])
+	return l
+}

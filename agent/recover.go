@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/executors"
+	"github.com/stoa-project/stoa/agent/journal"
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// recover reads the journal, attaches to the keeper and lets the core match the two.
+// It runs before the loop, in its place.
+func (e *engine) recover(ctx context.Context) error {
+	id, err := e.meta.Latest()
+	if err != nil {
+		return err
+	}
+	oldBoot := e.meta.BootID()
+	rebooted := oldBoot != "" && e.boot != "" && oldBoot != e.boot
+	var records []lifecycle.Record
+	if id != "" {
+		if records, err = e.readJournal(&id, rebooted); err != nil {
+			return err
+		}
+	}
+	states, err := e.runtime.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	live := make(map[lifecycle.ContainerID]lifecycle.Live, len(states))
+	for _, s := range states {
+		l := lifecycle.Live{PID: s.PID}
+		if s.Exit != nil {
+			x := exited(container.Event{ID: s.ID, Exit: *s.Exit})
+			l.Ended, l.Exit, l.Limitation = true, x.Exit, x.Limitation
+		}
+		live[lifecycle.ContainerID(s.ID)] = l
+	}
+	for _, r := range records {
+		if r.Executor != nil {
+			e.attach(r.Executor.Directory)
+		}
+	}
+	e.phase.Store(int32(executors.Reconnecting))
+	e.uplink.Know(id)
+	out := e.core.Restore(time.Now(), id, records, live, rebooted)
+	e.commit([]lifecycle.Output{out})
+	e.version.Store(e.core.Version())
+	if e.boot != "" && e.boot != oldBoot {
+		if err := e.meta.SetBootID(e.boot); err != nil {
+			return err
+		}
+	}
+	e.adoptOldSandboxes(records)
+	e.log.Info("recovered", "agent", id, "records", len(records), "containers", len(live), "rebooted", rebooted)
+	return nil
+}
+
+// readJournal opens the journal of the last agent id. A record that cannot be read
+// costs its task: the process is ended, and the master learns at the next registration
+// that the task is gone (reliability D.3, row 24). id becomes "" when this must be a new agent.
+func (e *engine) readJournal(id *string, rebooted bool) ([]lifecycle.Record, error) {
+	j, losses, err := e.meta.Open(*id, e.log)
+	if err != nil {
+		return nil, err
+	}
+	info, records, more := journal.Decode(j.Entries())
+	for _, l := range append(losses, more...) {
+		e.damaged.Add(1)
+		e.log.Error("checkpoint is damaged, what it describes is given up", "record", l.Key, "reason", l.Reason)
+	}
+	if info == nil {
+		j.Close()
+		return nil, fault.New("agent.recover", fault.Malformed, *id, errors.New(
+			"the agent's own record is unreadable: remove "+filepath.Join(e.cfg.WorkDir, "meta", "slaves", "latest")+" to start as a new agent"))
+	}
+	if why := incompatible(info, e.info, e.cfg.ReconfigurationPolicy); why != "" {
+		if rebooted { // nothing runs: begin anew
+			e.log.Warn("the agent's description changed over a reboot: starting as a new agent", "old", *id, "change", why)
+			j.Close()
+			*id = ""
+			return nil, nil
+		}
+		j.Close()
+		return nil, fault.New("agent.recover", fault.Conflict, "--reconfiguration_policy", fmt.Errorf(
+			"%s; start it as before, or allow additions with --reconfiguration_policy=additive, or remove %s to start as a new agent (its tasks end)",
+			why, filepath.Join(e.cfg.WorkDir, "meta", "slaves", "latest")))
+	}
+	e.jour = j
+	now := proto.CloneOf(e.info)
+	now.Id = info.Id
+	if !proto.Equal(now, info) {
+		entry, err := journal.AgentEntry(now)
+		if err == nil {
+			err = j.Append([]journal.Entry{entry})
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// awaitExecutors gives custom executors that lived on their time to subscribe again.
+func (e *engine) awaitExecutors(ctx context.Context) error {
+	deadline := time.Now().Add(e.cfg.ExecutorReregistrationTimeout)
+	for {
+		waiting := false
+		if err := e.do(ctx, func() { waiting = e.core.AwaitsExecutors() }); err != nil {
+			return err
+		}
+		if !waiting || time.Now().After(deadline) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	e.post(ctx, lifecycle.RecoveryEnded{})
+	e.phase.Store(int32(executors.Ready))
+	e.recovery.Store(true)
+	return nil
+}
+
+// adoptOldSandboxes shows the sandboxes of earlier runs that no record names and hands
+// them to the garbage collector.
+func (e *engine) adoptOldSandboxes(records []lifecycle.Record) {
+	inUse := map[string]bool{}
+	for _, r := range records {
+		if r.Executor != nil {
+			inUse[r.Executor.Directory] = true
+		}
+	}
+	runs, err := filepath.Glob(filepath.Join(globText(e.cfg.WorkDir), "slaves", "*", "frameworks", "*", "executors", "*", "runs", "*"))
+	if err != nil {
+		return // only a malformed pattern gives an error, and this is none
+	}
+	for _, dir := range runs {
+		fi, err := os.Lstat(dir)
+		if err != nil || !fi.IsDir() || inUse[dir] {
+			continue
+		}
+		e.attach(dir)
+		e.collect(dir, fi.ModTime())
+	}
+}
+
+// globText takes the meaning off the characters that are special in a pattern.
+func globText(path string) string {
+	var out []rune
+	for _, c := range path {
+		if c == '*' || c == '?' || c == '[' || c == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}

@@ -1,0 +1,202 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stoa-project/stoa/agent/check"
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/proc"
+	"github.com/stoa-project/stoa/agent/executors"
+	"github.com/stoa-project/stoa/agent/inventory"
+	"github.com/stoa-project/stoa/agent/journal"
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/operators"
+	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/agent/uplink"
+	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/zk"
+)
+
+// capabilities is what this agent can do (libprocess.md 5.1), no more.
+func capabilities() []*mesos.AgentInfo_Capability {
+	var out []*mesos.AgentInfo_Capability
+	for _, c := range []mesos.AgentInfo_Capability_Type{
+		mesos.AgentInfo_Capability_MULTI_ROLE, mesos.AgentInfo_Capability_HIERARCHICAL_ROLE, mesos.AgentInfo_Capability_RESERVATION_REFINEMENT,
+	} {
+		out = append(out, &mesos.AgentInfo_Capability{Type: c.Enum()})
+	}
+	return out
+}
+
+// Run is the agent, from start to stop, in the order of the package comment. It returns
+// nil when ctx ended, otherwise why the agent cannot go on.
+func (a *Agent) Run(ctx context.Context) error {
+	started := time.Now()
+	e := newEngine(a.cfg, a.log)
+	host, err := inventory.Take(inventory.Config{
+		Resources: a.cfg.Resources, Attributes: a.cfg.Attributes, DefaultRole: a.cfg.DefaultRole, Hostname: a.cfg.Hostname,
+		IP: a.cfg.IP, NoLookup: a.cfg.NoHostnameLookup, WorkDir: a.cfg.WorkDir,
+	})
+	if err != nil {
+		return err
+	}
+	e.boot = host.BootID
+	tcfg, err := libprocess.AddressConfig(libprocess.AddressFlags{
+		IP: a.cfg.IP, Port: a.cfg.Port, AdvertiseIP: a.cfg.AdvertiseIP, AdvertisePort: a.cfg.AdvertisePort,
+	}, os.Getenv)
+	if err != nil {
+		return err
+	}
+	detector, err := election.DetectorFor(a.cfg.Master, zk.Config{SessionTimeout: a.cfg.ZKSessionTimeout, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	for _, d := range [][2]string{{"--work_dir", a.cfg.WorkDir}, {"--runtime_dir", a.cfg.RuntimeDir}} {
+		flag, dir := d[0], d[1]
+		if flag == "--runtime_dir" && dir == a.cfg.WorkDir {
+			continue
+		}
+		lock, err := lockDir(dir, flag)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	if e.meta, err = journal.OpenMeta(a.cfg.WorkDir); err != nil {
+		return err
+	}
+	door := &handler{}
+	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = door, processID, a.log
+	transport, err := libprocess.New(tcfg)
+	if err != nil {
+		return err
+	}
+	a.addr = transport.Addr()
+	e.info = slaveInfo(host, int32(a.addr.Port()))
+	e.runtime = a.cfg.Runtime
+	if e.runtime == nil {
+		e.runtime = proc.New(proc.Config{
+			RuntimeDir: a.cfg.RuntimeDir, Cgroups: hasCgroups(a.cfg.Isolation), CgroupsHierarchy: a.cfg.CgroupsHierarchy,
+			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, KeeperCommand: a.cfg.KeeperCommand,
+		}, a.log)
+	}
+	e.fetcher = sandbox.NewFetcher(sandbox.FetchConfig{FrameworksHome: a.cfg.FrameworksHome, StallTimeout: a.cfg.FetcherStallTimeout}, a.log)
+	e.collector = sandbox.NewCollector(sandbox.CollectConfig{
+		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
+	}, a.log, e.collected)
+	e.files = sandbox.NewFiles()
+	e.checks = check.NewRunner(a.log)
+	e.executors = executors.New(e, a.log)
+	e.core = lifecycle.New(lifecycle.Config{
+		PID: transport.PID(processID).String(), Endpoint: a.addr.String(), IP: a.addr.Addr().String(), WorkDir: a.cfg.WorkDir,
+		SwitchUser: !a.cfg.NoSwitchUser, ShutdownGrace: a.cfg.ExecutorShutdownGracePeriod,
+		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
+		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
+		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
+	})
+	version := newUUID()
+	e.resourceVersion = version[:]
+	e.uplink, err = uplink.New(uplink.Config{
+		ID: processID, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
+	}, transport, e, a.log)
+	if err != nil {
+		transport.Close()
+		return err
+	}
+	reg := newMetrics(e, started)
+	door.set(operators.New(operators.Config{
+		PID: transport.PID(processID).String(), Info: e.info, Capabilities: capabilities(), Version: MesosVersion, Build: a.cfg.Version,
+		Started: started, Flags: a.cfg.Flags, Recovered: e.recovery.Load, View: e.View, Files: e.files, Metrics: reg, Executors: e.executors,
+		MasterHostname: func() string {
+			if m := e.uplink.Leader(); m != nil {
+				return m.Hostname
+			}
+			return ""
+		},
+		Usage: func(ctx context.Context, id lifecycle.ContainerID) (*mesos.ResourceStatistics, error) {
+			return e.runtime.Usage(ctx, container.ID(id))
+		},
+	}, a.log))
+	return a.serve(ctx, e, transport, started)
+}
+
+// serve runs the parts, each in one goroutine of the group; the first that fails ends all.
+func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Transport, started time.Time) error {
+	// The parts outlive ctx by the time that an orderly stop takes.
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	e.ctx = inner
+	g, gctx := errgroup.WithContext(inner)
+	g.Go(func() error {
+		if err := transport.Serve(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	close(a.listening)
+	stop := func(err error) error {
+		cancel()
+		e.checks.Close()
+		e.wg.Wait()
+		transport.Close()
+		gerr := g.Wait()
+		e.runtime.Close()
+		if e.jour != nil {
+			e.jour.Close()
+		}
+		if err == nil && gerr != nil && !errors.Is(gerr, context.Canceled) {
+			err = gerr
+		}
+		return err
+	}
+	a.log.Info("agent listens", "address", a.addr.String(), "work_dir", a.cfg.WorkDir)
+	if err := e.recover(ctx); err != nil {
+		return stop(err)
+	}
+	a.engine.Store(e)
+	g.Go(func() error { return e.loop(inner) })
+	g.Go(func() error {
+		err := e.runtime.Watch(inner, func(ev container.Event) { e.post(inner, exited(ev)) })
+		if inner.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("agent: exits can no longer be heard: %w", err)
+	})
+	g.Go(func() error { return ignoreCancel(e.collector.Run(inner)) })
+	if err := e.awaitExecutors(ctx); err != nil {
+		return stop(ignoreCancel(err))
+	}
+	a.log.Info("recovery ended", "agent", e.core.ID(), "took", time.Since(started))
+	g.Go(func() error {
+		if err := e.uplink.Run(inner); err != nil {
+			return err
+		}
+		return nil
+	})
+	select {
+	case <-ctx.Done():
+		a.stopping(e)
+		return stop(nil)
+	case why := <-e.shutdown:
+		_ = e.endAll(inner, true)
+		return stop(fmt.Errorf("agent: the master shut this agent down: %s", why))
+	case <-gctx.Done():
+		return stop(nil)
+	}
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/stoa-project/stoa/agent/lifecycle"
+)
+
+const (
+	// stopGrace lies between SIGTERM and SIGKILL when all tasks are ended at a stop.
+	stopGrace = 3 * time.Second
+	// stopPatience bounds how long an orderly stop waits for containers to go.
+	stopPatience = 15 * time.Second
+)
+
+// keeperEnder is a runtime whose keeper can be ended once nothing runs any more.
+type keeperEnder interface {
+	Shutdown(ctx context.Context, grace time.Duration) error
+}
+
+// stopping does what a stop does to tasks: nothing to those that may live on.
+func (a *Agent) stopping(e *engine) {
+	ctx, cancel := context.WithTimeout(e.ctx, stopPatience)
+	defer cancel()
+	if !a.cfg.KillTasksOnStop {
+		_ = e.endAll(ctx, false)
+		return
+	}
+	if err := e.endAll(ctx, true); err != nil {
+		a.log.Error("some containers are left", "err", err)
+		return
+	}
+	if k, ok := e.runtime.(keeperEnder); ok {
+		if err := k.Shutdown(ctx, 0); err != nil {
+			a.log.Error("the keeper is left", "err", err)
+		}
+	}
+}
+
+// endAll ends all containers, or only those of frameworks that do not checkpoint, and
+// waits until they are gone and their ends are recorded.
+func (e *engine) endAll(ctx context.Context, all bool) error {
+	var ids []lifecycle.FrameworkID
+	if !all {
+		if err := e.do(ctx, func() { ids = e.core.Uncheckpointed() }); err != nil || len(ids) == 0 {
+			return err
+		}
+		for _, id := range ids {
+			e.post(ctx, lifecycle.ShutdownFramework{ID: id})
+		}
+	} else {
+		e.post(ctx, lifecycle.KillAll{Grace: stopGrace})
+	}
+	for {
+		gone := false
+		err := e.do(ctx, func() {
+			if all {
+				gone = e.core.Holding() == 0
+			} else {
+				gone = len(e.core.Uncheckpointed()) == 0
+			}
+		})
+		if err != nil || gone {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
