@@ -300,7 +300,6 @@ func (al *Allocator) revive(e ledger.Revived) {
 		c.suppressed = false
 		al.dropAll(c)
 	}
-	f.open = true
 	al.dirtyAll()
 }
 

@@ -129,3 +129,6 @@ func (h *filterHeap) Pop() any {
 	*h = old[:len(old)-1]
 	return last
 }
+
+// Remembered is the number of declines held in memory, for metrics and tests.
+func (al *Allocator) Remembered() int { return len(al.filters) }

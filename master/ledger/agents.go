@@ -44,6 +44,7 @@ const maxAgentInfo = 256 << 10
 // recoveredAgent is admitted in the registry but not heard of in this term.
 type recoveredAgent struct {
 	info *mesos.AgentInfo
+	pid  PID
 }
 
 type taskKey struct {
@@ -56,7 +57,7 @@ func (l *Ledger) recover(e Recovered) {
 	l.started = l.now
 	for _, a := range e.Admitted {
 		id := AgentID(a.Info.GetId().GetValue())
-		l.recovered[id] = &recoveredAgent{info: a.Info}
+		l.recovered[id] = &recoveredAgent{info: a.Info, pid: a.PID}
 		l.after(l.cfg.ReregisterTimeout, recoveryTimer, string(id), 0)
 	}
 	for _, a := range e.Unreachable {
@@ -148,14 +149,28 @@ func (l *Ledger) register(from PID, m *messages.RegisterSlaveMessage) {
 		return
 	}
 	l.greeting[from] = true
-	id := l.ids.agent()
-	info := agentInfo(m.GetSlave(), id)
-	l.durable(Registry{Agent: id, State: Admitted, Info: info}, pendingFact{pid: from, register: m})
+	id := l.unheard(from, m.GetSlave())
+	if id == "" {
+		id = l.ids.agent()
+	}
+	l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id), PID: from}, pendingFact{pid: from, register: m})
+}
+
+// unheard finds the id that an earlier term gave to an agent whose answer got lost: the
+// same agent at the same address, admitted, but without an id of its own.
+func (l *Ledger) unheard(from PID, s *messages.SlaveInfo) AgentID {
+	for id, r := range l.recovered {
+		if r.pid == from && !l.busy[id] && proto.Equal(agentInfo(s, id), r.info) {
+			return id
+		}
+	}
+	return ""
 }
 
 // admitted goes on with a first registration once the registry has the agent.
 func (l *Ledger) admitted(fact pendingFact) {
 	delete(l.greeting, fact.pid)
+	delete(l.recovered, fact.agent)
 	m := fact.register
 	a := l.openAgent(fact.agent, fact.pid, agentInfo(m.GetSlave(), fact.agent), m.GetVersion(),
 		m.GetAgentCapabilities(), m.GetCheckpointedResources(), m.GetResourceVersionUuid().GetValue())

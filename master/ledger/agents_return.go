@@ -39,7 +39,7 @@ func (l *Ledger) reregister(from PID, m *messages.ReregisterSlaveMessage) {
 	}
 	a := l.agents[id]
 	if a == nil {
-		l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id)}, pendingFact{pid: from, again: m})
+		l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id), PID: from}, pendingFact{pid: from, again: m})
 		return
 	}
 	if hostOf(from) != hostOf(a.pid) || m.GetSlave().GetHostname() != a.info.GetHostname() {
@@ -50,7 +50,7 @@ func (l *Ledger) reregister(from PID, m *messages.ReregisterSlaveMessage) {
 		return
 	}
 	if info := agentInfo(m.GetSlave(), id); !proto.Equal(info, a.info) {
-		l.durable(Registry{Agent: id, State: Admitted, Info: info}, pendingFact{pid: from, again: m})
+		l.durable(Registry{Agent: id, State: Admitted, Info: info, PID: from}, pendingFact{pid: from, again: m})
 		return
 	}
 	l.reconnected(a, from, m)

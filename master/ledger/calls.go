@@ -141,7 +141,6 @@ func (l *Ledger) revive(f *framework, roles []string) {
 	} else {
 		f.suppressed = without(f.suppressed, roles)
 	}
-	f.active = true
 	l.touchFramework(f)
 	l.emit(Revived{Framework: f.id, Roles: roles})
 }

@@ -59,6 +59,7 @@ type (
 		Agent  AgentID
 		State  RegistryState
 		Info   *mesos.AgentInfo // Admitted only
+		PID    PID              // Admitted only: where it registered from
 		Since  time.Time        // Unreachable and Gone only
 	}
 

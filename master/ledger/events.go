@@ -95,6 +95,7 @@ type Grant struct {
 // Admission is a registry fact: this agent may come back under its id.
 type Admission struct {
 	Info *mesos.AgentInfo
+	PID  PID // where it registered from last; empty when not known
 }
 
 // Absence is a registry fact: this agent was marked unreachable or gone.

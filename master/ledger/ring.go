@@ -17,12 +17,7 @@ func (r *ring[T]) push(v T) (dropped T, full bool) {
 		return dropped, false
 	}
 	dropped = r.items[0]
-	// Readers may hold the old backing array: a new one is made instead of shifting.
-	if len(r.items) > 2*r.max || cap(r.items) > 4*r.max {
-		r.items = append(make([]T, 0, r.max+r.max/2+1), r.items[1:]...)
-	} else {
-		r.items = r.items[1:]
-	}
+	r.items = r.items[1:] // append makes a new array now and then, without the dropped ones
 	return dropped, true
 }
 

@@ -55,6 +55,7 @@ type record struct {
 	State string `json:"state"`           // admitted, unreachable or gone
 	Since int64  `json:"since,omitempty"` // unix nanoseconds of becoming unreachable or gone
 	Info  []byte `json:"info,omitempty"`  // AgentInfo as protobuf, while admitted
+	PID   string `json:"pid,omitempty"`   // where it registered from, while admitted
 }
 
 // Load reads everything, for the first event of a term. Errors are the store's, or
@@ -79,7 +80,7 @@ func (r *Registry) Load(ctx context.Context) (ledger.Recovered, error) {
 			if err := proto.Unmarshal(rec.Info, info); err != nil {
 				return out, fault.New("registry.Load", fault.Malformed, each.Key, err)
 			}
-			out.Admitted = append(out.Admitted, ledger.Admission{Info: info})
+			out.Admitted = append(out.Admitted, ledger.Admission{Info: info, PID: ledger.PID(rec.PID)})
 		case ledger.Unreachable.String():
 			out.Unreachable = append(out.Unreachable, absence)
 		case ledger.Gone.String():
@@ -159,7 +160,7 @@ func (r *Registry) write(ctx context.Context, fence zk.Fence, facts []ledger.Reg
 			if err != nil {
 				return fault.New("registry.Run", fault.Invalid, string(f.Agent), err)
 			}
-			rec.Info = info
+			rec.Info, rec.PID = info, string(f.PID)
 		} else {
 			rec.Since = f.Since.UnixNano()
 		}

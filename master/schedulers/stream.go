@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
@@ -17,46 +19,41 @@ const writeWait = 30 * time.Second
 var errSlow = errors.New("the framework does not read its events fast enough")
 
 // stream is one subscription over HTTP: a queue that the ledger's owner fills and the
-// request's goroutine drains.
+// request's goroutine encodes and writes. Events are never changed once queued.
 type stream struct {
 	id    string
 	codec wire.Codec
-	limit int           // bytes the queue may hold
+	limit int           // bytes the queue may hold, counted in protobuf
 	wake  chan struct{} // holds one token while there is something to do
 
 	mu     sync.Mutex // guards the fields below
-	queue  [][]byte   // framed records
-	queued int        // bytes in queue
-	over   bool       // nothing is added any more; the queue is still written
+	queue  []*scheduler.Event
+	queued int  // bytes in queue
+	over   bool // nothing is added any more; the queue is still written
 }
 
 func newStream(id string, codec wire.Codec, limit int) *stream {
 	return &stream{id: id, codec: codec, limit: limit, wake: make(chan struct{}, 1)}
 }
 
-// push encodes and queues an event. A full queue ends the stream at once.
+// push queues an event. A full queue ends the stream at once.
 func (s *stream) push(e *scheduler.Event) error {
-	payload, err := s.codec.Marshal(e)
-	if err != nil {
-		s.end()
-		return err
-	}
-	record := wire.AppendRecord(make([]byte, 0, len(payload)+12), payload)
+	size := proto.Size(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
 		return nil
 	}
-	if s.queued+len(record) > s.limit {
+	if s.queued+size > s.limit {
 		s.over, s.queue, s.queued = true, nil, 0
 		s.signal()
 		return errSlow
 	}
-	s.queue = append(s.queue, record)
-	s.queued += len(record)
+	s.queue = append(s.queue, e)
+	s.queued += size
 	// Beside the first event goes a heartbeat, as Mesos sends it (mesos-master.md 1.3).
 	if e.GetType() == scheduler.Event_SUBSCRIBED {
-		s.queue = append(s.queue, s.heartbeat())
+		s.queue = append(s.queue, heartbeat)
 	}
 	s.signal()
 	return nil
@@ -77,34 +74,26 @@ func (s *stream) signal() {
 }
 
 // take gives what is queued; over means that nothing follows it.
-func (s *stream) take() (records [][]byte, over bool) {
+func (s *stream) take() (events []*scheduler.Event, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	records, over = s.queue, s.over
+	events, over = s.queue, s.over
 	s.queue, s.queued = nil, 0
-	return records, over
+	return events, over
 }
 
-func (s *stream) heartbeat() []byte {
-	payload, err := s.codec.Marshal(&scheduler.Event{Type: scheduler.Event_HEARTBEAT.Enum()})
-	if err != nil {
-		return nil // an event of one enum always encodes
-	}
-	return wire.AppendRecord(nil, payload)
-}
+// heartbeat is the event of every 15 s.
+var heartbeat = &scheduler.Event{Type: scheduler.Event_HEARTBEAT.Enum()}
 
 // serve writes the stream until it is over or the client is gone; it returns why.
 func (s *stream) serve(w http.ResponseWriter, gone <-chan struct{}, interval time.Duration) string {
 	control := http.NewResponseController(w)
 	beat := time.NewTicker(interval)
 	defer beat.Stop()
-	quiet := s.heartbeat()
 	for {
-		records, over := s.take()
-		if len(records) > 0 {
-			if err := writeAll(w, control, records); err != nil {
-				return "writing to the framework failed: " + err.Error()
-			}
+		events, over := s.take()
+		if err := s.write(w, control, events); err != nil {
+			return "writing to the framework failed: " + err.Error()
 		}
 		if over {
 			return "the subscription ended"
@@ -112,7 +101,7 @@ func (s *stream) serve(w http.ResponseWriter, gone <-chan struct{}, interval tim
 		select {
 		case <-s.wake:
 		case <-beat.C:
-			if err := writeAll(w, control, [][]byte{quiet}); err != nil {
+			if err := s.write(w, control, []*scheduler.Event{heartbeat}); err != nil {
 				return "writing to the framework failed: " + err.Error()
 			}
 		case <-gone:
@@ -121,10 +110,20 @@ func (s *stream) serve(w http.ResponseWriter, gone <-chan struct{}, interval tim
 	}
 }
 
-func writeAll(w http.ResponseWriter, control *http.ResponseController, records [][]byte) error {
-	_ = control.SetWriteDeadline(time.Now().Add(writeWait)) // unsupported in tests' recorders
-	for _, r := range records {
-		if _, err := w.Write(r); err != nil {
+// write frames events and flushes once for all of them.
+func (s *stream) write(w http.ResponseWriter, control *http.ResponseController, events []*scheduler.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if err := control.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
+		return err
+	}
+	for _, e := range events {
+		payload, err := s.codec.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(wire.AppendRecord(make([]byte, 0, len(payload)+12), payload)); err != nil {
 			return err
 		}
 	}
