@@ -132,7 +132,7 @@ func optFloat(n node) *float64 {
 	return &f
 }
 
-func readConstraint(n node) rawConstraint { return rawConstraint{n.path, n.strings()} }
+func readConstraint(n node) rawConstraint { return rawConstraint{n.at(), n.strings()} }
 
 func readEnv(n node) map[string]EnvValue {
 	if n.v == nil {

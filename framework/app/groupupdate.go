@@ -27,7 +27,7 @@ func ReadGroupUpdate(body []byte) (*GroupUpdate, error) {
 		return nil, err
 	}
 	p := &problems{}
-	n := node{p, "", v}
+	n := node{p: p, v: v}
 	if v == nil {
 		n.fail("error.expected.jsobject")
 	}
@@ -40,7 +40,7 @@ func ReadGroupUpdate(body []byte) (*GroupUpdate, error) {
 }
 
 func readGroup(n node) *GroupUpdate {
-	u := &GroupUpdate{path: n.path}
+	u := &GroupUpdate{path: n.at()}
 	if !n.object() {
 		return u
 	}

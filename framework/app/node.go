@@ -46,12 +46,21 @@ func parse(body []byte) (any, error) {
 // without one.
 type node struct {
 	p    *problems
-	path string
+	base string // path of the enclosing value, or of this one when key is ""
+	key  string
 	v    any
 }
 
+// at is the node's path, "" for the whole document.
+func (n node) at() string {
+	if n.key == "" {
+		return n.base
+	}
+	return n.base + "/" + n.key
+}
+
 func (n node) fail(text string) {
-	path := n.path
+	path := n.at()
 	if path == "" {
 		path = "/"
 	}
@@ -63,7 +72,7 @@ func (n node) present() bool { return n.v != nil }
 // get gives a member; n must have been read with object or be absent.
 func (n node) get(key string) node {
 	m, _ := n.v.(map[string]any)
-	return node{n.p, n.path + "/" + key, m[key]}
+	return node{n.p, n.at(), key, m[key]}
 }
 
 // object tells whether n is a present object.
@@ -181,14 +190,14 @@ func (n node) list() []node {
 		n.fail("error.expected.jsarray")
 		return nil
 	}
-	at := n.path
+	at := n.at()
 	if at == "" {
 		at = "/"
 	}
 	out := make([]node, 0, len(l))
 	for i, v := range l {
 		if v != nil {
-			out = append(out, node{n.p, index(at, i), v})
+			out = append(out, node{p: n.p, base: index(at, i), v: v})
 		}
 	}
 	return out
@@ -221,7 +230,7 @@ func (n node) entries() []entry {
 	out := make([]entry, 0, len(m))
 	for k, v := range m {
 		if v != nil {
-			out = append(out, entry{k, node{n.p, n.path + "/" + k, v}})
+			out = append(out, entry{k, node{n.p, n.at(), k, v}})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].key < out[j].key })

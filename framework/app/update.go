@@ -33,7 +33,7 @@ func ReadUpdate(body []byte) (*Update, error) {
 		return nil, err
 	}
 	p := &problems{}
-	u := readUpdate(node{p, "", v})
+	u := readUpdate(node{p: p, v: v})
 	return u, p.err(MsgInvalidJSON)
 }
 
@@ -47,12 +47,12 @@ func ReadUpdates(body []byte) ([]*Update, error) {
 	if v == nil {
 		p.add("/", "error.expected.jsarray")
 	}
-	us := each(node{p, "", v}, readUpdate)
+	us := each(node{p: p, v: v}, readUpdate)
 	return us, p.err(MsgInvalidJSON)
 }
 
 func readUpdate(n node) *Update {
-	u := &Update{raw: map[string]any{}, path: n.path}
+	u := &Update{raw: map[string]any{}, path: n.at()}
 	if n.v == nil {
 		n.fail("error.expected.jsobject")
 		return u
@@ -134,7 +134,7 @@ func (u *Update) Apply(cur *App, r Rules, roles Roles) (*App, error) {
 
 func build(raw map[string]any, at string, id PathID, r Rules, roles Roles, p *problems) *App {
 	own := &problems{}
-	d := readDraft(node{own, "", raw})
+	d := readDraft(node{p: own, v: raw})
 	d.checkLegacy(own)
 	d.migrate(r)
 	a := d.canonical(id, r, roles, own)
@@ -180,7 +180,7 @@ func rawOf(a *App) (map[string]any, error) {
 
 // leavesHost tells whether the members describe an app off the agent's network.
 func leavesHost(raw map[string]any) bool {
-	d := readDraft(node{&problems{}, "", raw})
+	d := readDraft(node{p: &problems{}, v: raw})
 	d.migrate(Rules{})
 	return !d.host()
 }
@@ -204,7 +204,7 @@ func ReadIDs(body []byte) ([]string, error) {
 		return nil, err
 	}
 	p := &problems{}
-	n := node{p, "", v}
+	n := node{p: p, v: v}
 	if v == nil {
 		n.fail("error.expected.jsobject")
 	}
@@ -221,7 +221,7 @@ func ReadEnforceRole(body []byte) (bool, error) {
 		return false, err
 	}
 	p := &problems{}
-	n := node{p, "", v}
+	n := node{p: p, v: v}
 	n.object()
 	enforce := n.get("enforceRole").required().boolean(false)
 	return enforce, p.err(MsgInvalidJSON)
