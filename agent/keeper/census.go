@@ -11,7 +11,8 @@ import (
 // so that a thousand exits at once cost two looks and not a thousand.
 type census struct {
 	asks chan chan looked
-	done chan struct{}
+	quit chan struct{} // closed by close
+	done chan struct{} // closed when the goroutine has ended
 }
 
 type looked struct {
@@ -20,43 +21,50 @@ type looked struct {
 }
 
 func newCensus() *census {
-	c := &census{asks: make(chan chan looked, 256), done: make(chan struct{})}
-	go func() {
-		defer close(c.done)
-		for ask := range c.asks {
-			waiting := []chan looked{ask}
-		more:
-			for {
-				select {
-				case ask, ok := <-c.asks:
-					if !ok {
-						break more
-					}
-					waiting = append(waiting, ask)
-				default:
-					break more
-				}
-			}
-			taken, err := tree.Take(true)
-			for _, w := range waiting {
-				w <- looked{taken, err}
+	c := &census{asks: make(chan chan looked), quit: make(chan struct{}), done: make(chan struct{})}
+	go c.run()
+	return c
+}
+
+func (c *census) run() {
+	defer close(c.done)
+	for {
+		var waiting []chan looked
+		select {
+		case ask := <-c.asks:
+			waiting = append(waiting, ask)
+		case <-c.quit:
+			return
+		}
+		for more := true; more; {
+			select {
+			case ask := <-c.asks:
+				waiting = append(waiting, ask)
+			default:
+				more = false
 			}
 		}
-	}()
-	return c
+		taken, err := tree.Take(true)
+		for _, w := range waiting {
+			w <- looked{taken, err}
+		}
+	}
 }
 
 // take gives a census begun after the call.
 func (c *census) take() (*tree.Census, error) {
 	ask := make(chan looked, 1)
-	c.asks <- ask
+	select {
+	case c.asks <- ask:
+	case <-c.quit:
+		return nil, errors.New("the keeper is ending")
+	}
 	got := <-ask
 	return got.census, got.err
 }
 
-// close ends it; nobody may ask any more.
 func (c *census) close() {
-	close(c.asks)
+	close(c.quit)
 	<-c.done
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -124,14 +125,24 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return cn.info, nil
 }
 
-// Shutdown ends every task, with SIGKILL after grace, waits until all exits are on disk
-// and ends the keeper. When no keeper runs, none is started.
+// Shutdown ends every task, with SIGKILL after grace, waits until all exits are on disk,
+// and ends the keeper, whose process is gone when it returns without error.
 func (c *Client) Shutdown(ctx context.Context, grace time.Duration) error {
-	_, err := c.call(ctx, request{Op: "shutdown", Grace: grace})
-	if errors.Is(err, errLost) {
-		return nil
+	cn, err := c.get(ctx)
+	if err != nil {
+		return err
 	}
-	return err
+	if _, err = cn.call(ctx, request{Op: "shutdown", Grace: grace}); err != nil && !errors.Is(err, errLost) {
+		return err
+	}
+	for start := startTicks(cn.info.PID); tree.Alive(cn.info.PID, start); {
+		select {
+		case <-ctx.Done():
+			return fault.New("keeper.shutdown", fault.Timeout, c.cfg.Dir, ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // Watch calls f with each exit that is not forgotten, those of the past first, until

@@ -271,7 +271,7 @@ func (k *Keeper) record(t *task, exit Exit) {
 
 // clear ends what is left of a tree and returns when it is empty. There is nothing to
 // wait on for that, so it looks again in growing intervals. A limit that is not zero
-// makes it give up then.
+// makes it give up then; so does the end of the keeper, soon.
 func (k *Keeper) clear(t *task, limit time.Time) {
 	began := time.Now()
 	warned, sent := false, false
@@ -283,6 +283,13 @@ func (k *Keeper) clear(t *task, limit time.Time) {
 		}
 		if n == 0 {
 			return
+		}
+		select {
+		case <-k.ending: // an exit code is worth more than the last straggler
+			if limit.IsZero() {
+				limit = time.Now().Add(5 * time.Second)
+			}
+		default:
 		}
 		if !limit.IsZero() && time.Now().After(limit) {
 			k.log.Error("processes do not end in spite of SIGKILL; given up", "task", t.ID, "processes", n)

@@ -37,6 +37,7 @@ type Keeper struct {
 	conns   sync.WaitGroup // connections and what they asked for
 	work    sync.WaitGroup // goroutines that end tasks
 	stop    context.CancelFunc
+	ending  <-chan struct{} // closed when Run is to return
 
 	mu      sync.Mutex       // guards all below
 	tasks   map[string]*task // known ones, ended and unforgotten included
@@ -81,6 +82,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	const op = "keeper.Run"
 	ctx, k.stop = context.WithCancel(ctx)
 	defer k.stop()
+	k.ending = ctx.Done()
 	if !filepath.IsAbs(k.cfg.Dir) {
 		return fault.New(op, fault.Invalid, "runtime_dir", fmt.Errorf("%q is not an absolute path", k.cfg.Dir))
 	}

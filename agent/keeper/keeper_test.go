@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -35,7 +36,26 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 3 && os.Args[1] == "client" {
+		clientMain(os.Args[2])
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// clientMain is a client that starts a task and waits to be killed.
+func clientMain(dir string) {
+	ctx := context.Background()
+	c, err := Dial(ctx, ClientConfig{Dir: dir})
+	if err == nil {
+		_, err = c.Start(ctx, Spec{ID: "t", Path: "sleep", Args: []string{"sleep", "1000"}, Dir: dir,
+			Env: []string{"PATH=/usr/bin:/bin"}, Stdout: dir + "/out", Stderr: dir + "/err"})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("started")
+	select {}
 }
 
 // site is one keeper with a client, ended with the test.

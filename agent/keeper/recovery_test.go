@@ -96,6 +96,53 @@ func TestKeeperIsReplaced(t *testing.T) {
 	}
 }
 
+func TestClientIsKilled(t *testing.T) {
+	dir, err := os.MkdirTemp("", "keeper-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The client starts the keeper, and with it a task, and says so.
+	cmd := exec.Command(self, "client", dir)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 64)
+	n, err := out.Read(line)
+	if err != nil || string(line[:n]) != "started\n" {
+		t.Fatalf("%q %v", line[:n], err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, ClientConfig{Dir: dir, Command: []string{"/no/such/program"}}) // it must be there already
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tasks, err := c.List(ctx)
+	if err != nil || len(tasks) != 1 || tasks[0].Exit != nil || !tree.Alive(tasks[0].PID, tasks[0].Start) {
+		t.Errorf("%+v %v", tasks, err)
+	}
+	if err := c.Shutdown(ctx, 0); err != nil {
+		t.Error(err)
+	}
+	if len(tasks) == 1 && tree.Alive(tasks[0].PID, tasks[0].Start) {
+		t.Error("the task outlived the shutdown")
+	}
+}
+
 func TestUnfinishedStartIsSwept(t *testing.T) {
 	dir := t.TempDir()
 	// What a keeper leaves that dies between fork and record: an intent, and a process

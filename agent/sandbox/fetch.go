@@ -17,8 +17,9 @@ type FetchConfig struct {
 	MaxBytes       int64         // of one download, and of all that one archive unpacks to [32 GiB]
 	MaxEntries     int           // files, folders and links of one archive [200,000]
 	MaxRatio       int64         // unpacked bytes per packed byte, counted after the first 64 MiB [200]
-	Redirects      int           // of one download [10]
-	Parallel       int           // URIs of one container at a time [4]
+	ratioFrom      int64
+	Redirects      int // of one download [10]
+	Parallel       int // URIs of one container at a time [4]
 }
 
 // Progress is told as bytes of a URI arrive; total is -1 when unknown.

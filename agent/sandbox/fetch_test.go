@@ -218,7 +218,7 @@ func TestArchivesAreUnpacked(t *testing.T) {
 }
 
 func TestArchiveAttacks(t *testing.T) {
-	zeros := strings.Repeat("\x00", 80<<20)
+	zeros := strings.Repeat("\x00", 3<<20)
 	many := func(t *testing.T) []byte {
 		var all []tarEntry
 		for i := range 101 {
@@ -286,7 +286,7 @@ func TestArchiveAttacks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			run, _ := box(t)
 			var out bytes.Buffer
-			err := fetch(t, FetchConfig{MaxEntries: 100, MaxBytes: 1 << 30}, run, &out, uri(put(t, run, tt.file, tt.raw(t))))
+			err := fetch(t, FetchConfig{MaxEntries: 100, MaxBytes: 1 << 30, ratioFrom: 2 << 20}, run, &out, uri(put(t, run, tt.file, tt.raw(t))))
 			if fault.KindOf(err) != tt.kind {
 				t.Errorf("%v (%v), want %v", err, fault.KindOf(err), tt.kind)
 			}

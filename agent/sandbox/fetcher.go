@@ -31,6 +31,7 @@ func newFetcher(cfg FetchConfig, log *slog.Logger) *Fetcher {
 	def((*int64)(&cfg.Timeout), int64(time.Hour))
 	def(&cfg.MaxBytes, 32<<30)
 	def(&cfg.MaxRatio, 200)
+	def(&cfg.ratioFrom, 64<<20) // small archives of zeros are fine
 	if cfg.MaxEntries == 0 {
 		cfg.MaxEntries = 200_000
 	}

@@ -48,9 +48,6 @@ type unpacking struct {
 	entries int
 }
 
-// ratioFrom is the amount from which the ratio counts: small archives of zeros are fine.
-const ratioFrom = 64 << 20
-
 // unpack unpacks an archive of the sandbox into the sandbox's top folder.
 func (r *fetchRun) unpack(ctx context.Context, name, kind string) error {
 	f, err := r.root.Open(name)
@@ -115,7 +112,7 @@ func (u *unpacking) allowed(n int64) error {
 	switch {
 	case n > u.f.cfg.MaxBytes:
 		return fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("unpacks to more than %d bytes", u.f.cfg.MaxBytes))
-	case n > ratioFrom && n/u.packed > u.f.cfg.MaxRatio:
+	case n > u.f.cfg.ratioFrom && n/u.packed > u.f.cfg.MaxRatio:
 		return fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("unpacks to more than %d times its size", u.f.cfg.MaxRatio))
 	}
 	return nil

@@ -206,9 +206,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 	if err != nil && fault.KindOf(err) != fault.Conflict {
 		// A start whose answer did not come may have happened.
 		if kind := fault.KindOf(err); kind == fault.Timeout || kind == fault.Unavailable {
-			bg, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			_ = r.keeper.Kill(bg, ks.ID, 0)
+			r.abandon(context.WithoutCancel(ctx), ks.ID)
 		}
 		if r.groups != nil {
 			if err := r.groups.Destroy(ks.ID, 5*time.Second); err != nil {
@@ -217,6 +215,25 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 		}
 	}
 	return t, err
+}
+
+// abandon ends a process that nobody is going to hear of, and its record.
+func (r *Runtime) abandon(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_ = r.keeper.Kill(ctx, id, 0)
+	for {
+		err := r.keeper.Forget(ctx, id)
+		if fault.KindOf(err) != fault.Conflict {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			r.log.Warn("an abandoned start is not ended yet", "container", id)
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // toGroup translates limits (mesos-agent.md 7.3).

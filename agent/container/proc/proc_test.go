@@ -170,9 +170,30 @@ func (g *rig) pidIn(id, name string) int {
 	return 0
 }
 
-func TestBornInItsCgroups(t *testing.T) {
+// hierarchies are those that this host has, also version 2 without controllers.
+func hierarchies(t *testing.T) []string {
 	needCgroups(t)
-	g := newRig(t, nil)
+	out := []string{"/sys/fs/cgroup"}
+	mounts, err := cgroup.Mounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mounts {
+		if m.V2 && m.Dir != out[0] {
+			out = append(out, m.Dir)
+		}
+	}
+	return out
+}
+
+func TestBornInItsCgroups(t *testing.T) {
+	for _, h := range hierarchies(t) {
+		t.Run(filepath.Base(h), func(t *testing.T) { bornInItsCgroups(t, h) })
+	}
+}
+
+func bornInItsCgroups(t *testing.T, hierarchy string) {
+	g := newRig(t, func(c *Config) { c.CgroupsHierarchy = hierarchy })
 	g.start(g.spec("box", "cat /proc/self/cgroup"))
 	if e := g.exits("box")["box"]; e.Code != 0 || !e.Known {
 		t.Fatalf("%+v %s", e, g.read("box", "stderr"))
@@ -264,26 +285,17 @@ func TestForkBombIsContained(t *testing.T) {
 }
 
 func TestTreeThatLeftItsSessionEnds(t *testing.T) {
-	for _, mode := range []struct {
-		name    string
-		cgroups bool
-	}{{"cgroups", true}, {"plain", false}} {
-		t.Run(mode.name, func(t *testing.T) {
-			if mode.cgroups {
-				needCgroups(t)
-			}
-			g := newRig(t, func(c *Config) { c.Cgroups = mode.cgroups })
+	for _, h := range hierarchies(t) {
+		t.Run(filepath.Base(h), func(t *testing.T) {
+			g := newRig(t, func(c *Config) { c.CgroupsHierarchy = h })
+			// It has left session, parent and mark.
 			g.start(g.spec("box", "(setsid env -i sh -c 'trap \"\" TERM; echo $$ > pid; while :; do /bin/sleep 0.1; done' &); while [ ! -s pid ]; do sleep 0.01; done; sleep 1000"))
 			pid := g.pidIn("box", "pid")
-			if !mode.cgroups {
-				// Without its mark, session and parent only a cgroup finds it.
-				defer syscall.Kill(pid, syscall.SIGKILL)
-			}
 			if err := g.r.Kill(g.ctx, "box", 50*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
 			g.exits("box")
-			if _, err := tree.Read(pid); mode.cgroups && err == nil && tree.Alive(pid, must(tree.Read(pid)).Start) {
+			if s, err := tree.Read(pid); err == nil && s.State != 'Z' {
 				t.Errorf("process %d lives on", pid)
 			}
 			if err := g.r.Forget(g.ctx, "box"); err != nil {
@@ -293,7 +305,31 @@ func TestTreeThatLeftItsSessionEnds(t *testing.T) {
 	}
 }
 
-func must[T any](v T, _ error) T { return v }
+func TestAbandonedStartLeavesNothing(t *testing.T) {
+	g := newRig(t, nil)
+	for i := range 20 {
+		ctx, cancel := context.WithTimeout(g.ctx, time.Duration(i)*200*time.Microsecond)
+		s := g.spec("x", "sleep 1000")
+		if _, err := g.r.Start(ctx, s); err == nil {
+			if err := g.r.Destroy(g.ctx, "x"); err != nil {
+				t.Fatal(err)
+			}
+			g.exits("x")
+			if err := g.r.Forget(g.ctx, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+	}
+	if tasks, err := g.r.keeper.List(g.ctx); err != nil || len(tasks) != 0 {
+		t.Errorf("%v %v", tasks, err)
+	}
+	if g.r.groups != nil {
+		if ids, err := g.r.groups.IDs(); err != nil || len(ids) != 0 {
+			t.Errorf("%v %v", ids, err)
+		}
+	}
+}
 
 func TestAgentRestart(t *testing.T) {
 	g := newRig(t, nil)
