@@ -237,6 +237,8 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	})
 	services, refusals := b.withoutBarred(services)
 	problems = append(problems, refusals...)
+	services, refusals = b.withoutBusy(services)
+	problems = append(problems, refusals...)
 	want := b.render(services)
 	if wait := b.cfg.ReloadInterval - time.Since(b.lastReload); !now && wait > 0 && b.proxy.NeedsReload(want) {
 		if *later == nil {

@@ -241,6 +241,30 @@ func TestBadAppDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
+// A port that something else holds costs its own app only, and comes back when it is free.
+func TestBusyPort(t *testing.T) {
+	m := newMarathon(t)
+	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := backend(t, "a")
+	taken := labels.App{ID: "/taken", PortDefinitions: []labels.PortDefinition{{Port: l.Addr().(*net.TCPAddr).Port}}, Tasks: []labels.Task{a}, Labels: map[string]string{"HAPROXY_GROUP": "external"}}
+	m.set(taken, r.app(a))
+	r.answering(t, "a")
+	if s := r.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "in use") {
+		t.Errorf("problems %q, want one of the port in use", s.Problems)
+	}
+	l.Close()
+	m.set(taken, r.app(a, backend(t, "b")))
+	r.answering(t, "a", "b")
+	if got, err := get("http://"+l.Addr().String(), ""); err != nil || got != "a" {
+		t.Errorf("the freed port: %q %v", got, err)
+	}
+}
+
 func TestDeadHAProxyIsStartedAgain(t *testing.T) {
 	m := newMarathon(t)
 	r := start(t, m, shortDir(t), false, freePorts(t, 3))

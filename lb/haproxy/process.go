@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ type master struct {
 	pid  int
 	done chan struct{} // closed when our child has been reaped; nil for an adopted one
 	log  string        // file with what it prints
+	read int64         // bytes of log that were there at the last reload
 }
 
 // start runs a new master in a session of its own.
@@ -104,6 +106,27 @@ func (m *master) reload() error {
 		return fault.New("reload haproxy", fault.Unavailable, strconv.Itoa(m.pid), err)
 	}
 	return nil
+}
+
+// heard marks what the log holds now as old.
+func (m *master) heard() {
+	if i, err := os.Stat(m.log); err == nil {
+		m.read = i.Size()
+	}
+}
+
+// alerts gives what HAProxy complained of since heard; "" when it did not.
+func (m *master) alerts() string {
+	f, err := os.Open(m.log)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, m.read, 64<<10))
+	if err != nil || !bytes.Contains(b, []byte("[ALERT]")) {
+		return ""
+	}
+	return alerts(string(b), errors.New("see "+m.log))
 }
 
 // lastWords gives the end of what the process printed.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stoa-project/stoa/internal/fault"
@@ -88,6 +89,10 @@ func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
 	}
 	change, err := p.restartOrReload(ctx)
 	if err != nil {
+		if p.live != nil && p.alive() {
+			// The old worker goes on; the file must say what it does.
+			return "", errors.Join(err, p.write(p.live.Text))
+		}
 		p.live = nil
 		return "", err
 	}
@@ -116,6 +121,26 @@ func (p *Proxy) ReloadFile(ctx context.Context) error {
 	}
 	_, err = p.restartOrReload(ctx)
 	return err
+}
+
+// Binds gives the addresses, as "host:port", that the running process listens on.
+func (p *Proxy) Binds() map[string]bool {
+	text := ""
+	switch {
+	case p.live != nil:
+		text = p.live.Text
+	case p.cfg.Command != "" || adopt(p.cfg) != nil:
+		// Not started by us: its file tells.
+		b, _ := os.ReadFile(p.cfg.ConfigPath)
+		text = string(b)
+	}
+	out := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "bind" {
+			out[f[1]] = true
+		}
+	}
+	return out
 }
 
 // write puts the file in place at once and whole, keeping an older file's permissions.
@@ -168,6 +193,7 @@ func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
 		return Started, p.await(ctx, 0)
 	}
 	before := p.workerPID(ctx)
+	p.master.heard()
 	if err := p.saveState(ctx); err != nil {
 		p.log.Warn("server states not saved before the reload", "error", err)
 	}
@@ -186,6 +212,9 @@ func (p *Proxy) await(ctx context.Context, old int64) error {
 	for {
 		if pid := p.workerPID(ctx); pid != 0 && pid != old {
 			return nil
+		}
+		if said := p.master.alerts(); said != "" {
+			return fault.New("reload haproxy", fault.Conflict, p.cfg.ConfigPath, errors.New(said))
 		}
 		if !p.master.alive() {
 			return fault.New("start haproxy", fault.Unavailable, p.cfg.ConfigPath, fmt.Errorf("it ended at once: %s", p.master.lastWords()))

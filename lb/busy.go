@@ -1,0 +1,42 @@
+package lb
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"github.com/stoa-project/stoa/lb/labels"
+)
+
+// withoutBusy leaves out services whose port another process listens on: HAProxy would
+// find the file valid and then fail to reload it, for all services. A port that our
+// HAProxy holds already is free for it.
+func (b *LB) withoutBusy(services []labels.Service) ([]labels.Service, []labels.Problem) {
+	held := b.proxy.Binds()
+	var problems []labels.Problem
+	free := slices.DeleteFunc(slices.Clone(services), func(s labels.Service) bool {
+		if held[s.BindAddr+":"+strconv.Itoa(s.Port)] || !busy(s.BindAddr, s.Port) {
+			return false
+		}
+		problems = append(problems, labels.Problem{AppID: s.AppID, Index: s.Index, Reason: fmt.Sprintf("service port %d is in use by another process on this host", s.Port)})
+		return true
+	})
+	return free, problems
+}
+
+// busy tells whether the address is taken. Other reasons why it cannot be bound are
+// HAProxy's to tell.
+func busy(addr string, port int) bool {
+	if addr == "*" {
+		addr = ""
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, strconv.Itoa(port)))
+	if err != nil {
+		return errors.Is(err, syscall.EADDRINUSE)
+	}
+	l.Close()
+	return false
+}
