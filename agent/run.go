@@ -143,12 +143,16 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 		return nil
 	})
 	close(a.listening)
+	endKeeper := false
 	stop := func(err error) error {
 		cancel()
 		e.checks.Close()
 		e.wg.Wait()
 		transport.Close()
 		gerr := g.Wait()
+		if endKeeper {
+			a.endKeeper(e)
+		}
 		e.runtime.Close()
 		if e.jour != nil {
 			e.jour.Close()
@@ -184,7 +188,7 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 	})
 	select {
 	case <-ctx.Done():
-		a.stopping(e)
+		endKeeper = a.stopping(e)
 		return stop(nil)
 	case why := <-e.shutdown:
 		_ = e.endAll(inner, true)

@@ -19,22 +19,45 @@ type keeperEnder interface {
 	Shutdown(ctx context.Context, grace time.Duration) error
 }
 
-// stopping does what a stop does to tasks: nothing to those that may live on.
-func (a *Agent) stopping(e *engine) {
+// stopping does what a stop does to tasks: nothing to those that may live on. It tells
+// whether the keeper is to go too, which must wait until nothing here talks to it.
+func (a *Agent) stopping(e *engine) (endKeeper bool) {
 	ctx, cancel := context.WithTimeout(e.ctx, stopPatience)
 	defer cancel()
 	if !a.cfg.KillTasksOnStop {
 		_ = e.endAll(ctx, false)
-		return
+		return false
 	}
 	if err := e.endAll(ctx, true); err != nil {
-		a.log.Error("some containers are left", "err", err)
+		a.log.Error("some containers did not end in time, the keeper ends them", "err", err)
+	}
+	e.settle(ctx)
+	return true
+}
+
+// endKeeper ends the keeper, and with it whatever still runs.
+func (a *Agent) endKeeper(e *engine) {
+	k, ok := e.runtime.(keeperEnder)
+	if !ok {
 		return
 	}
-	if k, ok := e.runtime.(keeperEnder); ok {
-		if err := k.Shutdown(ctx, 0); err != nil {
-			a.log.Error("the keeper is left", "err", err)
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	if err := k.Shutdown(ctx, time.Second); err != nil {
+		a.log.Error("the keeper is left", "err", err)
+	}
+}
+
+// settle waits until what effects started has been done.
+func (e *engine) settle(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		e.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 
