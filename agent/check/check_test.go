@@ -249,7 +249,7 @@ func TestCommandProbe(t *testing.T) {
 func TestTimeoutKillsTheWholeTree(t *testing.T) {
 	dir := t.TempDir()
 	s := Spec{Kind: Command, Shell: true, Timeout: 300 * time.Millisecond,
-		Value: "(setsid sh -c 'trap \"\" TERM; echo $$ > child.pid; exec sleep 1000' &); trap '' TERM; sleep 1000"}
+		Value: "(setsid sh -c 'trap \"\" TERM; echo $$ > child.pid; exec sleep 100' &); trap '' TERM; sleep 100"}
 	r := probeOnce(t, s, Target{Dir: dir, Env: []string{"PATH=/usr/bin:/bin"}})
 	if !r.TimedOut || r.OK || r.Seen {
 		t.Errorf("%+v", r)
@@ -311,7 +311,7 @@ func TestRunnerRepeatsAndStops(t *testing.T) {
 		}
 		close(began)
 	}()
-	r.Start("slow", Spec{Kind: Command, Shell: true, Value: "touch began; sleep 1000"}, Target{Dir: dir, Env: []string{"PATH=/usr/bin:/bin"}},
+	r.Start("slow", Spec{Kind: Command, Shell: true, Value: "touch began; sleep 100"}, Target{Dir: dir, Env: []string{"PATH=/usr/bin:/bin"}},
 		func(Result) { t.Error("told after Stop") })
 	<-began
 	r.Stop("slow")

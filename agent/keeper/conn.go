@@ -174,6 +174,7 @@ func launch(cfg ClientConfig) (ended chan int, err error) {
 	}
 	defer logfile.Close()
 	args := append(append([]string{}, command[1:]...), "keeper", "--runtime_dir="+cfg.Dir)
+	keepDescriptors()
 	cmd := exec.Command(command[0], args...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logfile, logfile

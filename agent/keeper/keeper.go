@@ -89,6 +89,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err := os.MkdirAll(k.cfg.Dir, 0o700); err != nil {
 		return fault.New(op, fault.Unavailable, k.cfg.Dir, err)
 	}
+	keepDescriptors()
 	lock, err := takeLock(filepath.Join(k.cfg.Dir, "keeper.lock"))
 	if err != nil {
 		return fault.New(op, fault.Conflict, k.cfg.Dir, err)

@@ -289,7 +289,7 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	s.start(s.shell("twice", "sleep 1000"))
+	s.start(s.shell("twice", "sleep 100"))
 	if _, err := s.c.Start(s.ctx, s.shell("twice", "true")); fault.KindOf(err) != fault.Conflict {
 		t.Errorf("same id again: %v", err)
 	}
@@ -337,10 +337,10 @@ func TestTreeEndsWithItsRoot(t *testing.T) {
 		status   int
 	}{
 		// The child leaves session and parent: only its mark tells whose it is.
-		{"leaves", "(setsid sh -c 'echo $$ > leaves.pid; exec sleep 1000' &) ; while [ ! -s leaves.pid ]; do sleep 0.01; done; exit 7", nil, 7 << 8},
-		{"killed", "(setsid sh -c 'trap \"\" TERM; echo $$ > killed.pid; while :; do sleep 0.1; done' &) ; sleep 1000",
+		{"leaves", "(setsid sh -c 'echo $$ > leaves.pid; exec sleep 100' &) ; while [ ! -s leaves.pid ]; do sleep 0.01; done; exit 7", nil, 7 << 8},
+		{"killed", "(setsid sh -c 'trap \"\" TERM; echo $$ > killed.pid; while :; do sleep 0.1; done' &) ; sleep 100",
 			func(id string) error { return s.c.Kill(s.ctx, id, 0) }, -1},
-		{"destroyed", "sh -c 'echo $$ > destroyed.pid; exec sleep 1000' & wait",
+		{"destroyed", "sh -c 'echo $$ > destroyed.pid; exec sleep 100' & wait",
 			func(id string) error { return s.c.Signal(s.ctx, id, int(syscall.SIGKILL)) }, int(syscall.SIGKILL)},
 	}
 	for _, tt := range tests {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -58,7 +60,7 @@ func TestKeeperIsReplaced(t *testing.T) {
 	spec := s.shell("lives", "while [ ! -e go ]; do sleep 0.02; done; exit 5")
 	spec.Note = "note"
 	lives := s.start(spec)
-	dies := s.start(s.shell("dies", "exec sleep 1000"))
+	dies := s.start(s.shell("dies", "exec sleep 100"))
 	s.killKeeper()
 	if !alive(lives.PID) || !alive(dies.PID) {
 		t.Fatal("tasks died with their keeper")
@@ -140,6 +142,25 @@ func TestClientIsKilled(t *testing.T) {
 	}
 	if len(tasks) == 1 && tree.Alive(tasks[0].PID, tasks[0].Start) {
 		t.Error("the task outlived the shutdown")
+	}
+}
+
+func TestDescriptorsAreNotInherited(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	// As a descriptor is that a shell has left open for its children.
+	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	s.start(s.shell("fds", "ls /proc/self/fd | wc -l"))
+	s.exits("fds")
+	if got := strings.TrimSpace(s.file("fds.out")); got != "4" { // the fourth is ls reading the folder
+		t.Errorf("%s descriptors", got)
 	}
 }
 

@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"errors"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -14,6 +16,21 @@ func datasync(f *os.File) error {
 		err := unix.Fdatasync(int(f.Fd()))
 		if err != unix.EINTR {
 			return err
+		}
+	}
+}
+
+// keepDescriptors keeps what this process was given open beside stdin, stdout and stderr
+// from its children: a task must not inherit a lock or a socket of whoever started the
+// agent. What Go opens itself is not inherited anyway.
+func keepDescriptors() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	names, _ := os.ReadDir("/proc/self/fd") // Linux before 5.11
+	for _, n := range names {
+		if fd, err := strconv.Atoi(n.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
 		}
 	}
 }

@@ -184,7 +184,12 @@ func TestDestroyKills(t *testing.T) {
 		if err := d.Create("x", Limits{}); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000")
+		// It forks only when told to, so that its children are born in the group too.
+		cmd := exec.Command("sh", "-c", "read go; trap '' TERM; sleep 100 & sleep 100")
+		tell, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		var fd *os.File
 		if d.V2() { // born in it
 			if fd, err = os.Open(d.Join("x")[0]); err != nil {
@@ -203,6 +208,9 @@ func TestDestroyKills(t *testing.T) {
 					t.Error(err)
 				}
 			}
+		}
+		if _, err := tell.Write([]byte("go\n")); err != nil {
+			t.Error(err)
 		}
 		if pids, err := d.Procs("x"); err != nil || len(pids) == 0 {
 			t.Errorf("%v %v", pids, err)

@@ -275,7 +275,7 @@ func TestOutOfMemoryIsTold(t *testing.T) {
 func TestForkBombIsContained(t *testing.T) {
 	needCgroups(t)
 	g := newRig(t, nil)
-	spec := g.spec("bomb", "i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; echo all")
+	spec := g.spec("bomb", "i=0; while [ $i -lt 100 ]; do sleep 100 & i=$((i+1)); done; echo all")
 	spec.Limits.Pids = 20
 	g.start(spec)
 	g.exits("bomb")
@@ -289,7 +289,7 @@ func TestTreeThatLeftItsSessionEnds(t *testing.T) {
 		t.Run(filepath.Base(h), func(t *testing.T) {
 			g := newRig(t, func(c *Config) { c.CgroupsHierarchy = h })
 			// It has left session, parent and mark.
-			g.start(g.spec("box", "(setsid env -i sh -c 'trap \"\" TERM; echo $$ > pid; while :; do /bin/sleep 0.1; done' &); while [ ! -s pid ]; do sleep 0.01; done; sleep 1000"))
+			g.start(g.spec("box", "(setsid env -i sh -c 'trap \"\" TERM; echo $$ > pid; while :; do /bin/sleep 0.1; done' &); while [ ! -s pid ]; do sleep 0.01; done; sleep 100"))
 			pid := g.pidIn("box", "pid")
 			if err := g.r.Kill(g.ctx, "box", 50*time.Millisecond); err != nil {
 				t.Fatal(err)
@@ -309,7 +309,7 @@ func TestAbandonedStartLeavesNothing(t *testing.T) {
 	g := newRig(t, nil)
 	for i := range 20 {
 		ctx, cancel := context.WithTimeout(g.ctx, time.Duration(i)*200*time.Microsecond)
-		s := g.spec("x", "sleep 1000")
+		s := g.spec("x", "sleep 100")
 		if _, err := g.r.Start(ctx, s); err == nil {
 			if err := g.r.Destroy(g.ctx, "x"); err != nil {
 				t.Fatal(err)
@@ -402,7 +402,7 @@ func TestRefusedSpecs(t *testing.T) {
 			t.Errorf("%s: %v", tt.subject, err)
 		}
 	}
-	g.start(g.spec("x", "sleep 1000"))
+	g.start(g.spec("x", "sleep 100"))
 	if _, err := g.r.Start(g.ctx, g.spec("x", "true")); fault.KindOf(err) != fault.Conflict {
 		t.Errorf("same id: %v", err)
 	}
