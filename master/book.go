@@ -5,6 +5,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/master/ledger"
+	"github.com/stoa-project/stoa/master/operators"
 )
 
 // Submit hands an event to the ledger's owner. It waits while the owner is busy. The
@@ -97,10 +98,6 @@ type operatorShell interface {
 	Publish(*masterapi.Event)
 	// TermEnded closes the subscriptions.
 	TermEnded()
+	// Routes lists what it answers.
+	Routes() []operators.Route
 }
-
-// noOperators is a master without operator subscribers.
-type noOperators struct{}
-
-func (noOperators) Publish(*masterapi.Event) {}
-func (noOperators) TermEnded()               {}

@@ -49,7 +49,7 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{cfg: cfg, log: log, metrics: metrics.New()}
+	d := &Door{cfg: cfg, log: log, metrics: metrics.New(), started: time.Now()}
 	d.schedulers = schedulers.New(schedulers.Config{Book: d, Send: d.send, Logger: log})
 	d.agents = agents.New(d, d.send, log)
 	d.operators = newOperators(d)
@@ -69,6 +69,12 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 	return d, nil
 }
 
+// Leading describes this master from its election to the end of its term; nil otherwise.
+func (d *Door) Leading() *mesos.MasterInfo { return d.leads.Load() }
+
+// Started is when this process began.
+func (d *Door) Started() time.Time { return d.started }
+
 // Addr is the advertised host:port.
 func (d *Door) Addr() string { return d.transport.Addr().String() }
 
@@ -77,7 +83,6 @@ func (d *Door) send(to libprocess.UPID, m proto.Message) error { return d.transp
 // Run serves until ctx ends or something fails that waiting cannot cure. It campaigns
 // again after each term: what a term knew is rebuilt from the registry and the agents.
 func (d *Door) Run(ctx context.Context) error {
-	d.started = time.Now()
 	mux := libprocess.NewMux(func(peer libprocess.UPID, _ error) {
 		d.agents.Exited(peer)
 		d.schedulers.Exited(peer)

@@ -1,14 +1,12 @@
 package master
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -95,30 +93,4 @@ func sentence(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Content-Length", fmt.Sprint(len(text)))
 	w.WriteHeader(code)
 	_, _ = io.Copy(w, strings.NewReader(text))
-}
-
-// version is /version: the compatible Mesos version, and this program's in the build's
-// fields.
-func (d *Door) version(c echo.Context) error {
-	return writeJSON(c, map[string]any{
-		"version": MesosVersion, "build_date": d.started.UTC().Format(time.DateTime), "build_time": float64(d.started.Unix()),
-		"build_user": "stoa", "git_tag": d.cfg.Product,
-	})
-}
-
-// metricsSnapshot is /metrics/snapshot: flat names and numbers.
-func (d *Door) metricsSnapshot(c echo.Context) error { return writeJSON(c, d.metrics.Snapshot()) }
-
-// writeJSON answers with exactly application/json, which some clients compare.
-func writeJSON(c echo.Context, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	h := c.Response().Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	c.Response().WriteHeader(http.StatusOK)
-	_, err = c.Response().Write(body)
-	return err
 }

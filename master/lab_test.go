@@ -23,8 +23,19 @@ type running struct {
 	stop func()
 }
 
-// startMaster starts a master and waits until it leads. listener may be nil.
+// startMaster starts a master and waits until it leads.
 func startMaster(t *testing.T, cfg master.Config) *running {
+	t.Helper()
+	m := startStandby(t, cfg)
+	eventually(t, "the master leads", func() bool {
+		_, err := m.door.View(context.Background())
+		return err == nil
+	})
+	return m
+}
+
+// startStandby starts a master that need not lead.
+func startStandby(t *testing.T, cfg master.Config) *running {
 	t.Helper()
 	if cfg.Listener == nil {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -56,10 +67,6 @@ func startMaster(t *testing.T, cfg master.Config) *running {
 		}
 	}}
 	t.Cleanup(m.stop)
-	eventually(t, "the master leads", func() bool {
-		_, err := door.View(context.Background())
-		return err == nil
-	})
 	return m
 }
 

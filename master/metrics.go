@@ -55,12 +55,7 @@ func (d *Door) declareMetrics() {
 			func() float64 { return float64(f(&d.view().Counters)) })
 	}
 	d.metrics.GaugeFunc(metrics.Def{Name: "stoa_master_uptime_seconds", Flat: "master/uptime_secs", Help: "Time since the start."},
-		func() float64 {
-			if d.started.IsZero() {
-				return 0
-			}
-			return time.Since(d.started).Seconds()
-		})
+		func() float64 { return time.Since(d.started).Seconds() })
 	d.metrics.GaugeFunc(metrics.Def{Name: "stoa_master_elected", Flat: "master/elected", Help: "1 while this master leads."},
 		func() float64 {
 			if d.leads.Load() != nil {

@@ -92,12 +92,13 @@ func play(t *testing.T, text []byte) []byte {
 // stage is a ledger with its allocator, a virtual clock and a registry that is always
 // quick (unless "registry hold").
 type stage struct {
-	out  *bytes.Buffer
-	now  time.Time
-	book *ledger.Ledger
-	al   *allocate.Allocator
-	hold bool
-	held []ledger.Ticket
+	out   *bytes.Buffer
+	now   time.Time
+	book  *ledger.Ledger
+	al    *allocate.Allocator
+	hold  bool
+	held  []ledger.Ticket
+	alive bool // every ping is answered
 }
 
 func newStage(out *bytes.Buffer) *stage {
@@ -108,14 +109,24 @@ func newStage(out *bytes.Buffer) *stage {
 
 func (s *stage) step(e ledger.Event) {
 	var done []ledger.Ticket
+	var pongs []ledger.PID
 	for _, effect := range s.book.Step(s.now, e) {
 		s.al.Apply(s.now, effect)
 		if r, ok := effect.(ledger.Registry); ok {
 			done = append(done, r.Ticket)
 		}
+		if m, ok := effect.(ledger.ToAgent); ok && s.alive {
+			if _, ping := m.Message.(*messages.PingSlaveMessage); ping {
+				pongs = append(pongs, m.PID)
+				continue
+			}
+		}
 		if text := show(effect); text != "" {
 			fmt.Fprintln(s.out, text)
 		}
+	}
+	for _, from := range pongs {
+		s.step(ledger.AgentMessage{From: from, Message: &messages.PongSlaveMessage{}})
 	}
 	if s.hold {
 		s.held = append(s.held, done...)
@@ -173,6 +184,10 @@ func (s *stage) command(line string) error {
 			s.step(ledger.Tick{})
 		}
 		s.now = end
+	case "alive": // from now on pings are answered, and not shown
+		s.alive = true
+	case "silent":
+		s.alive = false
 	case "hold":
 		s.hold = true
 	case "durable":
