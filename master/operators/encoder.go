@@ -132,9 +132,9 @@ func (e *encoder) bool(v bool) {
 
 // The usual members.
 
-func (e *encoder) str(name, v string)           { e.key(name); e.quoted(v) }
-func (e *encoder) num(name string, v float64)   { e.key(name); e.double(v) }
-func (e *encoder) flag(name string, v bool)     { e.key(name); e.bool(v) }
+func (e *encoder) str(name, v string)            { e.key(name); e.quoted(v) }
+func (e *encoder) num(name string, v float64)    { e.key(name); e.double(v) }
+func (e *encoder) flag(name string, v bool)      { e.key(name); e.bool(v) }
 func (e *encoder) time(name string, t time.Time) { e.num(name, seconds(t)) }
 
 // named begins a member whose name comes from outside.

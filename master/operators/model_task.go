@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"math"
 	"sort"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -57,22 +58,13 @@ func (e *encoder) limits(limits map[string]*mesos.Value_Scalar) {
 	e.open('{')
 	for _, name := range names {
 		e.named(name)
-		e.message(limits[name]) // as a number, or the word Infinity
-		e.scalar()
-	}
-	e.shut('}')
-}
-
-// scalar replaces the object {"value":n} that was just appended by n.
-func (e *encoder) scalar() {
-	const before = `{"value":`
-	for i := len(e.b) - 1; i >= 0; i-- {
-		if e.b[i] == '{' {
-			n := copy(e.b[i:], e.b[i+len(before):len(e.b)-1])
-			e.b = e.b[:i+n]
-			return
+		if v := limits[name].GetValue(); math.IsInf(v, 1) {
+			e.quoted("Infinity")
+		} else {
+			e.double(v)
 		}
 	}
+	e.shut('}')
 }
 
 // status prints one entry of a task's history: less than v1 does, as in Mesos.

@@ -31,17 +31,16 @@ type Views interface {
 
 // Config of the shell. Zero values are defaults.
 type Config struct {
-	Hostname string            // of this master
-	Cluster  string            // --cluster; empty: not printed
-	Flags    map[string]string // all flags as given
-	Weights  map[string]float64
-	Version  *mesos.VersionInfo // of /version; also the first lines of /state
-	LogFile  string             // read through the virtual file /master/log; empty: there is none
-	Metrics  *metrics.Registry  // nil: an own one
+	Cluster string            // --cluster; empty: not printed
+	Flags   map[string]string // all flags as given
+	Weights map[string]float64
+	Version *mesos.VersionInfo // of /version; also the first lines of /state
+	LogFile string             // read through the virtual file /master/log; empty: there is none
+	Metrics *metrics.Registry  // nil: an own one
 
 	Heartbeat      time.Duration // of the event stream, 15 s
 	MaxSubscribers int           // --max_operator_event_stream_subscribers, 1000: beyond it the oldest stream is closed
-	QueueBytes     int           // events a subscriber may be behind, 32 MiB
+	QueueLength    int           // events a subscriber may be behind, 65536
 	BodyLimit      int64         // of one call, 4 MiB
 	Logger         *slog.Logger
 }
@@ -59,8 +58,8 @@ func (c *Config) defaults() {
 	if c.MaxSubscribers <= 0 {
 		c.MaxSubscribers = 1000
 	}
-	if c.QueueBytes <= 0 {
-		c.QueueBytes = 32 << 20
+	if c.QueueLength <= 0 {
+		c.QueueLength = 1 << 16
 	}
 	if c.BodyLimit <= 0 {
 		c.BodyLimit = 4 << 20
@@ -84,7 +83,7 @@ type Shell struct {
 func New(cfg Config, views Views) *Shell {
 	cfg.defaults()
 	s := &Shell{cfg: cfg, views: views, log: cfg.Logger}
-	s.hub = newHub(cfg.MaxSubscribers, cfg.QueueBytes, cfg.Logger)
+	s.hub = newHub(cfg.MaxSubscribers, cfg.QueueLength, cfg.Logger)
 	s.lists = map[string]*shared{}
 	s.addLists()
 	s.declareMetrics()
@@ -133,7 +132,8 @@ func (s *Shell) Routes() []Route {
 }
 
 // Publish hands an event to the subscribers; the ledger's owner calls it for each
-// operator event, in order. It encodes, but never blocks on a subscriber.
+// operator event, in order. It costs a queue's append for each subscriber and never blocks. The event
+// must not be changed afterwards.
 func (s *Shell) Publish(e *masterapi.Event) { s.hub.publish(e) }
 
 // TermEnded closes the subscriptions and forgets what was encoded.

@@ -1,0 +1,178 @@
+package operators
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/web"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+// call is POST /api/v1 on a leading, recovered master: the checks of mesos-master.md 1.2
+// and 5.1 in their order, then the call.
+func (s *Shell) call(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		wrongMethod(w, r, http.MethodPost)
+		return
+	}
+	contentType := r.Header.Get("Content-Type")
+	if contentType == "" {
+		text(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
+		return
+	}
+	codec, ok := wire.CodecFor(contentType)
+	if !ok {
+		text(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+		return
+	}
+	body, err := web.ReadBody(r, s.cfg.BodyLimit)
+	if err != nil {
+		text(w, web.ErrorStatus(fault.KindOf(err)), err.Error())
+		return
+	}
+	c := &masterapi.Call{}
+	if why := decode(codec, body, c); why != "" {
+		text(w, http.StatusBadRequest, why)
+		return
+	}
+	if why := validate(c); why != "" {
+		text(w, http.StatusBadRequest, "Failed to validate master::Call: "+why)
+		return
+	}
+	answer, ok := wire.Negotiate(r.Header.Values("Accept"))
+	if !ok {
+		text(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
+		return
+	}
+	s.dispatch(w, r, c, answer)
+}
+
+func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Call, codec wire.Codec) {
+	t := c.GetType()
+	if list := s.lists[t.String()+" "+codec.MediaType]; list != nil {
+		found, err := list.get(r.Context(), s.views.View)
+		if err != nil {
+			s.unavailable(w, r, err)
+			return
+		}
+		write(w, r, codec.MediaType, found)
+		return
+	}
+	switch t {
+	case masterapi.Call_SUBSCRIBE:
+		s.subscribe(w, r, codec)
+	case masterapi.Call_LIST_FILES:
+		s.listFiles(w, r, c.GetListFiles().GetPath(), codec)
+	case masterapi.Call_READ_FILE:
+		s.readFile(w, r, c.GetReadFile(), codec)
+	case masterapi.Call_TEARDOWN:
+		s.teardown(w, r, c.GetTeardown().GetFrameworkId().GetValue())
+	case masterapi.Call_GET_OPERATIONS, masterapi.Call_GET_ROLES, masterapi.Call_GET_MASTER:
+		b, err := s.views.View(r.Context())
+		if err != nil {
+			s.unavailable(w, r, err)
+			return
+		}
+		s.respond(w, r, s.read(t, b), codec)
+	case masterapi.Call_UNKNOWN:
+		text(w, http.StatusNotImplemented, "501 Not Implemented.")
+	default:
+		if answer := s.readAside(t); answer != nil {
+			s.respond(w, r, answer, codec)
+			return
+		}
+		text(w, http.StatusNotImplemented, unsupported("The call "+t.String()))
+	}
+}
+
+func (s *Shell) respond(w http.ResponseWriter, r *http.Request, m *masterapi.Response, codec wire.Codec) {
+	body, err := codec.Marshal(m)
+	if err != nil {
+		s.unavailable(w, r, err)
+		return
+	}
+	write(w, r, codec.MediaType, &content{plain: body})
+}
+
+// teardown removes a framework; 200 without body, or the ledger's refusal.
+func (s *Shell) teardown(w http.ResponseWriter, r *http.Request, id string) {
+	got, err := s.views.Teardown(r.Context(), ledger.FrameworkID(id))
+	switch {
+	case err != nil:
+		s.unavailable(w, r, err)
+	case got.Code == http.StatusOK:
+		empty(w, got.Code)
+	default:
+		text(w, got.Code, got.Body)
+	}
+}
+
+// maxForm bounds the body of a form.
+const maxForm = 64 << 10
+
+// teardownForm is POST /teardown with frameworkId in its form.
+func (s *Shell) teardownForm(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		wrongMethod(w, r, http.MethodPost)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if r.Header.Get("Content-Type") == "" { // Mesos reads the body as a form whatever it is called
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if err := r.ParseForm(); err != nil {
+		text(w, http.StatusBadRequest, "Unable to decode query string: "+err.Error())
+		return
+	}
+	if !r.PostForm.Has("frameworkId") {
+		text(w, http.StatusBadRequest, "Missing 'frameworkId' query parameter in the request body")
+		return
+	}
+	s.teardown(w, r, r.PostForm.Get("frameworkId"))
+}
+
+// decode reads a call; the answer is empty or the text of the 400.
+func decode(codec wire.Codec, body []byte, c *masterapi.Call) string {
+	err := codec.Unmarshal(body, c)
+	var missing wire.MissingFields
+	inJSON := codec.MediaType == wire.MediaJSON
+	const parse, convert = "Failed to parse body into JSON: ", "Failed to convert JSON into Call protobuf: "
+	switch {
+	case err == nil:
+		return ""
+	case !inJSON && errors.As(err, &missing):
+		return "Failed to parse body into Call protobuf: " + missing.Error()
+	case !inJSON:
+		return "Failed to parse body into Call protobuf"
+	case errors.As(err, &missing):
+		return convert + missing.Error()
+	case !json.Valid(body):
+		return parse + err.Error()
+	case !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")):
+		return convert + "Expecting a JSON object"
+	default:
+		return convert + err.Error()
+	}
+}
+
+// validate checks that a call has what its type needs: the field of the type's name,
+// where the call has one.
+func validate(c *masterapi.Call) string {
+	if c.Type == nil {
+		return "Expecting 'type' to be present"
+	}
+	m := c.ProtoReflect()
+	name := protoreflect.Name(strings.ToLower(c.GetType().String()))
+	if field := m.Descriptor().Fields().ByName(name); field != nil && !m.Has(field) {
+		return "Expecting '" + string(name) + "' to be present"
+	}
+	return ""
+}

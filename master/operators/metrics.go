@@ -1,0 +1,101 @@
+package operators
+
+import (
+	"net/http"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/internal/metrics"
+)
+
+// tally is what the shell counts of itself.
+type tally struct {
+	hits    atomic.Int64 // answers shared with another request
+	waiting atomic.Int64 // polls that wait for an answer
+}
+
+// declareMetrics declares all metrics of the shell; those of the ledger are the door's.
+func (s *Shell) declareMetrics() {
+	m := s.cfg.Metrics
+	m.GaugeFunc(metrics.Def{Name: "stoa_master_operator_streams", Flat: "master/operator_event_stream_subscribers",
+		Help: "Subscribers of the operator event stream."}, func() float64 { return float64(s.hub.size()) })
+	m.CounterFunc(metrics.Def{Name: "stoa_master_operator_shared_answers_total", Flat: "master/http_cache_hits",
+		Help: "Polls answered with an encoding made for another one."}, func() float64 { return float64(s.tally.hits.Load()) })
+	m.GaugeFunc(metrics.Def{Name: "stoa_master_operator_polls_waiting", Flat: "master/event_queue_http_requests",
+		Help: "Polls waiting for their answer."}, func() float64 { return float64(s.tally.waiting.Load()) })
+	m.CounterFunc(metrics.Def{Name: "stoa_master_operator_streams_dropped_total",
+		Help: "Subscribers dropped because they read too slowly."}, func() float64 { return float64(s.hub.slow.Load()) })
+	m.FlatGroup(func(emit func(string, float64)) {
+		h := readHost()
+		emit("system/cpus_total", float64(h.cpus))
+		emit("system/load_1min", h.load[0])
+		emit("system/load_5min", h.load[1])
+		emit("system/load_15min", h.load[2])
+		emit("system/mem_total_bytes", float64(h.total))
+		emit("system/mem_free_bytes", float64(h.free))
+	})
+}
+
+// unseen are Mesos' names for what cannot have happened here: transitions this master
+// makes in one step, so that none is ever cancelled, and calls it does not take. Their
+// count is zero, and dashboards ask for them.
+var unseen = []string{
+	"master/event_queue_messages", // messages wait in the one queue that event_queue_dispatches counts
+	"master/slave_unreachable_canceled",
+	"master/slave_shutdowns_scheduled", "master/slave_shutdowns_completed", "master/slave_shutdowns_canceled",
+	"master/messages_authenticate", "master/messages_operation_status_update",
+	"master/valid_operation_status_updates", "master/invalid_operation_status_updates",
+	"master/valid_operation_status_update_acknowledgements", "master/invalid_operation_status_update_acknowledgements",
+}
+
+// snapshotMetrics is every flat name with its present value.
+func (s *Shell) snapshotMetrics() map[string]float64 {
+	all := s.cfg.Metrics.Snapshot()
+	for _, name := range unseen {
+		if _, counted := all[name]; !counted {
+			all[name] = 0
+		}
+	}
+	return all
+}
+
+// host is the machine as the kernel sees it.
+type host struct {
+	load        [3]float64
+	total, free uint64 // bytes
+	cpus        int
+}
+
+func readHost() host {
+	h := host{cpus: runtime.NumCPU()}
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return h
+	}
+	for i, l := range info.Loads {
+		h.load[i] = float64(l) / (1 << 16)
+	}
+	unit := uint64(info.Unit)
+	h.total, h.free = uint64(info.Totalram)*unit, uint64(info.Freeram)*unit
+	return h
+}
+
+// systemStats answers /system/stats.json.
+func (s *Shell) systemStats(w http.ResponseWriter, r *http.Request) {
+	h := readHost()
+	e := &encoder{}
+	e.open('{')
+	e.num("avg_load_15min", h.load[2])
+	e.num("avg_load_1min", h.load[0])
+	e.num("avg_load_5min", h.load[1])
+	e.key("cpus_total")
+	e.int(int64(h.cpus))
+	e.key("mem_free_bytes")
+	e.int(int64(h.free))
+	e.key("mem_total_bytes")
+	e.int(int64(h.total))
+	e.shut('}')
+	writeJSON(w, r, &content{plain: e.b})
+}

@@ -1,0 +1,149 @@
+package operators
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// The endpoints of policies. Weights come from the flag and are fixed; quota and
+// maintenance have no calls here yet, so there is none to print, and who tries to set
+// some is told so.
+
+// unsupported is the text of the 501.
+func unsupported(what string) string {
+	return what + " is not supported by this master"
+}
+
+// reading lets GET and HEAD through and answers everything else: 501 for the methods
+// that Mesos has here, 405 for the rest.
+func reading(w http.ResponseWriter, r *http.Request, what string, write ...string) bool {
+	switch {
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		return true
+	case slices.Contains(write, r.Method):
+		text(w, http.StatusNotImplemented, unsupported(what))
+	default:
+		wrongMethod(w, r, append([]string{http.MethodGet}, write...)...)
+	}
+	return false
+}
+
+func (s *Shell) weightInfos() []*mesos.WeightInfo {
+	var out []*mesos.WeightInfo
+	for _, role := range slices.Sorted(maps.Keys(s.cfg.Weights)) {
+		out = append(out, &mesos.WeightInfo{Role: proto.String(role), Weight: proto.Float64(s.cfg.Weights[role])})
+	}
+	return out
+}
+
+// weights answers /weights: those that are configured.
+func (s *Shell) weights(w http.ResponseWriter, r *http.Request) {
+	if !reading(w, r, "Updating weights", http.MethodPut) {
+		return
+	}
+	e := &encoder{}
+	e.open('[')
+	for _, info := range s.weightInfos() {
+		e.open('{')
+		e.str("role", info.GetRole())
+		e.num("weight", info.GetWeight())
+		e.shut('}')
+	}
+	e.shut(']')
+	writeJSON(w, r, &content{plain: e.b})
+}
+
+func (s *Shell) quota(w http.ResponseWriter, r *http.Request) {
+	if reading(w, r, "Quota", http.MethodPost, http.MethodDelete) {
+		writeJSON(w, r, nothing)
+	}
+}
+
+func (s *Shell) maintenanceSchedule(w http.ResponseWriter, r *http.Request) {
+	if reading(w, r, "Maintenance", http.MethodPost) {
+		writeJSON(w, r, nothing)
+	}
+}
+
+func (s *Shell) maintenanceStatus(w http.ResponseWriter, r *http.Request) {
+	if reading(w, r, "Maintenance") {
+		writeJSON(w, r, nothing)
+	}
+}
+
+// nothing is what Mesos prints for no quota, no schedule and no machine in maintenance.
+var nothing = &content{plain: []byte("{}")}
+
+// flagList gives the flags by name.
+func (s *Shell) flagList() []*mesos.Flag {
+	var out []*mesos.Flag
+	for _, name := range slices.Sorted(maps.Keys(s.cfg.Flags)) {
+		out = append(out, &mesos.Flag{Name: proto.String(name), Value: proto.String(s.cfg.Flags[name])})
+	}
+	return out
+}
+
+func (e *encoder) flags(flags map[string]string) {
+	e.open('{')
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		e.named(name)
+		e.quoted(flags[name])
+	}
+	e.shut('}')
+}
+
+func (s *Shell) flags(w http.ResponseWriter, r *http.Request) {
+	e := &encoder{}
+	e.open('{')
+	e.key("flags")
+	e.flags(s.cfg.Flags)
+	e.shut('}')
+	writeJSON(w, r, &content{plain: e.b})
+}
+
+// version answers /version; the names are in alphabetical order.
+func (s *Shell) version(w http.ResponseWriter, r *http.Request) {
+	v := s.cfg.Version
+	e := &encoder{}
+	e.open('{')
+	e.str("build_date", v.GetBuildDate())
+	e.num("build_time", v.GetBuildTime())
+	e.str("build_user", v.GetBuildUser())
+	for _, git := range []struct {
+		name  string
+		value *string
+	}{{"git_branch", v.GitBranch}, {"git_sha", v.GitSha}, {"git_tag", v.GitTag}} {
+		if git.value != nil {
+			e.str(git.name, *git.value)
+		}
+	}
+	e.str("version", v.GetVersion())
+	e.shut('}')
+	writeJSON(w, r, &content{plain: e.b})
+}
+
+// metricValues gives the flat metrics by name (mesos-master.md section 9).
+func (s *Shell) metricValues() []*mesos.Metric {
+	all := s.snapshotMetrics()
+	out := make([]*mesos.Metric, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, &mesos.Metric{Name: proto.String(name), Value: proto.Float64(all[name])})
+	}
+	return out
+}
+
+func (s *Shell) metricsSnapshot(w http.ResponseWriter, r *http.Request) {
+	e := &encoder{}
+	e.open('{')
+	for _, m := range s.metricValues() {
+		e.named(m.GetName())
+		e.double(m.GetValue())
+	}
+	e.shut('}')
+	writeJSON(w, r, &content{plain: e.b})
+}

@@ -1,0 +1,140 @@
+package operators
+
+import (
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+// writeWait bounds one write to a subscriber, which may have stopped reading.
+const writeWait = 30 * time.Second
+
+// subscribe opens the event stream (mesos-master.md 5.3): SUBSCRIBED with the state,
+// HEARTBEAT at once and then at its interval, and every event after that state.
+//
+// Nothing is lost or doubled in between: the queue is opened and the snapshot taken in
+// one go on the goroutine that owns the ledger, between two events, and the same
+// goroutine publishes. What happened before is in the snapshot, what happens later in
+// the queue; the snapshot is encoded here while the queue fills.
+func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, codec wire.Codec) {
+	sub := newSubscriber(codec, r.RemoteAddr)
+	defer s.hub.remove(sub)
+	var b *ledger.Snapshot
+	err := s.views.Atomically(r.Context(), func(now *ledger.Snapshot) {
+		b = now
+		s.hub.add(sub)
+	})
+	if err != nil {
+		s.unavailable(w, r, err)
+		return
+	}
+	first, err := s.subscribed(codec, b)
+	if err != nil {
+		s.unavailable(w, r, err)
+		return
+	}
+	beat, err := codec.Marshal(&masterapi.Event{Type: masterapi.Event_HEARTBEAT.Enum()})
+	if err != nil {
+		s.unavailable(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", codec.MediaType)
+	w.WriteHeader(http.StatusOK)
+	s.log.Info("operator subscribed", "subscriber", sub.from, "media_type", codec.MediaType)
+	heartbeat := wire.AppendRecord(nil, beat)
+	why := stream(w, r.Context().Done(), sub, [][]byte{wire.AppendRecord(nil, first), heartbeat}, heartbeat, s.cfg.Heartbeat)
+	s.log.Info("operator stream ended", "subscriber", sub.from, "reason", why)
+}
+
+// subscribed encodes the first event. With many tasks it passes the 4 MiB that some
+// clients take for one record; Mesos sends it whole too.
+func (s *Shell) subscribed(codec wire.Codec, b *ledger.Snapshot) ([]byte, error) {
+	state, interval := getState(b), s.cfg.Heartbeat.Seconds()
+	if codec.MediaType != wire.MediaJSON {
+		return codec.Marshal(&masterapi.Event{Type: masterapi.Event_SUBSCRIBED.Enum(),
+			Subscribed: &masterapi.Event_Subscribed{GetState: state, HeartbeatIntervalSeconds: proto.Float64(interval)}})
+	}
+	e := &encoder{}
+	e.open('{')
+	e.str("type", masterapi.Event_SUBSCRIBED.String())
+	e.key("subscribed")
+	e.open('{')
+	e.key("get_state")
+	e.getState(state)
+	e.num("heartbeat_interval_seconds", interval)
+	e.shut('}')
+	e.shut('}')
+	return e.b, e.err
+}
+
+// stream writes first, then what is queued, until the subscription or the client ends; it
+// returns why.
+func stream(w http.ResponseWriter, gone <-chan struct{}, sub *subscriber, first [][]byte, heartbeat []byte, interval time.Duration) string {
+	control := http.NewResponseController(w)
+	if why := writeAll(w, control, first); why != "" {
+		return why
+	}
+	beat := time.NewTicker(interval)
+	defer beat.Stop()
+	for {
+		events, over := sub.take()
+		if why := writeEvents(w, control, events, sub.codec); why != "" {
+			return why
+		}
+		if over != "" {
+			return over
+		}
+		select {
+		case <-sub.wake:
+		case <-beat.C:
+			if why := writeAll(w, control, [][]byte{heartbeat}); why != "" {
+				return why
+			}
+		case <-gone:
+			return "the client closed its stream"
+		}
+	}
+}
+
+// chunk is how many events are written between two flushes.
+const chunk = 256
+
+func writeEvents(w http.ResponseWriter, control *http.ResponseController, events []*event, codec wire.Codec) string {
+	var records [][]byte
+	for i, e := range events {
+		record, err := e.record(codec)
+		if err != nil {
+			return "an event cannot be encoded: " + err.Error() // never skipped: the stream would lie
+		}
+		records = append(records, record)
+		if len(records) == chunk || i == len(events)-1 {
+			if why := writeAll(w, control, records); why != "" {
+				return why
+			}
+			records = records[:0]
+		}
+	}
+	return ""
+}
+
+// writeAll writes records and flushes them; the answer is empty or why it failed. Each
+// call has its own deadline, so that a large backlog may take its time while the client
+// reads.
+func writeAll(w http.ResponseWriter, control *http.ResponseController, records [][]byte) string {
+	_ = control.SetWriteDeadline(time.Now().Add(writeWait)) // not every writer has deadlines
+	for _, r := range records {
+		if _, err := w.Write(r); err != nil {
+			return "writing failed: " + err.Error()
+		}
+	}
+	if err := control.Flush(); err != nil {
+		return "writing failed: " + err.Error()
+	}
+	_ = control.SetWriteDeadline(time.Time{}) // as above
+	return ""
+}
