@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,8 +29,22 @@ func deploy(n int) (float64, map[string]float64, error) {
 	if stoa == "" {
 		stoa = "bin/stoa"
 	}
-	cmd := exec.Command(stoa, "dev", "--work_dir", dir, "--master_port", "15050", "--agent_port", "15051", "--framework_port", "18080",
-		"--dns_port", "18053", "--dns_http_port", "18123", "--lb_stats_port", "19090", "--lb_http_port", "19091", "--task_ports", "21000-23999")
+	var listeners []net.Listener // held until each flag has a port of its own
+	args := []string{"dev", "--work_dir", dir, "--agents", "1", "--task_ports", "21000-23999"}
+	var apiPort string
+	for _, flag := range []string{"--master_port", "--agent_port", "--dns_port", "--dns_http_port", "--lb_stats_port", "--lb_http_port", "--framework_port"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, nil, err
+		}
+		_, apiPort, _ = net.SplitHostPort(l.Addr().String())
+		args = append(args, flag, apiPort)
+		listeners = append(listeners, l)
+	}
+	for _, l := range listeners {
+		l.Close()
+	}
+	cmd := exec.Command(stoa, args...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return 0, nil, err
@@ -58,7 +73,7 @@ func deploy(n int) (float64, map[string]float64, error) {
 	extra := map[string]float64{"dev_ready_s": time.Since(began).Seconds()}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 
-	const api = "http://127.0.0.1:18080"
+	api := "http://127.0.0.1:" + apiPort
 	app := fmt.Sprintf(`{"id":"/bench","cmd":"exec sleep 100000","instances":%d,"cpus":0.001,"mem":1,"portDefinitions":[]}`, n)
 	began = time.Now()
 	res, err := http.Post(api+"/v2/apps", "application/json", bytes.NewReader([]byte(app)))

@@ -24,8 +24,10 @@ type once struct {
 func (o *once) Registered(_ scheduler.SchedulerDriver, id *mesos.FrameworkID, m *mesos.MasterInfo) {
 	fmt.Println("registered", id.GetValue(), "with", m.GetPid())
 }
-func (o *once) Reregistered(scheduler.SchedulerDriver, *mesos.MasterInfo) { fmt.Println("reregistered") }
-func (o *once) Disconnected(scheduler.SchedulerDriver)                    { fmt.Println("disconnected") }
+func (o *once) Reregistered(scheduler.SchedulerDriver, *mesos.MasterInfo) {
+	fmt.Println("reregistered")
+}
+func (o *once) Disconnected(scheduler.SchedulerDriver) { fmt.Println("disconnected") }
 
 func (o *once) ResourceOffers(d scheduler.SchedulerDriver, offers []*mesos.Offer) {
 	for _, offer := range offers {
@@ -64,7 +66,7 @@ func (o *once) StatusUpdate(_ scheduler.SchedulerDriver, s *mesos.TaskStatus) {
 func (o *once) OfferRescinded(scheduler.SchedulerDriver, *mesos.OfferID) {}
 func (o *once) FrameworkMessage(scheduler.SchedulerDriver, *mesos.ExecutorID, *mesos.SlaveID, string) {
 }
-func (o *once) SlaveLost(scheduler.SchedulerDriver, *mesos.SlaveID)                           {}
+func (o *once) SlaveLost(scheduler.SchedulerDriver, *mesos.SlaveID)                            {}
 func (o *once) ExecutorLost(scheduler.SchedulerDriver, *mesos.ExecutorID, *mesos.SlaveID, int) {}
 func (o *once) Error(_ scheduler.SchedulerDriver, text string) {
 	o.result <- fmt.Errorf("driver: %s", text)
