@@ -29,10 +29,15 @@ func (a *api) groups(c echo.Context) error {
 	case n > 0 && segs[n-1] == "apps" && c.Request().Method == http.MethodGet && !a.hasGroup(id(0)):
 		return get(func(c echo.Context) error { return a.groupApps(c, id(1)) })
 	}
+	update := func(f func(echo.Context, *app.GroupUpdate, app.PathID) error) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			return a.withGroup(c, id(0), func(u *app.GroupUpdate, id app.PathID) error { return f(c, u, id) })
+		}
+	}
 	return methods(c, map[string]echo.HandlerFunc{
 		http.MethodGet:    func(c echo.Context) error { return a.showGroup(c, id(0)) },
-		http.MethodPost:   func(c echo.Context) error { return a.createGroup(c, id(0)) },
-		http.MethodPut:    func(c echo.Context) error { return a.putGroup(c, id(0)) },
+		http.MethodPost:   update(a.createGroup),
+		http.MethodPut:    update(a.putGroup),
 		http.MethodPatch:  func(c echo.Context) error { return a.patchGroup(c, id(0)) },
 		http.MethodDelete: func(c echo.Context) error { return a.deleteGroup(c, id(0)) },
 	})
@@ -147,21 +152,27 @@ func (a *api) groupVersion(c echo.Context, id app.PathID, text string) error {
 	return say(fault.NotFound, "Group '"+string(id)+"' does not exist in version "+t.String())
 }
 
-// readGroup decodes the body and finds the group it is about: its id, resolved against
-// the URL's.
-func readGroup(c echo.Context, at app.PathID) (*app.GroupUpdate, app.PathID, error) {
+// withGroup decodes the body, finds the group it is about (its id, resolved against the
+// URL's) and hands both to f. At most maxTrees bodies are worked on at once.
+func (a *api) withGroup(c echo.Context, at app.PathID, f func(u *app.GroupUpdate, id app.PathID) error) error {
 	body, err := read(c, groupLimit)
 	if err != nil {
-		return nil, "", err
+		return err
+	}
+	select {
+	case a.trees <- struct{}{}:
+		defer func() { <-a.trees }()
+	case <-c.Request().Context().Done():
+		return c.Request().Context().Err()
 	}
 	u, err := app.ReadGroupUpdate(body)
 	if err != nil {
-		return nil, "", refuse("", err)
+		return refuse("", err)
 	}
 	if u.ID != nil {
 		at = app.ParsePath(*u.ID, at)
 	}
-	return u, at, nil
+	return f(u, at)
 }
 
 // editGroup applies a body to the tree: roll back, scale or replace.
@@ -191,11 +202,7 @@ func (a *api) editGroup(old *app.Group, h core.History, v app.Timestamp, id app.
 	return old.PutGroup(next, v), nil
 }
 
-func (a *api) createGroup(c echo.Context, at app.PathID) error {
-	u, id, err := readGroup(c, at)
-	if err != nil {
-		return err
-	}
+func (a *api) createGroup(c echo.Context, u *app.GroupUpdate, id app.PathID) error {
 	out, err := a.change(c, core.ChangeRoot{Group: id, Force: flag(c, "force", false),
 		Edit: func(old *app.Group, h core.History, v app.Timestamp) (*app.Group, error) {
 			if old.Group(id) != nil {
@@ -213,11 +220,7 @@ func (a *api) createGroup(c echo.Context, at app.PathID) error {
 	return a.replyResult(c, http.StatusCreated, out.Plan)
 }
 
-func (a *api) putGroup(c echo.Context, at app.PathID) error {
-	u, id, err := readGroup(c, at)
-	if err != nil {
-		return err
-	}
+func (a *api) putGroup(c echo.Context, u *app.GroupUpdate, id app.PathID) error {
 	dry := flag(c, "dryRun", false)
 	out, err := a.change(c, core.ChangeRoot{Group: id, Force: flag(c, "force", false), DryRun: dry,
 		Edit: func(old *app.Group, h core.History, v app.Timestamp) (*app.Group, error) {

@@ -23,6 +23,10 @@ const (
 	groupLimit = 32 << 20
 )
 
+// maxTrees bounds how many whole-tree bodies are worked on at once: a decoded body takes
+// many times its size.
+const maxTrees = 2
+
 // Core is the state this API shows and changes. Both methods may be called from any
 // goroutine, but only while Leadership says that this process leads.
 type Core interface {
@@ -81,7 +85,8 @@ type Info struct {
 // api answers requests; its fields do not change after New.
 type api struct {
 	Config
-	now func() time.Time
+	now   func() time.Time
+	trees chan struct{} // one token for each whole-tree body being worked on
 }
 
 // New builds the API; it starts nothing.
@@ -89,7 +94,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &api{Config: cfg, now: time.Now}
+	a := &api{Config: cfg, now: time.Now, trees: make(chan struct{}, maxTrees)}
 	e := web.New(web.Config{
 		Logger: cfg.Log, Room: "framework", Metrics: cfg.Metrics, BodyLimit: groupLimit,
 		ErrorBody: errorBody, ErrorStatus: errorStatus,
