@@ -146,33 +146,36 @@ func takeLock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// start runs one process; see Client.Start.
-func (k *Keeper) start(spec *Spec) (Task, error) {
+// reserve takes the id of a task that is to be started. It is called in the order of
+// requests, so that a kill that follows a start on a connection finds the task.
+func (k *Keeper) reserve(spec *Spec) (*task, error) {
 	if err := spec.validate(); err != nil {
-		return Task{}, err
+		return nil, err
 	}
 	t := &task{
 		Task:  Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Started: time.Now()},
 		ready: make(chan struct{}), ended: make(chan struct{}), pidfd: -1, child: true,
 	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if _, ok := k.tasks[spec.ID]; ok {
-		k.mu.Unlock()
-		return Task{}, fault.New("keeper.start", fault.Conflict, spec.ID, errors.New("a task of this id is known: forget it first"))
+		return nil, fault.New("keeper.start", fault.Conflict, spec.ID, errors.New("a task of this id is known: forget it first"))
 	}
 	k.tasks[spec.ID] = t
-	k.mu.Unlock()
+	return t, nil
+}
+
+// start runs the process of a reserved task; see Client.Start.
+func (k *Keeper) start(t *task, spec *Spec) (Task, error) {
 	err := k.launch(t, spec)
-	if err != nil {
-		t.failed = err
-		k.mu.Lock()
-		delete(k.tasks, spec.ID)
-		k.busy = time.Now()
-		k.mu.Unlock()
-	}
-	close(t.ready)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err != nil {
+		t.failed = err
+		delete(k.tasks, spec.ID)
+		k.busy = time.Now()
+	}
+	close(t.ready)
 	return t.Task, err
 }
 

@@ -164,6 +164,16 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 			continue
 		}
 		room <- struct{}{}
+		var reserved *task
+		if req.Op == "start" {
+			t, err := k.reserve(req.Spec)
+			if err != nil {
+				_ = send(reply{Num: req.Num, Error: toWire(err)})
+				<-room
+				continue
+			}
+			reserved = t
+		}
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -172,7 +182,7 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 				k.tell(ctx, req.Num, send)
 				return
 			}
-			r := k.answer(req)
+			r := k.answer(req, reserved)
 			r.Num = req.Num
 			_ = send(r)
 			<-room
@@ -186,13 +196,14 @@ func (k *Keeper) info() *Info {
 	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot}
 }
 
-func (k *Keeper) answer(req request) reply {
+// answer does what is asked; reserved is the task of a start.
+func (k *Keeper) answer(req request, reserved *task) reply {
 	var r reply
 	var err error
 	switch req.Op {
 	case "start":
 		var t Task
-		if t, err = k.start(req.Spec); err == nil {
+		if t, err = k.start(reserved, req.Spec); err == nil {
 			r.Task = &t
 		}
 	case "signal":

@@ -221,8 +221,8 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 func (r *Runtime) abandon(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_ = r.keeper.Kill(ctx, id, 0)
 	for {
+		_ = r.keeper.Kill(ctx, id, 0)
 		err := r.keeper.Forget(ctx, id)
 		if fault.KindOf(err) != fault.Conflict {
 			return
