@@ -1,0 +1,144 @@
+package executors
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/executor"
+)
+
+// fake knows framework f with executor e, which has subscribed when subscribed is set.
+type fake struct {
+	phase      Phase
+	subscribed bool
+	events     chan lifecycle.Event
+}
+
+func (f *fake) Phase() Phase { return f.phase }
+func (f *fake) Standing(_ context.Context, k lifecycle.ExecutorKey) (bool, bool, bool, error) {
+	known := k.Framework == "f"
+	return known, known && k.Executor == "e", f.subscribed, nil
+}
+func (f *fake) Deliver(_ context.Context, ev lifecycle.Event) { f.events <- ev }
+
+func serve(t *testing.T, f *fake) (*Server, string) {
+	t.Helper()
+	f.events = make(chan lifecycle.Event, 10)
+	s := New(f, slog.New(slog.DiscardHandler))
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.Close)
+	return s, srv.URL
+}
+
+const ids = `"framework_id":{"value":"f"},"executor_id":{"value":"e"}`
+
+func TestErrorsAsRecorded(t *testing.T) {
+	status := func(rest string) string {
+		return `{"type":"UPDATE",` + ids + `,"update":{"status":{"task_id":{"value":"t"},` + rest + `}}}`
+	}
+	for name, c := range map[string]struct {
+		method, body string
+		phase        Phase
+	}{
+		"executor-get":                         {method: "GET", phase: Ready},
+		"executor-heartbeat":                   {body: `{"type":"HEARTBEAT","framework_id":{"value":"any"},"executor_id":{"value":"any"}}`, phase: Ready},
+		"executor-no-ids":                      {body: `{"type":"SUBSCRIBE"}`, phase: Ready},
+		"executor-subscribe-missing":           {body: `{"type":"SUBSCRIBE",` + ids + `}`, phase: Ready},
+		"executor-subscribe-unknown-framework": {body: `{"type":"SUBSCRIBE","subscribe":{},"framework_id":{"value":"x"},"executor_id":{"value":"e"}}`, phase: Ready},
+		"executor-subscribe-unknown-executor":  {body: `{"type":"SUBSCRIBE","subscribe":{},"framework_id":{"value":"f"},"executor_id":{"value":"x"}}`, phase: Ready},
+		"executor-update-no-uuid":              {body: status(`"state":"TASK_RUNNING","source":"SOURCE_EXECUTOR"`), phase: Ready},
+		"executor-update-staging":              {body: status(`"state":"TASK_STAGING","source":"SOURCE_EXECUTOR","uuid":"AAAAAAAAAAAAAAAAAAAAAA=="`), phase: Ready},
+		"executor-update-unknown-framework": {body: strings.Replace(status(`"state":"TASK_RUNNING","source":"SOURCE_EXECUTOR","uuid":"AAAAAAAAAAAAAAAAAAAAAA=="`),
+			`"value":"f"`, `"value":"x"`, 1), phase: Ready},
+		"recovering-executor-heartbeat": {body: `{"type":"HEARTBEAT",` + ids + `}`, phase: Starting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, url := serve(t, &fake{phase: c.phase})
+			if c.method == "" {
+				c.method = "POST"
+			}
+			req, err := http.NewRequest(c.method, url, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			got, _ := io.ReadAll(resp.Body)
+			b, err := os.ReadFile(filepath.Join("testdata", name+".http"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, want, _ := strings.Cut(strings.ReplaceAll(string(b), "\r\n", "\n"), "\n\n")
+			code, _ := strconv.Atoi(strings.Fields(head)[1])
+			want = strings.TrimSuffix(want, "\n")
+			if resp.StatusCode != code || string(got) != want {
+				t.Errorf("%d %q, recorded %d %q", resp.StatusCode, got, code, want)
+			}
+			if ct := resp.Header.Get("Content-Type"); code == 202 && ct != "" {
+				t.Errorf("an empty answer has Content-Type %q", ct)
+			}
+		})
+	}
+}
+
+func TestStandingIsAsked(t *testing.T) {
+	_, url := serve(t, &fake{phase: Ready})
+	resp, err := http.Post(url, "application/json", strings.NewReader(`{"type":"MESSAGE",`+ids+`,"message":{"data":"YQ=="}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 403 {
+		t.Errorf("an executor that has not subscribed gets %d", resp.StatusCode)
+	}
+}
+
+// A stream carries what is sent, gives way to a newer one, and ends when told.
+func TestStream(t *testing.T) {
+	f := &fake{phase: Reconnecting}
+	s, url := serve(t, f)
+	key := lifecycle.ExecutorKey{Framework: "f", Executor: "e"}
+	subscribe := func() *wire.Reader {
+		resp, err := http.Post(url, "application/json", strings.NewReader(`{"type":"SUBSCRIBE",`+ids+`,"subscribe":{}}`))
+		if err != nil || resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" {
+			t.Fatalf("subscribe: %v %v", resp, err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		if _, ok := (<-f.events).(lifecycle.ExecutorSubscribed); !ok {
+			t.Fatal("no subscription was delivered")
+		}
+		return wire.NewReader(resp.Body, 0)
+	}
+	first := subscribe()
+	s.Send(key, &executor.Event{Type: executor.Event_SHUTDOWN.Enum()})
+	if b, err := first.ReadRecord(); err != nil || string(b) != `{"type":"SHUTDOWN"}` {
+		t.Errorf("got %s, %v", b, err)
+	}
+	second := subscribe()
+	if _, err := first.ReadRecord(); err != io.EOF {
+		t.Errorf("the old stream goes on: %v", err)
+	}
+	s.Send(key, &executor.Event{Type: executor.Event_SHUTDOWN.Enum()})
+	s.Close(key)
+	if _, err := second.ReadRecord(); err != nil {
+		t.Errorf("what was queued before the end is lost: %v", err)
+	}
+	if _, err := second.ReadRecord(); err != io.EOF {
+		t.Errorf("the stream goes on after its end: %v", err)
+	}
+	s.Send(key, &executor.Event{Type: executor.Event_SHUTDOWN.Enum()}) // nobody there: lost, no panic
+}
