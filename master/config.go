@@ -41,8 +41,12 @@ type Config struct {
 	Roles              []string              // --roles: whitelist; empty: any
 	MinAllocatable     []resource.Quantities // --min_allocatable_resources; nil: cpus:0.01 or mem:32
 	Excluded           []string              // --fair_sharing_excluded_resource_names
-	KeepGPUFilter      bool                  // --filter_gpu_resources
+	FilterGPU          bool                  // --filter_gpu_resources: agents with gpus only for frameworks that ask for gpus
 	NoRoot             bool                  // --no-root_submissions
+
+	RegistryGC  time.Duration // --registry_gc_interval, 15 min
+	MaxAgentAge time.Duration // --registry_max_agent_age, 2 weeks: unreachable and gone agents remembered
+	MaxAgents   int           // --registry_max_agent_count, 102400: of each kind
 
 	MaxCompletedFrameworks int // --max_completed_frameworks, 50
 	MaxCompletedTasks      int // --max_completed_tasks_per_framework, 1000

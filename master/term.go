@@ -110,9 +110,10 @@ func (d *Door) newTerm(info *mesos.MasterInfo, r *registry.Registry) *term {
 		waiting: map[ledger.Ticket]chan<- ledger.Answer{},
 		book: ledger.New(ledger.Config{Master: info, PingInterval: c.PingTimeout, MaxMissedPings: c.MaxPingTimeouts,
 			ReregisterTimeout: c.ReregisterTimeout, OfferTimeout: c.OfferTimeout, MaxCompleted: c.MaxCompletedFrameworks,
-			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles}),
+			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles,
+			MaxGone: c.MaxAgents, MaxAge: c.MaxAgentAge, GCInterval: c.RegistryGC}),
 		alloc: allocate.New(allocate.Config{Interval: c.AllocationInterval, Weights: c.Weights, Minimum: c.MinAllocatable,
-			Excluded: c.Excluded, FilterGPU: c.KeepGPUFilter, Seed: seed}),
+			Excluded: c.Excluded, FilterGPU: c.FilterGPU, Seed: seed}),
 	}
 }
 

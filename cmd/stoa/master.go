@@ -33,9 +33,9 @@ type masterCmd struct {
 	RegistryFetch   duration `name:"registry_fetch_timeout" env:"MESOS_REGISTRY_FETCH_TIMEOUT" default:"1mins" help:"Longest time to read the registry."`
 	RegistryStore   duration `name:"registry_store_timeout" env:"MESOS_REGISTRY_STORE_TIMEOUT" default:"20secs" help:"Longest time for one registry write; then leadership ends."`
 	RegistryStrict  bool     `name:"registry_strict" env:"MESOS_REGISTRY_STRICT" help:"Refused, as in Mesos."`
-	RegistryGC      duration `name:"registry_gc_interval" env:"MESOS_REGISTRY_GC_INTERVAL" default:"15mins" help:"Accepted."`
-	RegistryAge     duration `name:"registry_max_agent_age" env:"MESOS_REGISTRY_MAX_AGENT_AGE" default:"2weeks" help:"Accepted."`
-	RegistryCount   int      `name:"registry_max_agent_count" env:"MESOS_REGISTRY_MAX_AGENT_COUNT" default:"102400" help:"Accepted."`
+	RegistryGC      duration `name:"registry_gc_interval" env:"MESOS_REGISTRY_GC_INTERVAL" default:"15mins" help:"Interval at which old unreachable and gone agents are forgotten."`
+	RegistryAge     duration `name:"registry_max_agent_age" env:"MESOS_REGISTRY_MAX_AGENT_AGE" default:"2weeks" help:"Age at which an unreachable or gone agent is forgotten."`
+	RegistryCount   int      `name:"registry_max_agent_count" env:"MESOS_REGISTRY_MAX_AGENT_COUNT" default:"102400" help:"Unreachable, and gone, agents remembered."`
 	LogAutoInit     bool     `name:"log_auto_initialize" env:"MESOS_LOG_AUTO_INITIALIZE" default:"true" negatable:"" help:"Accepted."`
 	PingTimeout     duration `name:"agent_ping_timeout" aliases:"slave_ping_timeout" env:"MESOS_AGENT_PING_TIMEOUT,MESOS_SLAVE_PING_TIMEOUT" default:"15secs" help:"Interval of pings to agents, 1secs to 15mins."`
 	MaxPings        int      `name:"max_agent_ping_timeouts" aliases:"max_slave_ping_timeouts" env:"MESOS_MAX_AGENT_PING_TIMEOUTS,MESOS_MAX_SLAVE_PING_TIMEOUTS" default:"5" help:"Unanswered pings until an agent is unreachable."`
@@ -118,8 +118,9 @@ func (c *masterCmd) config() (master.Config, error) {
 		SessionTimeout: time.Duration(c.ZKTimeout), FetchTimeout: time.Duration(c.RegistryFetch), StoreTimeout: time.Duration(c.RegistryStore),
 		PingTimeout: time.Duration(c.PingTimeout), MaxPingTimeouts: c.MaxPings, ReregisterTimeout: time.Duration(c.Reregister),
 		OfferTimeout: time.Duration(c.OfferTimeout), AllocationInterval: time.Duration(c.Allocation), Weights: weights, Roles: roles,
-		MinAllocatable: minimum, Excluded: c.Excluded, KeepGPUFilter: c.FilterGPU, NoRoot: !c.RootSubmissions,
+		MinAllocatable: minimum, Excluded: c.Excluded, FilterGPU: c.FilterGPU, NoRoot: !c.RootSubmissions,
 		MaxCompletedFrameworks: c.MaxFrameworks, MaxCompletedTasks: c.MaxTasks, MaxUnreachableTasks: c.MaxUnreachable,
+		RegistryGC: time.Duration(c.RegistryGC), MaxAgentAge: time.Duration(c.RegistryAge), MaxAgents: c.RegistryCount,
 		Product: version, Flags: c.flags(),
 	}
 	if c.Registry == "in_memory" {

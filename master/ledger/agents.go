@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -60,13 +61,16 @@ func (l *Ledger) recover(e Recovered) {
 		l.recovered[id] = &recoveredAgent{info: a.Info, pid: a.PID}
 		l.after(l.cfg.ReregisterTimeout, recoveryTimer, string(id), 0)
 	}
+	oldestFirst := func(a, b Absence) int { return a.Since.Compare(b.Since) }
+	slices.SortStableFunc(e.Unreachable, oldestFirst)
+	slices.SortStableFunc(e.Gone, oldestFirst)
 	for _, a := range e.Unreachable {
 		l.unreachable.add(a.Agent, a.Since)
 	}
 	for _, a := range e.Gone {
 		l.gone.add(a.Agent, a.Since)
 	}
-	l.view.agents = true
+	l.after(l.cfg.GCInterval, gcTimer, "", 0)
 }
 
 // agentMessage dispatches one message of the agent protocol. Messages about an agent

@@ -27,7 +27,6 @@ func (l *Ledger) becameUnreachable(fact pendingFact) {
 	l.unreachable.add(fact.agent, fact.since)
 	if _, known := l.recovered[fact.agent]; known {
 		delete(l.recovered, fact.agent)
-		l.view.agents = true
 		l.count.RecoveryRemovals++
 		l.failure(fact.agent)
 		return
@@ -124,6 +123,20 @@ func (l *Ledger) recoveryDue(id AgentID) {
 	l.emit(Note{Warn: true, Text: "agent becomes unreachable: " + why, Agent: id})
 	l.count.UnreachableScheduled++
 	l.durable(Registry{Agent: id, State: Unreachable, Since: l.now}, pendingFact{since: l.now, reason: why})
+}
+
+// collect forgets unreachable and gone agents that are too old or too many, in the
+// registry too. One that comes back nevertheless is admitted like a stranger.
+func (l *Ledger) collect() {
+	for _, list := range []*absences{l.unreachable, l.gone} {
+		for _, id := range list.old(l.now.Add(-l.cfg.MaxAge), l.cfg.MaxGone) {
+			if !l.busy[id] {
+				list.remove(id)
+				l.durable(Registry{Agent: id, State: Removed}, pendingFact{})
+			}
+		}
+	}
+	l.after(l.cfg.GCInterval, gcTimer, "", 0)
 }
 
 // hostOf cuts the address out of a pid: "slave(1)@10.0.0.1:5051" -> "10.0.0.1".

@@ -17,19 +17,20 @@ const MaxOffersPerEvent = 500
 // Config is what one term of leadership works with. The zero durations and counts
 // are replaced by Mesos' defaults (mesos-master.md section 0).
 type Config struct {
-	Master             *mesos.MasterInfo // id, pid, address …; told to frameworks
-	PingInterval       time.Duration     // --agent_ping_timeout, 15 s
-	MaxMissedPings     int               // --max_agent_ping_timeouts, 5
-	ReregisterTimeout  time.Duration     // --agent_reregister_timeout, 10 min
-	OfferTimeout       time.Duration     // --offer_timeout; 0: offers stand until used
-	MaxCompleted       int               // --max_completed_frameworks, 50
-	MaxCompletedTasks  int               // --max_completed_tasks_per_framework, 1000
-	MaxUnreachable     int               // --max_unreachable_tasks_per_framework, 1000
-	MaxGone            int               // --registry_max_agent_count, 102400: unreachable and gone agents remembered
-	NoRoot             bool              // --no-root_submissions: user "root" is refused
-	MaxTasksPerAccept  int               // limit on one ACCEPT, 10000: bounds the work of one step
-	Roles              []string          // --roles: the whitelist, empty means any role
-	FilterGPUResources bool              // --filter_gpu_resources: agents with gpus only for GPU_RESOURCES frameworks
+	Master            *mesos.MasterInfo // id, pid, address …; told to frameworks
+	PingInterval      time.Duration     // --agent_ping_timeout, 15 s
+	MaxMissedPings    int               // --max_agent_ping_timeouts, 5
+	ReregisterTimeout time.Duration     // --agent_reregister_timeout, 10 min
+	OfferTimeout      time.Duration     // --offer_timeout; 0: offers stand until used
+	MaxCompleted      int               // --max_completed_frameworks, 50
+	MaxCompletedTasks int               // --max_completed_tasks_per_framework, 1000
+	MaxUnreachable    int               // --max_unreachable_tasks_per_framework, 1000
+	MaxGone           int               // --registry_max_agent_count, 102400: unreachable, and gone, agents remembered
+	MaxAge            time.Duration     // --registry_max_agent_age, 2 weeks: of those
+	GCInterval        time.Duration     // --registry_gc_interval, 15 min
+	NoRoot            bool              // --no-root_submissions: user "root" is refused
+	MaxTasksPerAccept int               // limit on one ACCEPT, 10000: bounds the work of one step
+	Roles             []string          // --roles: the whitelist, empty means any role
 }
 
 func (c *Config) defaults() {
@@ -39,6 +40,8 @@ func (c *Config) defaults() {
 	}{
 		{&c.PingInterval, 15 * time.Second},
 		{&c.ReregisterTimeout, 10 * time.Minute},
+		{&c.MaxAge, 14 * 24 * time.Hour},
+		{&c.GCInterval, 15 * time.Minute},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.value

@@ -1,6 +1,9 @@
 package ledger
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // ring keeps the newest max values.
 type ring[T any] struct {
@@ -34,25 +37,18 @@ func (r *ring[T]) cut(match func(T) bool) (found T, ok bool) {
 	return found, false
 }
 
-// absences remembers the newest max agents that went away, and since when.
+// absences remembers agents that went away, and since when.
 type absences struct {
-	max   int
 	since map[AgentID]time.Time
-	order []AgentID
+	order []AgentID // oldest first
 }
 
-func newAbsences(max int) *absences { return &absences{max: max, since: map[AgentID]time.Time{}} }
+func newAbsences() *absences { return &absences{since: map[AgentID]time.Time{}} }
 
 func (a *absences) add(id AgentID, since time.Time) {
-	if _, known := a.since[id]; !known {
-		a.order = append(a.order, id)
-	}
+	a.remove(id)
+	a.order = append(a.order, id)
 	a.since[id] = since
-	for len(a.since) > a.max {
-		oldest := a.order[0]
-		a.order = a.order[1:]
-		delete(a.since, oldest)
-	}
 }
 
 func (a *absences) remove(id AgentID) bool {
@@ -60,13 +56,20 @@ func (a *absences) remove(id AgentID) bool {
 		return false
 	}
 	delete(a.since, id)
-	for i, each := range a.order {
-		if each == id {
-			a.order = append(a.order[:i:i], a.order[i+1:]...)
-			break
-		}
-	}
+	a.order = slices.DeleteFunc(a.order, func(each AgentID) bool { return each == id })
 	return true
 }
 
 func (a *absences) has(id AgentID) bool { _, known := a.since[id]; return known }
+
+// old gives the agents that went away before the limit, and the oldest of those beyond
+// max.
+func (a *absences) old(limit time.Time, max int) []AgentID {
+	var out []AgentID
+	for i, id := range a.order {
+		if len(a.order)-i > max || a.since[id].Before(limit) {
+			out = append(out, id)
+		}
+	}
+	return out
+}

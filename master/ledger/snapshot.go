@@ -73,7 +73,6 @@ type ExecutorView struct {
 
 // viewCache remembers the views that did not change since the last snapshot.
 type viewCache struct {
-	agents     bool // the recovered, unreachable or gone lists changed
 	touchedA   map[AgentID]bool
 	touchedF   map[FrameworkID]bool
 	agentViews map[AgentID]*AgentView

@@ -14,6 +14,7 @@ const (
 	recoveryTimer                        // recovered agent: never came back after a failover
 	failoverTimer                        // framework: absent longer than its failover_timeout
 	offerTimer                           // offer: unanswered longer than --offer_timeout
+	gcTimer                              // absences: forget what is too old
 )
 
 // timer is one entry of the heap. Timers are never taken out early: epoch, compared
@@ -71,6 +72,8 @@ func (l *Ledger) tick() {
 			l.failoverDue(FrameworkID(t.id), t.epoch)
 		case offerTimer:
 			l.offerDue(OfferID(t.id))
+		case gcTimer:
+			l.collect()
 		}
 	}
 }
