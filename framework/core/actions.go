@@ -122,6 +122,11 @@ func (c *Core) restart(a *action) {
 		a.counted = map[app.InstanceID]bool{}
 		a.begun = true
 	}
+	if a.limits.MinHealthy == a.limits.MaxCapacity && a.limits.MaxCapacity <= r.healthy && !a.target.IsResident() {
+		// Begin saw to this only for the instances healthy then: without one more nothing
+		// could ever be killed.
+		a.limits.MaxCapacity++
+	}
 	for _, i := range r.fresh {
 		if i.view.Condition == app.Running {
 			c.startProbes(i)
@@ -151,7 +156,7 @@ func (c *Core) restart(a *action) {
 type census struct {
 	old        []*instance // wanted, of an older version
 	fresh      []*instance // wanted, of the target's version
-	oldHolding int         // of an older version, wanted or not
+	oldHolding int         // of an older version or no longer wanted, and still there
 	healthy    int         // wanted and healthy, old and fresh
 }
 
@@ -159,7 +164,7 @@ func (c *Core) census(a *action, l *line) census {
 	var r census
 	for _, i := range l.instances {
 		old := a.replaces(i)
-		if old {
+		if old || !i.active() {
 			r.oldHolding++
 		}
 		if !i.active() {
@@ -170,11 +175,17 @@ func (c *Core) census(a *action, l *line) census {
 		} else {
 			r.fresh = append(r.fresh, i)
 		}
-		if i.isHealthy() {
+		if c.serves(i) {
 			r.healthy++
 		}
 	}
 	return r
+}
+
+// serves tells whether an instance counts towards the least number of healthy ones: a
+// task that is being killed does not.
+func (c *Core) serves(i *instance) bool {
+	return i.isHealthy() && c.kills.tasks[i.view.TaskID()] == nil
 }
 
 // replaceOld kills old instances: as many as the budget allows or as are healthy beyond
@@ -195,7 +206,7 @@ func (c *Core) replaceOld(a *action, r census) {
 			return
 		}
 		switch {
-		case i.isHealthy():
+		case c.serves(i):
 			if healthy-1 < floor {
 				return
 			}

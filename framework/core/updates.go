@@ -114,6 +114,9 @@ func (c *Core) stray(u Update, id app.InstanceID, cond app.Condition) {
 	if cond == app.Unreachable {
 		return
 	}
+	if cond == app.Killing {
+		return
+	}
 	if !cond.Terminal() {
 		c.emit(Kill{Task: u.Task, AgentID: u.AgentID})
 		c.note("killing unknown task", "task", u.Task, "state", u.State, "agent", u.AgentID)

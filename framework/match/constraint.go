@@ -88,7 +88,8 @@ type spread struct {
 	count map[string]int
 	first string // value of the first placed instance that has one
 	any   bool
-	min   int // least count of any value; kept by settle
+	min   int // least count of any value
+	atMin int // how many values have it
 }
 
 func (s *spread) add(v string) {
@@ -98,15 +99,21 @@ func (s *spread) add(v string) {
 	if !s.any {
 		s.first, s.any = v, true
 	}
-	s.count[v]++
-	s.settle()
-}
-
-func (s *spread) settle() {
-	first := true
-	for _, n := range s.count {
-		if first || n < s.min {
-			s.min, first = n, false
+	n := s.count[v]
+	s.count[v] = n + 1
+	switch {
+	case n == 0 && s.min == 1:
+		s.atMin++
+	case n == 0:
+		s.min, s.atMin = 1, 1
+	case n == s.min && s.atMin > 1:
+		s.atMin--
+	case n == s.min:
+		s.min, s.atMin = n+1, 0
+		for _, c := range s.count {
+			if c == s.min {
+				s.atMin++
+			}
 		}
 	}
 }

@@ -18,7 +18,8 @@ type Rules struct {
 // Match places up to Want instances of each spec. It goes over the offers in passes:
 // in each pass an offer takes at most one instance of each spec, so that instances
 // spread over agents before they pile up, until nothing fits or the offer has its
-// MaxPerOffer. A spec stops looking at an offer after the first refusal.
+// MaxPerOffer. A spec stops looking at an offer after the first refusal that more launches
+// cannot lift.
 func Match(rules Rules, specs []*Spec, offers []*Offer) Result {
 	res := Result{Seen: make([]Summary, len(specs)), Refusals: make([][]Refusal, len(specs))}
 	if rules.MaxPerOffer <= 0 {
@@ -37,11 +38,12 @@ func Match(rules Rules, specs []*Spec, offers []*Offer) Result {
 		tables[i].read(o)
 		live[i] = i
 	}
-	for pass := 0; len(live) > 0 && len(open) > 0; pass++ {
+	for pass, progress := 0, true; progress && len(live) > 0 && len(open) > 0; pass++ {
+		progress = false
 		next := live[:0]
 		for _, oi := range live {
 			t := &tables[oi]
-			placed := false
+			again := false
 			for k := 0; k < len(open) && t.placed < rules.MaxPerOffer; k++ {
 				si := open[k]
 				if left[si] == 0 || t.refused(si) {
@@ -56,16 +58,20 @@ func Match(rules Rules, specs []*Spec, offers []*Offer) Result {
 						res.Seen[si].Refused[reason]++
 						res.Refusals[si] = append(res.Refusals[si], Refusal{Offer: oi, Reason: reason})
 					}
-					t.refuse(si, len(specs))
+					if reason == UnfulfilledConstraint && specs[si].balances() {
+						again = true // other groups may catch up
+					} else {
+						t.refuse(si, len(specs))
+					}
 					continue
 				}
 				launch.Spec, launch.Offer = si, oi
 				res.Launches = append(res.Launches, launch)
 				left[si]--
 				t.placed++
-				placed = true
+				progress, again = true, true
 			}
-			if placed && t.placed < rules.MaxPerOffer {
+			if again && t.placed < rules.MaxPerOffer {
 				next = append(next, oi)
 			}
 		}

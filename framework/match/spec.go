@@ -54,6 +54,16 @@ func (s *Spec) constraintsHold(p *Place) bool {
 	return true
 }
 
+// balances tells whether a refusal may be lifted by launches elsewhere.
+func (s *Spec) balances() bool {
+	for i := range s.Constraints {
+		if s.Constraints[i].Op == GroupBy {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Spec) accepts(role string) bool {
 	for _, r := range s.Accept {
 		if r == role {

@@ -1,0 +1,603 @@
+package core_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/framework/deploy"
+	"github.com/stoa-project/stoa/framework/match"
+	"github.com/stoa-project/stoa/framework/repo"
+	"github.com/stoa-project/stoa/internal/store"
+	"github.com/stoa-project/stoa/internal/zk"
+)
+
+// world is a core with a real store behind it and a small cluster in memory in front
+// of it, in virtual time. It checks after every effect what must always hold.
+type world struct {
+	t    *testing.T
+	rand *rand.Rand
+	now  time.Time
+
+	repo    *repo.Repo
+	memory  *store.Memory
+	core    *core.Core
+	cfg     core.Config
+	pending *core.Persist // being written
+	shown   *core.Snapshot
+	replies map[uint64]core.Reply
+	token   uint64
+	events  []core.Event
+	log     []string // of the script tests
+
+	agents     []*simAgent
+	tasks      map[app.TaskID]*simTask
+	updates    []core.Update // sent by the master until acknowledged, in order of their tasks
+	wants      bool          // offers are asked for
+	probing    map[app.InstanceID]core.StartProbes
+	known      map[app.TaskID]*knowledge
+	loose      bool // force is used, capacity checks are off
+	partitions bool // agents come and go
+	crashes    int
+	uuids      uint64
+	seen       map[string]bool // task ids ever launched
+}
+
+// knowledge is what the core was told of a task.
+type knowledge struct {
+	app     app.PathID
+	version app.Timestamp
+	state   string
+	healthy *bool
+	checked bool // its definition has health checks
+	killed  bool // the core asked for its end
+}
+
+type simAgent struct {
+	id, host  string
+	cpus, mem int64 // free, thousandths
+	ports     map[uint32]bool
+	down      bool
+}
+
+type simTask struct {
+	launch core.Launch
+	agent  *simAgent
+	state  string
+	queue  []string // states to go through
+	sick   bool
+	lost   bool // its agent was out of reach once
+}
+
+func (s *simTask) live() bool {
+	switch s.state {
+	case "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_UNREACHABLE":
+		return true
+	}
+	return false
+}
+
+const portsPerAgent = 40
+
+func newWorld(t *testing.T, seed uint64, agents int) *world {
+	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 7)), now: time.UnixMilli(1_600_000_000_000),
+		memory: store.NewMemory(), replies: map[uint64]core.Reply{}, tasks: map[app.TaskID]*simTask{},
+		probing: map[app.InstanceID]core.StartProbes{}, known: map[app.TaskID]*knowledge{}, seen: map[string]bool{}}
+	w.repo = repo.New(w.memory)
+	for i := range agents {
+		a := &simAgent{id: fmt.Sprintf("S%d", i), host: fmt.Sprintf("host%d", i), cpus: 10_000, mem: 10_000_000, ports: map[uint32]bool{}}
+		for p := range portsPerAgent {
+			a.ports[31000+uint32(p)] = true
+		}
+		w.agents = append(w.agents, a)
+	}
+	w.cfg = core.Config{
+		Ports: app.PortPool{Min: 10000, Max: 20000}, Rand: w.rand.Uint64,
+		UUID: func() string {
+			w.uuids++
+			return fmt.Sprintf("00000000-0000-4000-8000-%012x", w.uuids)
+		},
+	}
+	w.start()
+	return w
+}
+
+// start loads a new leader and subscribes it.
+func (w *world) start() {
+	ctx := context.Background()
+	if err := w.repo.Open(ctx, zk.Fence{}); err != nil {
+		w.t.Fatal(err)
+	}
+	st, err := w.repo.Load(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for id, s := range w.probing {
+		_ = s
+		delete(w.probing, id)
+	}
+	w.known = map[app.TaskID]*knowledge{}
+	for _, v := range st.Instances {
+		if v.Launch > 0 && v.Condition != app.Scheduled {
+			w.known[v.TaskID()] = &knowledge{app: v.App, version: v.AppVersion, state: v.Condition.TaskState(),
+				killed:  v.Goal != app.GoalRunning,
+				checked: len(w.tasks[v.TaskID()].launch.Spec.HealthChecks) > 0}
+		}
+	}
+	w.pending = nil
+	c, effects, err := core.New(w.cfg, w.now, st)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.core = c
+	w.carryOut(effects)
+	w.wants = true
+	w.step(core.Subscribed{FrameworkID: "F", Master: "m:5050"})
+}
+
+// crash loses the leader; a batch being written may or may not have happened.
+func (w *world) crash() {
+	w.crashes++
+	if w.pending != nil && w.rand.IntN(2) == 0 {
+		w.persist(*w.pending)
+	}
+	w.start()
+}
+
+func (w *world) persist(p core.Persist) {
+	if err := w.repo.Apply(context.Background(), zk.Fence{}, p.Changes); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// errCrash unwinds the carrying out of effects.
+type errCrash struct{}
+
+func (w *world) step(in core.Input) {
+	if u, ok := in.(core.Update); ok {
+		k := w.known[u.Task]
+		if k != nil {
+			k.state = u.State
+		}
+	}
+	if p, ok := in.(core.Probed); ok {
+		if s, found := w.probing[p.Instance]; found {
+			if k := w.known[s.Instance.TaskID()]; k != nil {
+				k.healthy = &p.OK
+			}
+		}
+	}
+	w.carryOut(w.core.Step(w.now, in))
+}
+
+func (w *world) carryOut(effects []core.Effect) {
+	for _, e := range effects {
+		if w.log != nil {
+			w.record(e)
+		}
+		w.effect(e)
+	}
+}
+
+func (w *world) effect(e core.Effect) {
+	switch e := e.(type) {
+	case core.Persist:
+		if w.pending != nil {
+			w.t.Fatal("two batches at once")
+		}
+		w.pending = &e
+	case core.Show:
+		w.shown = e.Snapshot
+	case core.Reply:
+		w.checkReply(e)
+		w.replies[e.Token] = e
+	case core.Publish:
+		w.events = append(w.events, e.Event)
+	case core.Accept:
+		w.accept(e)
+	case core.Kill:
+		w.kill(e)
+	case core.Acknowledge:
+		w.checkAck(e)
+		w.updates = slices.DeleteFunc(w.updates, func(u core.Update) bool { return string(u.UUID) == string(e.UUID) })
+	case core.Revive:
+		w.wants = true
+	case core.Suppress:
+		w.wants = false
+	case core.Reconcile:
+		w.reconcile(e)
+	case core.StartProbes:
+		w.probing[e.Instance.ID] = e
+	case core.StopProbes:
+		delete(w.probing, e.Instance)
+	}
+}
+
+// settled finishes writes until none is asked for.
+func (w *world) settled() {
+	for w.pending != nil {
+		p := *w.pending
+		w.pending = nil
+		w.persist(p)
+		w.step(core.Persisted{Batch: p.Batch})
+	}
+}
+
+// stored reads an instance's durable record, nil when there is none.
+func (w *world) stored(id app.InstanceID) *app.Instance {
+	st, err := w.repo.Load(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, v := range st.Instances {
+		if v.ID == id {
+			return v
+		}
+	}
+	return nil
+}
+
+// accept is the master's side of ACCEPT, with the checks of what may be launched.
+func (w *world) accept(e core.Accept) {
+	agentID, _, ok := strings.Cut(strings.TrimPrefix(e.Offer, "O-"), "-")
+	at := slices.IndexFunc(w.agents, func(a *simAgent) bool { return a.id == agentID })
+	if !ok || at < 0 {
+		w.t.Fatalf("accept of unknown offer %s", e.Offer)
+	}
+	agent := w.agents[at]
+	for _, l := range e.Tasks {
+		id := l.Instance.TaskID()
+		if w.seen[string(id)] {
+			w.t.Fatalf("task id %s used twice", id)
+		}
+		w.seen[string(id)] = true
+		rec := w.stored(l.Instance.ID)
+		if rec == nil || rec.Launch != l.Instance.Launch || rec.AgentID != agent.id {
+			w.t.Fatalf("ACCEPT of %s before its record is durable: %+v", id, rec)
+		}
+		for _, r := range l.Resources {
+			switch r.Name {
+			case "cpus":
+				agent.cpus -= r.Milli
+			case "mem":
+				agent.mem -= r.Milli
+			}
+		}
+		if agent.cpus < 0 || agent.mem < 0 {
+			w.t.Fatalf("agent %s oversubscribed by %s", agent.id, id)
+		}
+		for _, p := range l.HostPorts {
+			if p != 0 && !agent.ports[p] {
+				w.t.Fatalf("port %d of %s used twice, by %s", p, agent.id, id)
+			}
+			delete(agent.ports, p)
+		}
+		task := &simTask{launch: l, agent: agent, state: "TASK_STAGING", queue: []string{"TASK_STARTING", "TASK_RUNNING"}}
+		w.checkUnique(task)
+		w.tasks[id] = task
+		w.known[id] = &knowledge{app: l.Spec.ID, version: l.Instance.AppVersion, state: "TASK_STAGING", checked: len(l.Spec.HealthChecks) > 0}
+		w.checkCeiling(l.Spec.ID)
+	}
+}
+
+// checkUnique is invariant I8.
+func (w *world) checkUnique(n *simTask) {
+	for _, k := range n.launch.Spec.Constraints {
+		if k.Operator != app.OpUnique {
+			continue
+		}
+		for id, o := range w.tasks {
+			same := o.launch.Spec.ID == n.launch.Spec.ID &&
+				o.launch.Spec.VersionInfo.LastConfigChangeAt == n.launch.Spec.VersionInfo.LastConfigChangeAt
+			if same && o.live() && o.agent == n.agent && !o.lost && w.known[id] != nil && !terminal(w.known[id].state) {
+				w.t.Fatalf("UNIQUE broken: %s and %s on %s", id, n.launch.Instance.TaskID(), n.agent.host)
+			}
+		}
+	}
+}
+
+func terminal(state string) bool {
+	switch state {
+	case "TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_GONE", "TASK_ERROR", "TASK_DROPPED", "TASK_UNKNOWN":
+		return true
+	}
+	return false
+}
+
+// restarting gives the limits of the restart that runs on an app, if one does.
+func (w *world) restarting(id app.PathID) (deploy.Limits, *app.App, bool) {
+	if w.shown == nil {
+		return deploy.Limits{}, nil, false
+	}
+	for _, d := range w.shown.Deployments {
+		if d.Step >= len(d.Plan.Steps) {
+			continue
+		}
+		for _, a := range d.Plan.Steps[d.Step].Actions {
+			if a.App == id && a.Kind == deploy.RestartApplication {
+				n := d.Plan.Change(id).New
+				l, _ := deploy.Restart{Instances: n.Instances, Upgrade: n.Upgrade}.Begin()
+				return l, n, true
+			}
+		}
+	}
+	return deploy.Limits{}, nil, false
+}
+
+// checkCeiling is the upper half of I4, on what the core knows.
+func (w *world) checkCeiling(id app.PathID) {
+	l, target, ok := w.restarting(id)
+	if !ok || w.loose {
+		return
+	}
+	alive := 0
+	for _, k := range w.known {
+		if k.app == id && !terminal(k.state) {
+			alive++
+		}
+	}
+	most := max(l.MaxCapacity, target.Instances)
+	if l.MinHealthy >= l.MaxCapacity {
+		most++
+	}
+	if alive > most {
+		w.t.Fatalf("%s: %d tasks alive during a restart, at most %d allowed", id, alive, most)
+	}
+}
+
+// checkFloor is the lower half of I4, on what the core knows: no kill of a healthy task
+// that is needed.
+func (w *world) checkFloor(victim app.TaskID) {
+	v := w.known[victim]
+	if v == nil || v.killed {
+		return
+	}
+	l, _, ok := w.restarting(v.app)
+	if !ok || w.loose {
+		return
+	}
+	good := func(k *knowledge) bool {
+		return k.state == "TASK_RUNNING" && !k.killed && (!k.checked || k.healthy != nil && *k.healthy)
+	}
+	if !good(v) {
+		return
+	}
+	healthy := 0
+	for _, k := range w.known {
+		if k.app == v.app && good(k) {
+			healthy++
+		}
+	}
+	if healthy-1 < l.MinHealthy {
+		w.t.Fatalf("%s: kill of %s leaves %d healthy, at least %d needed", v.app, victim, healthy-1, l.MinHealthy)
+	}
+}
+
+func (w *world) kill(e core.Kill) {
+	w.checkFloor(e.Task)
+	if k := w.known[e.Task]; k != nil {
+		k.killed = true
+	}
+	task := w.tasks[e.Task]
+	if task == nil {
+		w.tell(core.Update{Task: e.Task, AgentID: e.AgentID, State: "TASK_GONE"})
+		return
+	}
+	if task.live() && task.state != "TASK_KILLING" {
+		task.queue = []string{"TASK_KILLING", "TASK_KILLED"}
+	}
+}
+
+// checkAck is: status durable before ACKNOWLEDGE.
+func (w *world) checkAck(e core.Acknowledge) {
+	for _, u := range w.updates {
+		if string(u.UUID) != string(e.UUID) {
+			continue
+		}
+		id, n, err := u.Task.Parse()
+		if err != nil {
+			return
+		}
+		rec := w.stored(id)
+		switch {
+		case rec == nil:
+			return
+		case terminal(u.State):
+			if rec.Launch == n && rec.Condition != app.Scheduled {
+				w.t.Fatalf("%s of %s acknowledged, the record says %s", u.State, u.Task, rec.Condition)
+			}
+		case rec.Launch == n && rec.Condition == app.Provisioned:
+			w.t.Fatalf("%s of %s acknowledged, the record says %s", u.State, u.Task, rec.Condition)
+		}
+	}
+}
+
+func (w *world) checkReply(r core.Reply) {
+	if r.Err != nil || r.Outcome.Plan == nil || len(r.Outcome.Plan.Changes) == 0 {
+		return
+	}
+	st, err := w.repo.Load(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if n := len(st.Roots); n == 0 || st.Roots[n-1].Root.Version < r.Outcome.Plan.Version {
+		w.t.Fatal("reply before the root is durable")
+	}
+}
+
+// tell queues an update that needs an acknowledgement.
+func (w *world) tell(u core.Update) {
+	w.uuids++
+	u.UUID = []byte(fmt.Sprint(w.uuids))
+	w.updates = append(w.updates, u)
+}
+
+// reconcile answers with what the master knows.
+func (w *world) reconcile(e core.Reconcile) {
+	ids := make([]app.TaskID, 0, len(e.Tasks))
+	for _, r := range e.Tasks {
+		ids = append(ids, r.Task)
+	}
+	if len(ids) == 0 {
+		ids = slices.Sorted(maps.Keys(w.tasks))
+	}
+	for _, id := range ids {
+		task := w.tasks[id]
+		state := "TASK_GONE"
+		if task != nil {
+			state = task.state
+		}
+		w.updates = append(w.updates, core.Update{Task: id, State: state, Reason: "REASON_RECONCILIATION"})
+	}
+}
+
+// advance lets one task take its next state.
+func (w *world) advance(id app.TaskID) {
+	task := w.tasks[id]
+	if task == nil || len(task.queue) == 0 || task.agent.down {
+		return
+	}
+	for _, u := range w.updates {
+		if u.Task == id && len(u.UUID) > 0 {
+			return // the agent waits for the acknowledgement
+		}
+	}
+	task.state, task.queue = task.queue[0], task.queue[1:]
+	if !task.live() {
+		w.release(task)
+	}
+	w.tell(core.Update{Task: id, AgentID: task.agent.id, State: task.state})
+}
+
+func (w *world) release(task *simTask) {
+	for _, r := range task.launch.Resources {
+		switch r.Name {
+		case "cpus":
+			task.agent.cpus += r.Milli
+		case "mem":
+			task.agent.mem += r.Milli
+		}
+	}
+	for _, p := range task.launch.HostPorts {
+		if p != 0 {
+			task.agent.ports[p] = true
+		}
+	}
+}
+
+// deliver brings an update to the core; one with a UUID stays until it is acknowledged.
+func (w *world) deliver(i int) {
+	u := w.updates[i]
+	if len(u.UUID) == 0 {
+		w.updates = slices.Delete(w.updates, i, i+1)
+	}
+	w.step(u)
+}
+
+// offer offers what an agent has free.
+func (w *world) offer(a *simAgent) {
+	if !w.wants || a.down {
+		return
+	}
+	w.uuids++
+	o := &match.Offer{ID: fmt.Sprintf("O-%s-%d", a.id, w.uuids), AgentID: a.id, Hostname: a.host, Role: "*",
+		Resources: []match.Resource{
+			{Name: "cpus", Role: "*", Milli: a.cpus}, {Name: "mem", Role: "*", Milli: a.mem},
+			{Name: "ports", Role: "*"},
+		}}
+	for _, p := range slices.Sorted(maps.Keys(a.ports)) {
+		o.Resources[2].Ranges = append(o.Resources[2].Ranges, match.Range{Begin: p, End: p})
+	}
+	w.step(core.Offers{Offers: []*match.Offer{o}})
+	w.settled() // one offer of an agent at a time: its resources are the master's until the answer
+}
+
+// probe runs the checks of one instance.
+func (w *world) probe(id app.InstanceID) {
+	s := w.probing[id]
+	task := w.tasks[s.Instance.TaskID()]
+	for i := range s.Spec.HealthChecks {
+		ok := task != nil && task.state == "TASK_RUNNING" && !task.sick
+		w.step(core.Probed{Instance: id, Launch: s.Instance.Launch, Check: i, OK: ok, Cause: "refused"})
+	}
+}
+
+// do submits a command and gives its reply once writes are done.
+func (w *world) do(cmd core.Command) core.Reply {
+	w.token++
+	token := w.token
+	w.step(core.Do{Token: token, Command: cmd})
+	w.settled()
+	r, ok := w.replies[token]
+	if !ok {
+		w.t.Fatalf("no reply to %T", cmd)
+	}
+	return r
+}
+
+// put is a command that creates or changes an app.
+func put(a app.App, force bool) core.ChangeRoot {
+	return core.ChangeRoot{Group: a.ID.Parent(), Force: force,
+		Edit: func(old *app.Group, _ core.History, v app.Timestamp) (*app.Group, error) {
+			n := a
+			return app.Settle(old, old.PutApp(&n, v), v, app.PortPool{Min: 10000, Max: 20000})
+		}}
+}
+
+func remove(id app.PathID, force bool) core.ChangeRoot {
+	return core.ChangeRoot{Group: id.Parent(), Force: force,
+		Edit: func(old *app.Group, _ core.History, v app.Timestamp) (*app.Group, error) {
+			return app.Settle(old, old.RemoveApp(id, v), v, app.PortPool{Min: 10000, Max: 20000})
+		}}
+}
+
+func basic(id app.PathID, n int) app.App {
+	return app.App{ID: id, Cmd: "sleep 9", Instances: n, Cpus: 0.1, Mem: 32, Role: "*",
+		BackoffFactor: 1.15, BackoffSeconds: 1, MaxLaunchDelaySeconds: 300, KillSelection: app.YoungestFirst,
+		Networks:        app.List[app.Network]{{Mode: app.NetworkHost}},
+		PortDefinitions: []app.PortDefinition{{Port: 0, Name: "default", Protocol: "tcp"}},
+		Upgrade:         app.UpgradeStrategy{MaximumOverCapacity: 1, MinimumHealthCapacity: 1}}
+}
+
+// rounds lets the whole cluster move on fairly for a while.
+func (w *world) rounds(n int) {
+	for range n {
+		w.now = w.now.Add(500 * time.Millisecond)
+		w.step(core.Tick{})
+		w.settled()
+		for _, a := range w.agents {
+			w.offer(a)
+		}
+		for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
+			w.advance(id)
+		}
+		for k := len(w.updates); k > 0 && len(w.updates) > 0; k-- {
+			w.deliver(0)
+			w.settled()
+		}
+		for _, id := range slices.Sorted(maps.Keys(w.probing)) {
+			if _, still := w.probing[id]; still {
+				w.probe(id)
+			}
+		}
+		w.settled()
+	}
+}
+
+// running counts the live tasks of an app, by version.
+func (w *world) running(id app.PathID) map[app.Timestamp]int {
+	out := map[app.Timestamp]int{}
+	for _, task := range w.tasks {
+		if task.launch.Spec.ID == id && task.live() {
+			out[task.launch.Instance.AppVersion]++
+		}
+	}
+	return out
+}
