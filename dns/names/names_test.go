@@ -489,3 +489,26 @@ func TestLargeSets(t *testing.T) {
 		t.Errorf("%d addresses, want 10000 different ones", len(n.A))
 	}
 }
+
+// A cluster of 50,000 tasks on 2,000 agents.
+func BenchmarkBuild(b *testing.B) {
+	var snap names.Snapshot
+	snap.Frameworks = []names.Framework{{ID: "F", Name: "marathon", Hostname: "10.0.0.1"}}
+	for i := range 2000 {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		snap.Agents = append(snap.Agents, names.Agent{ID: names.AgentID(fmt.Sprint("A-S", i)), PID: names.Endpoint{Host: a.String(), Port: 5051}})
+	}
+	for i := range 50_000 {
+		snap.Tasks = append(snap.Tasks, names.Task{
+			ID: names.TaskID(fmt.Sprint("prod_web.instance-", i)), Framework: "F", Agent: names.AgentID(fmt.Sprint("A-S", i%2000)),
+			Name: fmt.Sprintf("web%d.prod", i/10), Discovery: fmt.Sprintf("web%d.prod", i/10), State: names.Running,
+			Ports: []names.Range{{First: 31000, Last: 31000}}, DiscoveryPorts: []names.Port{{Number: 31000, Name: "http", Protocol: "tcp"}},
+		})
+	}
+	s := names.NewState()
+	s.Reset(snap, epoch)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Build(rules())
+	}
+}
