@@ -15,12 +15,13 @@ type Daemon struct {
 	*Process
 	URL  string
 	args []string
+	t    testing.TB // of the whole cluster: a daemon outlives the subtest that restarts it
 }
 
 // Restart starts the same command again, after the process ended.
-func (d *Daemon) Restart(t testing.TB) {
-	t.Helper()
-	d.Process = Start(t, d.args[0], Stoa(t), d.args...)
+func (d *Daemon) Restart() {
+	d.t.Helper()
+	d.Process = Start(d.t, d.args[0], Stoa(d.t), d.args...)
 }
 
 // Cluster is an estate of separate daemons on loopback, with the predecessors' flags.
@@ -46,8 +47,8 @@ func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 	ports := Ports(t, c.Masters+c.Agents+c.Frameworks)
 	port := func() int { p := ports[0]; ports = ports[1:]; return p }
 	start := func(url string, args ...string) *Daemon {
-		d := &Daemon{URL: url, args: args}
-		d.Restart(t)
+		d := &Daemon{URL: url, args: args, t: t}
+		d.Restart()
 		return d
 	}
 	leader := ""
@@ -151,7 +152,7 @@ func (k *Cluster) activeAgents() (int, error) {
 		return 0, err
 	}
 	s, err := masterState(k.Masters[i].URL)
-	return s.ActivatedSlaves, err
+	return int(s.ActivatedSlaves), err
 }
 
 // stopTasks ends what the agents left running: agents leave their tasks alone when they

@@ -42,7 +42,7 @@ func TestLeadersAreReplaced(t *testing.T) {
 			}
 			s := lab.ReadMasterState(t, c.Masters[i].URL)
 			if i == old || s.ActivatedSlaves != 2 || len(s.Frameworks) != 1 || len(s.Frameworks[0].Tasks) != 3 {
-				return fmt.Errorf("master %d: %d agents, %+v", i, s.ActivatedSlaves, s.Frameworks)
+				return fmt.Errorf("master %d: %v agents, %+v", i, s.ActivatedSlaves, s.Frameworks)
 			}
 			return nil
 		})
@@ -57,7 +57,7 @@ func TestLeadersAreReplaced(t *testing.T) {
 		}
 		pids = livePIDs(t, four)
 		api.AwaitNoDeployment(t, 20*time.Second)
-		c.Masters[old].Restart(t)
+		c.Masters[old].Restart()
 	})
 
 	t.Run("leading framework", func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestLeadersAreReplaced(t *testing.T) {
 		untouched(t, other, "/sleeper", pids)
 		other.Must(t, "PUT", "/v2/apps/sleeper?force=true", `{"instances":5}`)
 		other.AwaitRunning(t, 20*time.Second, "/sleeper", 5, false)
-		c.Frameworks[old].Restart(t)
+		c.Frameworks[old].Restart()
 		lab.Eventually(t, 20*time.Second, "the old leader answers as standby", func() error {
 			res, err := lab.Request(http.MethodGet, c.Frameworks[old].URL+"/v2/apps/sleeper", nil)
 			if err == nil && res.Status != http.StatusOK {

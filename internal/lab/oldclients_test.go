@@ -43,8 +43,9 @@ func TestClientsOfTheMesosEra(t *testing.T) {
 				t.Fatal("no end within 90 s")
 			}
 			out := s.Output()
-			if s.ExitCode() != 0 || !strings.Contains(out, "mission accomplished") {
-				t.Errorf("exit code %d", s.ExitCode())
+			// Its exit code says nothing: it cancels itself when its mission is accomplished.
+			if !strings.Contains(out, "mission accomplished") {
+				t.Errorf("ended with code %d and its mission not accomplished", s.ExitCode())
 			}
 			if n := strings.Count(out, "TASK_FINISHED"); n < 20 {
 				t.Errorf("%d times TASK_FINISHED, want 20", n)

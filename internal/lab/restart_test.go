@@ -78,7 +78,7 @@ func TestKillNineOfEachDaemon(t *testing.T) {
 			}
 			return nil
 		})
-		c.Agents[0].Restart(t)
+		c.Agents[0].Restart()
 		lab.Eventually(t, 30*time.Second, "the exit code is reported", func() error {
 			var app struct {
 				App struct {
@@ -105,7 +105,7 @@ func TestKillNineOfEachDaemon(t *testing.T) {
 	t.Run("framework", func(t *testing.T) {
 		before := lab.ReadMasterState(t, c.Masters[0].URL).Frameworks[0].ID
 		c.Frameworks[0].Kill(t)
-		c.Frameworks[0].Restart(t)
+		c.Frameworks[0].Restart()
 		untouched(t, api, "/sleeper", pids)
 		s := lab.ReadMasterState(t, c.Masters[0].URL)
 		if len(s.Frameworks) != 1 || s.Frameworks[0].ID != before {
@@ -115,7 +115,7 @@ func TestKillNineOfEachDaemon(t *testing.T) {
 
 	t.Run("master", func(t *testing.T) {
 		c.Masters[0].Kill(t)
-		c.Masters[0].Restart(t)
+		c.Masters[0].Restart()
 		lab.Eventually(t, 30*time.Second, "the master knows the agent and its tasks again", func() error {
 			i, err := c.LeadingMaster()
 			if err != nil {

@@ -17,7 +17,7 @@ import (
 type MasterState struct {
 	ID              string  `json:"id"`
 	ElectedTime     float64 `json:"elected_time"` // 0 when it does not lead
-	ActivatedSlaves int     `json:"activated_slaves"`
+	ActivatedSlaves float64 `json:"activated_slaves"`
 	Slaves          []struct {
 		ID       string `json:"id"`
 		Hostname string `json:"hostname"`
