@@ -51,7 +51,7 @@ type Config struct {
 	ReviveInterval       time.Duration // 5 s
 	DeclineFor           time.Duration // 120 s
 	KeepOffers           bool          // never SUPPRESS
-	MaxPerOffer          int           // 5
+	MaxPerOffer          int           // 1000; Marathon: 5, which makes a large app wait for many offers
 	MaxDeployments       int           // 100
 	MaxVersions          int           // 50
 	KillsInFlight        int           // 100

@@ -52,7 +52,7 @@ type frameworkCmd struct {
 	Decline          int64 `name:"decline_offer_duration" env:"MARATHON_DECLINE_OFFER_DURATION" default:"120000" help:"How long unused offers stay away."`
 	Suppress         bool  `name:"suppress_offers" env:"MARATHON_SUPPRESS_OFFERS" default:"true" help:"Ask for no offers while nothing waits."`
 	NoSuppress       bool  `name:"disable_suppress_offers" help:"The opposite of --suppress_offers."`
-	MaxPerOffer      int   `name:"max_instances_per_offer" env:"MARATHON_MAX_INSTANCES_PER_OFFER" default:"5" help:"Instances launched on one offer."`
+	MaxPerOffer      int   `name:"max_instances_per_offer" env:"MARATHON_MAX_INSTANCES_PER_OFFER" default:"1000" help:"Instances launched on one offer; they spread over the offers at hand first. Marathon has 5."`
 	MaxDeployments   int   `name:"max_running_deployments" env:"MARATHON_MAX_RUNNING_DEPLOYMENTS" default:"100" help:"Deployments at once."`
 	KillChunk        int   `name:"kill_chunk_size" env:"MARATHON_KILL_CHUNK_SIZE" default:"100" help:"Kills in flight."`
 	KillRetry        int64 `name:"kill_retry_timeout" env:"MARATHON_KILL_RETRY_TIMEOUT" default:"30000" help:"Until a kill is repeated."`

@@ -18,7 +18,7 @@ type Config struct {
 	UUID func() string
 	Rand func() uint64
 
-	MaxPerOffer       int           // instances placed on one offer: 5
+	MaxPerOffer       int           // instances placed on one offer: 1000
 	DeclineFor        time.Duration // filter of unused offers: 120 s
 	ReviveEvery       time.Duration // mean least time between two REVIVE calls: 5 s
 	KeepOffers        bool          // never SUPPRESS
@@ -53,7 +53,7 @@ func (c Config) withDefaults() Config {
 	if c.Role == "" {
 		c.Role = "*"
 	}
-	setInt(&c.MaxPerOffer, 5)
+	setInt(&c.MaxPerOffer, 1000)
 	setDuration(&c.DeclineFor, 120*time.Second)
 	setDuration(&c.ReviveEvery, 5*time.Second)
 	setInt(&c.KillsInFlight, 100)

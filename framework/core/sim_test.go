@@ -120,11 +120,12 @@ func (w *world) randomCommand(ids []app.PathID) core.Command {
 		if w.shown != nil && len(w.shown.Instances[id]) > 0 {
 			list := w.shown.Instances[id]
 			victim := list[w.rand.IntN(len(list))]
-			if k := w.known[victim.TaskID()]; k != nil {
+			scale := w.rand.IntN(2) == 0
+			if k := w.known[victim.TaskID()]; k != nil && !scale && victim.Condition != app.Scheduled {
 				k.killed = true // a user may go below the limits
 			}
-			return core.KillTasks{Instances: []app.InstanceID{victim.ID},
-				Scale: w.rand.IntN(2) == 0, Wipe: w.rand.IntN(3) == 0, Force: force}
+			return core.KillTasks{Instances: []app.InstanceID{victim.ID}, Scale: scale,
+				Wipe: w.rand.IntN(3) == 0, Force: force}
 		}
 	case 2:
 		if w.loose && w.shown != nil && len(w.shown.Deployments) > 0 {
