@@ -213,6 +213,20 @@ func TestFollowsTheLeaderAmongMasters(t *testing.T) {
 		fmt.Sprintf("master1.mesos. %d", netip.MustParseAddrPort(one.Addr()).Port()))
 }
 
+// The only known master is a standby: its redirect is followed, also to the leader's name.
+func TestStandbyRedirects(t *testing.T) {
+	leader, standby := mastertest.Start(t), mastertest.Start(t)
+	leader.SetState(cluster())
+	leader.SetPoll([]byte(`{"slaves":[{"id":"X-S7","pid":"slave(1)@10.0.0.7:5051"}]}`))
+	standby.Redirect(leader.Addr())
+	port := netip.MustParseAddrPort(leader.Addr()).Port()
+	for source, agents := range map[string][]string{"subscribe": {"10.0.0.1", "10.0.0.2"}, "poll": {"10.0.0.7"}} {
+		r := room(t, func(c *dns.Config) { c.Masters, c.Source = []string{standby.Addr()}, source })
+		await(t, r, "slave.mesos.", mdns.TypeA, agents...)
+		await(t, r, "_leader._tcp.mesos.", mdns.TypeSRV, fmt.Sprintf("leader.mesos. %d", port))
+	}
+}
+
 func TestPollsOldMasters(t *testing.T) {
 	m := mastertest.Start(t)
 	m.Refuse(http.StatusForbidden)

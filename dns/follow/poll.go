@@ -50,6 +50,9 @@ func (s *source) fetch(ctx context.Context) (names.Snapshot, error) {
 	if resp.StatusCode != http.StatusOK {
 		return names.Snapshot{}, statusError(resp)
 	}
+	if err := s.answered(ctx, Poll, resp); err != nil {
+		return names.Snapshot{}, err
+	}
 	var doc stateDoc
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxState)).Decode(&doc); err != nil {
 		return names.Snapshot{}, fmt.Errorf("/master/state: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/stoa-project/stoa/dns/names"
@@ -65,6 +66,19 @@ func (s *source) run(ctx context.Context) {
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// answered notes the leader when a standby has redirected us there.
+func (s *source) answered(ctx context.Context, mode Mode, resp *http.Response) error {
+	host := resp.Request.URL.Host
+	if host == s.leader.Addr() {
+		return nil
+	}
+	leader, err := election.MasterAt(host)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, mode, func(v *names.State, _ time.Time) { v.SetLeader(endpoint(leader)) })
 }
 
 // send hands a change to the loop.

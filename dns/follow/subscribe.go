@@ -48,6 +48,9 @@ func (s *source) subscribe(ctx context.Context) error {
 		return fmt.Errorf("%w: Content-Type %q", errNotOffered, resp.Header.Get("Content-Type"))
 	}
 	s.f.cfg.Notify(EventConnected)
+	if err := s.answered(ctx, Subscribe, resp); err != nil {
+		return err
+	}
 
 	silence := missedHeartbeats * defaultHeartbeat
 	alarm := time.AfterFunc(silence, func() { cancel(errors.New("the stream fell silent")) })

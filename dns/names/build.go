@@ -328,7 +328,7 @@ func (b *builder) srv(name, target string, port uint16) {
 }
 
 func (b *builder) usable(name string) bool {
-	if validName(name) {
+	if b.zone.Nodes[name] != nil || validName(name) { // names in the zone were checked before
 		return true
 	}
 	b.skip("unusable name")

@@ -76,14 +76,16 @@ func validName(name string) bool {
 	if len(name) > 254 || !strings.HasSuffix(name, ".") { // 255 with the root's length octet
 		return false
 	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
-		if label == "" || len(label) > 63 {
-			return false
-		}
-		for i := 0; i < len(label); i++ {
-			if c := label[i]; c <= ' ' || c > '~' || strings.IndexByte(`\"();@$`, c) >= 0 {
+	start := 0 // of the present label
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case c == '.':
+			if i == start || i-start > 63 {
 				return false
 			}
+			start = i + 1
+		case c <= ' ', c > '~', c == '\\', c == '"', c == '(', c == ')', c == ';', c == '@', c == '$':
+			return false
 		}
 	}
 	return true

@@ -288,6 +288,9 @@ func (s *State) SetMasters(leader Endpoint, masters []Endpoint) {
 	s.leader, s.masters = leader, masters
 }
 
+// SetLeader replaces the leading master only.
+func (s *State) SetLeader(leader Endpoint) { s.leader = leader }
+
 // SetHost tells the addresses of a host name; none when it cannot be resolved.
 func (s *State) SetHost(name string, addrs []netip.Addr) { s.hosts[name] = addrs }
 
