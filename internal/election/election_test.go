@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,45 @@ func TestMastersLayout(t *testing.T) {
 	}
 	lostSoon(t, ctx, b)
 	await(t, ctx, watch, "")
+}
+
+// Frameworks elect with nodes like those of Marathon's client library, and read its own.
+func TestLatchLayout(t *testing.T) {
+	ens := zookeeper.Start(t, 1)
+	ctx := deadline(t)
+	s := dial(t, ens, 0)
+	const path = "/marathon/" + election.FrameworkPath
+	if err := s.EnsurePath(ctx, path, zk.Public); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := s.Create(ctx, nil, path+"/_c_1c9be2a5-9ac9-4f6c-a2f2-52d8a3f0a7d1-latch-", []byte("old:8080"), zk.EphemeralSequential, zk.Public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := election.NewZK(s, path, election.LatchPrefix, quiet)
+	leases := make(chan election.Lease, 1)
+	go func() {
+		l, err := z.Campaign(ctx, []byte("new:8080"))
+		if err != nil {
+			t.Error(err)
+		}
+		leases <- l
+	}()
+	for m := range z.Members(ctx) {
+		if len(m) == 2 {
+			break
+		}
+	}
+	watch := z.Watch(ctx)
+	await(t, ctx, watch, "old:8080")
+	if err := s.Delete(ctx, foreign, -1); err != nil {
+		t.Fatal(err)
+	}
+	await(t, ctx, watch, "new:8080")
+	l := <-leases
+	if ok, err := regexp.MatchString(`^/marathon/leader-curator/_c_[0-9a-f]{32}-latch-\d{10}$`, l.Fence().Path); !ok || err != nil {
+		t.Errorf("node %s", l.Fence().Path)
+	}
 }
 
 func TestLeaseEndsWithSilentServers(t *testing.T) {
