@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -288,5 +290,104 @@ func TestStrangersAreIgnored(t *testing.T) {
 	m.expect("good", finished)
 	if len(other.updates) > 0 || strings.Contains(string(p.get("/state")), "evil") {
 		t.Error("a stranger was obeyed")
+	}
+}
+
+// The memory limit ends a task with Mesos' reason, text and limitation.
+func TestOutOfMemory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("cgroups need root")
+	}
+	m := newMaster(t, 0)
+	var p *process
+	t.Cleanup(func() { // after the process' own clean-up
+		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + p.cfg.CgroupsRoot)
+		for _, dir := range append(left, "/sys/fs/cgroup/"+p.cfg.CgroupsRoot) {
+			_ = os.Remove(dir)
+		}
+	})
+	p = newProcess(t, m)
+	p.cfg.Isolation, p.cfg.CgroupsRoot, p.cfg.CgroupsHierarchy = "cgroups/cpu,cgroups/mem", "stoa-test-"+p.cfg.Port, "/sys/fs/cgroup"
+	p.start()
+	m.register("S0")
+	m.run(task("S0", "greedy", "x=0123456789abcdef; while :; do x=$x$x; done"))
+	seen := m.expect("greedy", failed)
+	last := seen[len(seen)-1]
+	if last.GetReason() != mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY || last.GetSource() != mesos.TaskStatus_SOURCE_AGENT ||
+		!strings.HasPrefix(last.GetMessage(), "Memory limit exceeded: Requested: 64MB Maximum Used: 64MB\n\nMEMORY STATISTICS: \n") ||
+		len(last.GetLimitation().GetResources()) != 1 || last.GetLimitation().GetResources()[0].GetScalar().GetValue() != 64 {
+		t.Errorf("told %v", last)
+	}
+}
+
+// A disk that takes no more checkpoints fails new launches only; when it takes them
+// again, nothing has been forgotten.
+func TestFullDisk(t *testing.T) {
+	m, p := started(t)
+	m.run(task("S0", "lives", "sleep 1000"))
+	m.run(task("S0", "ends", "sleep 1000"))
+	for range 4 {
+		m.ack(next(t, "update", m.updates).GetUpdate().GetStatus())
+	}
+	m.barrier()
+	limit := func(n uint64) {
+		t.Helper()
+		if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1)
+	m.run(task("S0", "new", "sleep 1000"))
+	seen := m.expect("new", failed)
+	if len(seen) != 1 || !strings.HasPrefix(seen[0].GetMessage(), "Failed to launch container: Failed to checkpoint the task: ") {
+		t.Errorf("new: %v", seen)
+	}
+	m.kill("ends")
+	m.expect("ends", killed)
+	m.barrier()
+	limit(unix.RLIM_INFINITY)
+	m.run(task("S0", "later", "sleep 1000"))
+	m.expect("later", running)
+	m.barrier()
+	p.stop(syscall.SIGKILL)
+	p.start()
+	reg := m.reregister("S0")
+	var names []string
+	for _, w := range reg.GetTasks() {
+		names = append(names, w.GetName()+" "+w.GetState().String())
+	}
+	if got := strings.Join(names, ", "); got != "later TASK_RUNNING, lives TASK_RUNNING" {
+		t.Errorf("after the restart: %s", got)
+	}
+}
+
+// A damaged checkpoint costs the one task that it describes.
+func TestDamagedCheckpoint(t *testing.T) {
+	m, p := started(t)
+	pids := map[string]uint32{}
+	for _, id := range []string{"good", "bad"} {
+		m.run(task("S0", id, "sleep 1000 # "+id+"-mark"))
+		pids[id] = m.expect(id, running)[1].GetContainerStatus().GetExecutorPid()
+	}
+	m.barrier()
+	p.stop(syscall.SIGKILL)
+	file := filepath.Join(p.cfg.WorkDir, "meta", "slaves", "latest", "stoa.journal")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := strings.LastIndex(string(b), "t/F/bad")
+	b[key+20] ^= 1
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	reg := m.reregister("S0")
+	if len(reg.GetTasks()) != 1 || reg.GetTasks()[0].GetName() != "good" || !alive(pids["good"]) {
+		t.Errorf("re-registered with %v", reg.GetTasks())
+	}
+	p.eventually("the task without a record is ended", func() bool { return !alive(pids["bad"]) })
+	if !strings.Contains(string(p.get("/metrics/snapshot")), `"slave/recovery_errors":1.0`) {
+		t.Error("the damage is not counted")
 	}
 }
