@@ -159,8 +159,18 @@ func decode(codec wire.Codec, body []byte, c *masterapi.Call) string {
 	case !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")):
 		return convert + "Expecting a JSON object"
 	default:
-		return convert + err.Error()
+		return convert + misfit(err)
 	}
+}
+
+// misfit is the text of a value that its field does not take, with the place unless the
+// sentence names the field itself.
+func misfit(err error) string {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Err != nil && strings.Contains(f.Err.Error(), "for field '") {
+		return f.Err.Error()
+	}
+	return err.Error()
 }
 
 // validate checks that a call has what its type needs: the field of the type's name,

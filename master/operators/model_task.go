@@ -128,9 +128,7 @@ func (e *encoder) network(n *mesos.NetworkInfo) {
 		e.open('[')
 		for _, a := range n.GetIpAddresses() {
 			e.open('{')
-			if a.Protocol != nil {
-				e.str("protocol", a.GetProtocol().String())
-			}
+			e.str("protocol", a.GetProtocol().String()) // IPv4 when unset
 			if a.IpAddress != nil {
 				e.str("ip_address", a.GetIpAddress())
 			}
