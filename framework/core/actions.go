@@ -16,10 +16,6 @@ type action struct {
 	begun  bool
 	done   bool
 
-	// Scale: the instances that were not running when the action met them. All must
-	// become healthy and ready.
-	await map[app.InstanceID]bool
-
 	// Restart.
 	limits  deploy.Limits
 	budget  int                     // kills of old instances allowed so far
@@ -74,31 +70,25 @@ func (c *Core) scale(a *action, sentenced []app.InstanceID) {
 	for k := l.active(); k < n; k++ {
 		c.schedule(a.target)
 	}
-	if a.await == nil {
-		a.await = map[app.InstanceID]bool{}
-	}
-	leaving := false
+	// All instances that the action met on their way must become healthy and ready.
+	leaving, waiting := false, false
 	for _, i := range l.instances {
-		if i.active() && i.coming() {
-			a.await[i.view.ID] = true
-		}
-		leaving = leaving || i.view.Goal == app.GoalDecommissioned
-		if a.await[i.view.ID] && i.view.Condition == app.Running {
-			c.startProbes(i)
-		}
-	}
-	a.begun = true
-	for id := range a.await {
-		i := c.instances[id]
-		if i == nil || !i.active() {
-			delete(a.await, id)
+		if i.view.Goal == app.GoalDecommissioned {
+			leaving = true
 			continue
 		}
-		if !i.isHealthy() || !i.isReady() {
-			return
+		if i.coming() {
+			i.awaited = a
 		}
+		if i.awaited != a || !i.active() {
+			continue
+		}
+		if i.view.Condition == app.Running {
+			c.startProbes(i)
+		}
+		waiting = waiting || !i.isHealthy() || !i.isReady()
 	}
-	a.done = !leaving && l.active() == n
+	a.done = !leaving && !waiting && l.active() == n
 }
 
 // restart replaces old instances within the limits of the upgrade strategy

@@ -13,6 +13,7 @@ import (
 
 // do carries out a command and queues its reply.
 func (c *Core) do(d Do) {
+	c.converge() // a deployment that is done by now is in nobody's way
 	var out Outcome
 	var err error
 	switch cmd := d.Command.(type) {

@@ -71,14 +71,16 @@ func (c *Core) Step(now time.Time, in Input) []Effect {
 	return append(out, c.settle()...)
 }
 
-// settle ends a step: deployments and instance counts follow what changed, offers are
-// asked for, and, unless a batch is under way, the round closes.
+// settle ends a step and, unless a batch is under way, the round: deployments and
+// instance counts follow what changed, and offers are asked for.
 func (c *Core) settle() []Effect {
-	c.converge()
-	c.adjustDemand()
 	if c.out.busy {
+		// What converge decides would wait for the round to close anyway; deciding then
+		// looks at each app once for a whole batch of updates.
 		return nil
 	}
+	c.converge()
+	c.adjustDemand()
 	var show *Snapshot
 	if c.dirty.any {
 		show = c.snapshot()

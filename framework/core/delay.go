@@ -41,6 +41,7 @@ func (c *Core) failed(l *line, spec *app.App) {
 func (c *Core) progressed(l *line, spec *app.App) {
 	if d := l.delays[configOf(spec)]; d != nil {
 		d.from = c.now
+		l.held = true
 	}
 }
 

@@ -54,6 +54,21 @@ func (c *Core) lineWants(l *line) bool {
 	return false
 }
 
+// waitsDelayed tells whether an instance in the queue is held back.
+func (c *Core) waitsDelayed(l *line) bool {
+	if l.scheduled == 0 || len(l.delays) == 0 {
+		return false
+	}
+	for _, i := range l.instances {
+		if i.waits() {
+			if _, late := c.delayed(l, i.spec); late {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // adjustDemand asks for offers when the queue grew or a delay ended. The wish to have
 // none is told on ticks only, so that a short pause in a deployment costs no calls.
 func (c *Core) adjustDemand() {

@@ -19,6 +19,7 @@ type instance struct {
 	checks   []checkState
 	healthy  *bool // all checks alive; nil while one has no result
 	ready    *Readiness
+	awaited  *action // the scale action that waits for it, nil: none
 	probing  bool
 	polling  bool // the readiness check runs
 }

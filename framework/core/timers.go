@@ -52,7 +52,7 @@ func (c *Core) tick() {
 func (c *Core) releaseDelayed() {
 	for _, l := range c.lines {
 		if l.held && c.lineWants(l) {
-			l.held = false
+			l.held = c.waitsDelayed(l)
 			c.wanted(l)
 		}
 	}

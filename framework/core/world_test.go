@@ -163,7 +163,7 @@ type errCrash struct{}
 func (w *world) step(in core.Input) {
 	if u, ok := in.(core.Update); ok {
 		k := w.known[u.Task]
-		if k != nil {
+		if k != nil && !terminal(k.state) {
 			k.state = u.State
 		}
 	}

@@ -1,0 +1,161 @@
+package framework
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
+}
+
+// process is one framework on a loopback port; its master never answers.
+type process struct {
+	url    string
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func start(t *testing.T, dir string) *process {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	f := New(Config{Master: closed.Addr().String(), WorkDir: dir, Listener: l, Hostname: "127.0.0.1"}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{url: "http://" + l.Addr().String(), cancel: cancel, ended: make(chan error, 1)}
+	go func() { p.ended <- f.Run(ctx) }()
+	t.Cleanup(func() { p.stop() })
+	return p
+}
+
+func (p *process) stop() error {
+	p.cancel()
+	select {
+	case err := <-p.ended:
+		p.ended <- err
+		return err
+	case <-time.After(20 * time.Second):
+		return context.DeadlineExceeded
+	}
+}
+
+// do makes a request and gives status and body.
+func (p *process) do(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, b.String()
+}
+
+// TestRestart shows that what was answered survives the process, and that the
+// deployment under way is taken up again.
+func TestRestart(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir)
+	code, body := p.do(t, "POST", "/v2/apps", `{"id":"/g/w","cmd":"sleep 1","instances":2}`)
+	if code != 201 {
+		t.Fatal(code, body)
+	}
+	_, before := p.do(t, "GET", "/v2/deployments", "")
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	p = start(t, dir)
+	_, after := p.do(t, "GET", "/v2/deployments", "")
+	var was, is []struct{ ID string }
+	if err := json.Unmarshal([]byte(before), &was); err != nil {
+		t.Fatal(err, before)
+	}
+	if err := json.Unmarshal([]byte(after), &is); err != nil {
+		t.Fatal(err, after)
+	}
+	if len(was) != 1 || len(is) != 1 || is[0].ID != was[0].ID {
+		t.Errorf("deployments were %s and are %s", before, after)
+	}
+	if code, body := p.do(t, "GET", "/v2/apps//g/w", ""); code != 200 || !strings.Contains(body, `"instances":2`) {
+		t.Error(code, body)
+	}
+	if _, body := p.do(t, "GET", "/v2/queue", ""); !strings.Contains(body, `"count":2`) {
+		t.Error(body)
+	}
+}
+
+func TestAbdication(t *testing.T) {
+	p := start(t, t.TempDir())
+	p.do(t, "POST", "/v2/apps", `{"id":"/w","cmd":"sleep 1","instances":0}`)
+	if code, body := p.do(t, "DELETE", "/v2/leader", ""); code != 200 {
+		t.Fatal(code, body)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		code, body := p.do(t, "GET", "/v2/apps/w", "")
+		if code == 200 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not elected again: ", code, body)
+		}
+	}
+}
+
+func TestTwoProcessesCannotShareRecords(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir)
+	if code, body := p.do(t, "GET", "/v2/apps", ""); code != 200 {
+		t.Fatal(code, body)
+	}
+	second := start(t, dir)
+	select {
+	case err := <-second.ended:
+		second.ended <- err
+		if fault.KindOf(err) != fault.Conflict {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the second process runs on")
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	p := start(t, t.TempDir())
+	p.do(t, "POST", "/v2/apps", `{"id":"/g/w","cmd":"sleep 1","instances":2}`)
+	_, body := p.do(t, "GET", "/metrics", "")
+	for name, want := range map[string]int{"marathon_apps_active_gauge": 1, "marathon_groups_active_gauge": 2, "marathon_deployments_counter": 1} {
+		if line := fmt.Sprintf("\n%s %d\n", name, want); !strings.Contains(body, line) {
+			t.Errorf("no line %q", line)
+		}
+	}
+}
