@@ -52,6 +52,11 @@ func TestStandbyTakesOver(t *testing.T) {
 		{"GET", "/master/redirect", "//localhost:" + port, 307},
 		{"POST", "/api/v1/scheduler", "//localhost:" + port + "/master/api/v1/scheduler", 307},
 		{"PUT", "/master/api/v1/scheduler?a=b", "//localhost:" + port + "/master/api/v1/scheduler?a=b", 307},
+		{"GET", "/state", "//localhost:" + port + "/master/state", 307},
+		{"GET", "/master/tasks?limit=5", "//localhost:" + port + "/master/tasks?limit=5", 307},
+		{"POST", "/api/v1", "//localhost:" + port + "/master/api/v1", 307},
+		{"GET", "/flags", "", 200},
+		{"GET", "/version", "", 200},
 		{"GET", "/health", "", 200},
 		{"GET", "/metrics/snapshot", "", 200},
 	} {

@@ -246,7 +246,7 @@ func TestSubscribeIsGapless(t *testing.T) {
 	wg.Wait()
 }
 
-// stuck is a client that takes the first writes and then none until it is released.
+// stuck is a client that takes a write for each token and is gone when writes is closed.
 type stuck struct {
 	http.ResponseWriter
 	writes  chan struct{} // one token for each write that may pass
@@ -255,11 +255,15 @@ type stuck struct {
 }
 
 func (s *stuck) Write(p []byte) (int, error) {
+	open := true
 	select {
-	case <-s.writes:
+	case _, open = <-s.writes:
 	default:
 		s.once.Do(func() { close(s.reached) })
-		<-s.writes
+		_, open = <-s.writes
+	}
+	if !open {
+		return 0, io.ErrClosedPipe
 	}
 	return len(p), nil
 }
