@@ -13,9 +13,14 @@ import (
 	"github.com/stoa-project/stoa/internal/election"
 )
 
-// plainError is Mesos' form of errors: a sentence.
-func plainError(_ int, err error) (string, []byte) {
-	return "text/plain; charset=utf-8", []byte(err.Error())
+// plainError is Mesos' form of errors: a sentence; where the status says it all,
+// "404 Not Found." (mesos-master.md 1.2).
+func plainError(status int, err error) (string, []byte) {
+	text := err.Error()
+	if text == http.StatusText(status) {
+		text = fmt.Sprintf("%d %s.", status, text)
+	}
+	return "text/plain; charset=utf-8", []byte(text)
 }
 
 func ok(c echo.Context) error {

@@ -206,3 +206,19 @@ func TestMetricNames(t *testing.T) {
 		}
 	}
 }
+
+// An unknown path is answered as the real master does.
+func TestUnknownPath(t *testing.T) {
+	m := startMaster(t, master.Config{})
+	for _, path := range []string{"/nope", "/master/nope", "/redirect/nope"} {
+		resp, err := http.Get("http://" + m.addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != 404 || string(text) != "404 Not Found." || resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s: %s %q %v (%v)", path, resp.Status, text, resp.Header, err)
+		}
+	}
+}
