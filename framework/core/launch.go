@@ -79,24 +79,24 @@ func (c *Core) orders() []*order {
 		if l.scheduled == 0 {
 			continue
 		}
-		byVersion := map[app.Timestamp]*order{}
+		byConfig := map[app.Timestamp]*order{} // versions that differ in count alone are placed as one
 		for _, i := range l.instances {
 			if !i.waits() {
 				continue
 			}
-			o := byVersion[i.view.AppVersion]
+			o := byConfig[configOf(i.spec)]
 			if o == nil {
 				if _, late := c.delayed(l, i.spec); late {
 					continue
 				}
 				o = &order{line: l, spec: i.spec, want: c.specOf(i.spec)}
-				byVersion[i.view.AppVersion] = o
+				byConfig[configOf(i.spec)] = o
 				out = append(out, o)
 			}
 			o.waiting = append(o.waiting, i)
 			o.want.Want++
 		}
-		for _, o := range byVersion {
+		for _, o := range byConfig {
 			if len(o.want.Constraints) > 0 {
 				o.placed()
 			}

@@ -163,7 +163,9 @@ type errCrash struct{}
 func (w *world) step(in core.Input) {
 	if u, ok := in.(core.Update); ok {
 		k := w.known[u.Task]
-		if k != nil && !terminal(k.state) {
+		order := []string{"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING"}
+		replayed := k != nil && slices.Contains(order, u.State) && slices.Index(order, u.State) < slices.Index(order, k.state)
+		if k != nil && !terminal(k.state) && !replayed {
 			k.state = u.State
 		}
 	}
