@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -18,6 +19,7 @@ func oldClients(t *testing.T) string {
 	const mesosGo = "github.com/mesos/mesos-go/api/v1/cmd/"
 	cmd := exec.Command("go", "build", "-o", bin+"/", "./v0driver", mesosGo+"example-scheduler", mesosGo+"example-executor", mesosGo+"msh")
 	cmd.Dir = filepath.Join(lab.Root(t), "internal/lab/oldclients")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // msh's terminal code is C
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the old clients: %v\n%s", err, out)
 	}
