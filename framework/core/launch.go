@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
@@ -126,7 +127,7 @@ func (c *Core) specOf(a *app.App) *match.Spec {
 	s := &match.Spec{
 		Role: a.Role, Accept: a.AcceptedResourceRoles,
 		Cpus: milli(a.Cpus), Mem: milli(a.Mem), Disk: milli(a.Disk), Gpus: int64(a.GPUs) * 1000,
-		Ports: hostPortsOf(a),
+		Ports: hostPortsOf(a), Reserved: hasPersistentVolume(a),
 	}
 	if s.Role == "" {
 		s.Role = c.cfg.Role
@@ -147,6 +148,11 @@ func (c *Core) specOf(a *app.App) *match.Spec {
 		}
 	}
 	return s
+}
+
+// hasPersistentVolume tells whether instances need reserved disk.
+func hasPersistentVolume(a *app.App) bool {
+	return a.Container != nil && slices.ContainsFunc(a.Container.Volumes, func(v app.Volume) bool { return v.Persistent != nil })
 }
 
 // milli is the fixed-point form that Mesos computes with: thousandths, rounded.

@@ -139,6 +139,9 @@ func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
 	if !s.constraintsHold(&t.place) {
 		return Launch{}, UnfulfilledConstraint, false
 	}
+	if s.Reserved {
+		return Launch{}, NoCorrespondingReservationFound, false
+	}
 	if !rules.IgnoreMaintenance && t.down(rules) {
 		return Launch{}, AgentMaintenance, false
 	}

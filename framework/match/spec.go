@@ -11,6 +11,9 @@ type Spec struct {
 	// Ports wanted on the host, one entry for each port definition or mapping.
 	Ports       []Port
 	Constraints []Constraint
+	// Reserved says that instances need a reservation of their own, such as a persistent
+	// volume; no offer can fulfil that.
+	Reserved bool
 	// Want is how many instances to place at most.
 	Want int
 
