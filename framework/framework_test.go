@@ -15,10 +15,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/zookeeper"
+	"github.com/stoa-project/stoa/internal/zk"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
+	goleak.VerifyTestMain(m,
+		// The test servers' parent is a thread kept for the whole run.
+		goleak.IgnoreAnyFunction("github.com/stoa-project/stoa/internal/lab/zookeeper.startLocked.func1.1"))
 }
 
 // process is one framework on a loopback port; its master never answers.
@@ -30,6 +34,11 @@ type process struct {
 
 func start(t *testing.T, dir string) *process {
 	t.Helper()
+	return startWith(t, Config{WorkDir: dir})
+}
+
+func startWith(t *testing.T, cfg Config) *process {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +48,8 @@ func start(t *testing.T, dir string) *process {
 		t.Fatal(err)
 	}
 	closed.Close()
-	f := New(Config{Master: closed.Addr().String(), WorkDir: dir, Listener: l, Hostname: "127.0.0.1"}, slog.New(slog.DiscardHandler))
+	cfg.Master, cfg.Listener, cfg.Hostname = closed.Addr().String(), l, "127.0.0.1"
+	f := New(cfg, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{url: "http://" + l.Addr().String(), cancel: cancel, ended: make(chan error, 1)}
 	go func() { p.ended <- f.Run(ctx) }()
@@ -147,6 +157,47 @@ func TestTwoProcessesCannotShareRecords(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("the second process runs on")
 	}
+}
+
+// TestLeadershipMoves runs two processes on one ZooKeeper: both answer, and when the
+// leader goes the other one has everything.
+func TestLeadershipMoves(t *testing.T) {
+	servers := zookeeper.Start(t, 1)
+	u, err := zk.Parse("zk://" + servers.ConnectString() + "/marathon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{ZK: &u, SessionTimeout: 4 * time.Second}
+	first, second := startWith(t, cfg), startWith(t, cfg)
+	await := func(p *process, path, want string) string {
+		t.Helper()
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			code, body := p.do(t, "GET", path, "")
+			if code == 200 && strings.Contains(body, want) {
+				return body
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(path, ": ", code, body)
+			}
+		}
+	}
+	await(first, "/v2/apps", `"apps"`)
+	if code, body := second.do(t, "POST", "/v2/apps", `{"id":"/w","cmd":"sleep 1","instances":2}`); code != 201 {
+		t.Fatal(code, body)
+	}
+	await(first, "/v2/apps/w", `"/w"`)
+	leader := await(second, "/v2/leader", "leader")
+	stays, goes := first, second
+	if strings.Contains(leader, strings.TrimPrefix(first.url, "http://")) {
+		stays, goes = second, first
+	}
+	if err := goes.stop(); err != nil {
+		t.Fatal(err)
+	}
+	await(stays, "/v2/apps/w", `"instances":2`)
+	await(stays, "/v2/leader", strings.TrimPrefix(stays.url, "http://"))
+	await(stays, "/v2/deployments", `"/w"`)
 }
 
 func TestMetrics(t *testing.T) {
