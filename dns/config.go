@@ -70,6 +70,10 @@ type Config struct {
 	HealthFilter string // off, soft or strict
 	MaxUDPSize   int    // octets of the largest UDP reply
 	InsecureTLS  bool   // do not verify the master's certificate
+	MaxAnswers   int    // records of one kind in an answer; 0: all that fit
+	MaxStale     int    // seconds that a master may be silent before /readyz fails
+	FailoverHold int    // seconds that names of agents missing in a new list stay
+	StateCache   string // file that keeps the view for the next start; empty: none
 }
 
 // Credentials for basic authentication at the master.
@@ -96,7 +100,7 @@ func Defaults() Config {
 		IPSources: []string{"netinfo", "mesos", "host"}, Domain: "mesos",
 		Listener: "0.0.0.0", HTTPListener: "0.0.0.0",
 		RecurseOn: true, DNSOn: true, HTTPOn: true, ExternalOn: true, SetTruncateBit: true, EnumerationOn: true,
-		Source: "auto", HealthFilter: "soft", MaxUDPSize: 1232,
+		Source: "auto", HealthFilter: "soft", MaxUDPSize: 1232, MaxStale: 300, FailoverHold: 10,
 	}
 }
 
@@ -156,7 +160,7 @@ func (s *settled) zone() error {
 	}
 	rules := names.Rules{
 		Domain: s.Domain, Labels: names.Labels{RFC952: s.EnforceRFC952},
-		Enumerate: s.EnumerationOn, NameHost: s.SOAMname,
+		NameHost: s.SOAMname,
 	}
 	known := []names.Source{names.SourceNetInfo, names.SourceMesos, names.SourceDocker, names.SourceHost, names.SourceAuto}
 	for _, w := range s.IPSources {
@@ -195,6 +199,10 @@ func (s *settled) sockets() error {
 	if s.MaxUDPSize < 512 || s.MaxUDPSize > 65535 {
 		return bad("maxUDPSize", s.MaxUDPSize, "must be 512 to 65535")
 	}
+	if s.MaxAnswers < 0 {
+		return bad("maxAnswers", s.MaxAnswers, "must not be negative")
+	}
+	s.answer.MaxAnswers = s.MaxAnswers
 	s.follow.Rules.NameAddrs = listenAddrs(s.listen)
 	s.answer.Domain = s.Domain
 	s.answer.RecurseOn, s.answer.SetTruncate, s.answer.MaxUDP = s.RecurseOn, s.SetTruncateBit, s.MaxUDPSize
@@ -220,7 +228,7 @@ func (s *settled) master() error {
 		}
 		seen[strings.ToLower(m)] = true
 	}
-	for key, v := range map[string]int{"refreshSeconds": s.RefreshSeconds, "stateTimeoutSeconds": s.StateTimeoutSeconds} {
+	for key, v := range map[string]int{"refreshSeconds": s.RefreshSeconds, "stateTimeoutSeconds": s.StateTimeoutSeconds, "maxStale": s.MaxStale} {
 		if v <= 0 {
 			return bad(key, v, "must be more than 0")
 		}
@@ -228,6 +236,10 @@ func (s *settled) master() error {
 	if s.ZkDetectionTimeout < 0 {
 		return bad("zkDetectionTimeout", s.ZkDetectionTimeout, "must not be negative")
 	}
+	if s.FailoverHold < 0 {
+		return bad("failoverHold", s.FailoverHold, "must not be negative")
+	}
+	s.follow.Hold = max(time.Duration(s.FailoverHold)*time.Second, time.Nanosecond)
 	mode := follow.Mode(s.Source)
 	if mode != follow.Auto && mode != follow.Subscribe && mode != follow.Poll {
 		return bad("source", strconv.Quote(s.Source), "must be auto, subscribe or poll")

@@ -5,13 +5,9 @@ package dns
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +17,6 @@ import (
 	"github.com/stoa-project/stoa/dns/follow"
 	"github.com/stoa-project/stoa/dns/names"
 	"github.com/stoa-project/stoa/dns/rest"
-	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/web"
 )
@@ -31,6 +26,8 @@ import (
 const (
 	eventTTL = 5
 	pollTTL  = 60
+	// cachedTTL is for records of an earlier run that no master has confirmed yet.
+	cachedTTL = 1
 )
 
 // Room is the DNS room.
@@ -43,8 +40,12 @@ type Room struct {
 	answer   *answer.Server
 	follow   *follow.Follower
 
+	cache    *cache    // nil: none
+	keptFrom time.Time // when the view of an earlier run was true
+
 	now       atomic.Pointer[present]
-	listening chan struct{} // closed when the sockets are open
+	changed   atomic.Pointer[chan struct{}] // closed by the next publish
+	listening chan struct{}                 // closed when the sockets are open
 	dnsAddr   netip.AddrPort
 	httpAddr  netip.AddrPort
 }
@@ -67,6 +68,15 @@ func New(cfg Config, version string, log *slog.Logger) (*Room, error) {
 	s.answer.Count = r.metrics.query
 	s.follow.Notify = r.metrics.event
 	r.answer = answer.New(s.answer, log)
+	next := make(chan struct{})
+	r.changed.Store(&next)
+	if s.StateCache != "" {
+		r.cache = newCache(s.StateCache, log)
+		if s.follow.Before, r.keptFrom, err = r.cache.read(); err != nil {
+			log.Warn("the view of an earlier run cannot be used", "file", s.StateCache, "error", err)
+		}
+		s.follow.Keep, s.follow.KeepEvery = r.cache.keep, cacheEvery
+	}
 	if r.follow, err = follow.New(s.follow, log); err != nil {
 		return nil, err
 	}
@@ -76,29 +86,30 @@ func New(cfg Config, version string, log *slog.Logger) (*Room, error) {
 // Run opens the sockets and serves until ctx ends. Before the first state of the cluster
 // queries for the zone are answered with SERVFAIL.
 func (r *Room) Run(ctx context.Context) error {
+	socks, err := r.cfg.open()
+	if err != nil {
+		return err
+	}
+	defer socks.close()
 	g, ctx := errgroup.WithContext(ctx)
 	var start []func() error
 	if r.cfg.DNSOn {
-		udp, tcp, err := listenDNS(r.cfg.listen, r.cfg.Port)
-		if err != nil {
-			return err
-		}
-		r.dnsAddr = tcp.Addr().(*net.TCPAddr).AddrPort()
-		start = append(start, func() error { return r.answer.Run(ctx, udp, tcp) })
-		defer udp.Close()
-		defer tcp.Close()
+		r.dnsAddr = socks.tcp.Addr().(*net.TCPAddr).AddrPort()
+		start = append(start, func() error { return r.answer.Run(ctx, socks.udp, socks.tcp) })
 	}
 	if r.cfg.HTTPOn {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(r.cfg.http, uint16(r.cfg.HTTPPort)).String()) //nolint:gosec // checked by settle
-		if err != nil {
-			return cannotListen("httpport", err)
-		}
-		r.httpAddr = l.Addr().(*net.TCPAddr).AddrPort()
+		r.httpAddr = socks.http.Addr().(*net.TCPAddr).AddrPort()
 		api := rest.New(rest.Config{
 			Version: r.version, Settings: r.cfg.Config, Enumeration: r.cfg.EnumerationOn,
-			Metrics: r.registry, Count: r.metrics.http,
+			MaxStale: time.Duration(r.cfg.MaxStale) * time.Second, Metrics: r.registry, Count: r.metrics.http,
 		}, r, r.log)
-		start = append(start, func() error { return web.Serve(ctx, l, api, r.log) })
+		start = append(start, func() error { return web.Serve(ctx, socks.http, api, r.log) })
+	}
+	if r.cache != nil {
+		start = append(start, func() error { r.cache.run(ctx); return nil })
+	}
+	if r.log.Enabled(ctx, slog.LevelDebug) {
+		start = append(start, func() error { r.logCounters(ctx); return nil })
 	}
 	close(r.listening)
 	r.log.Info("dns is listening", "dns", r.dnsAddr, "http", r.httpAddr, "domain", r.cfg.Domain)
@@ -127,6 +138,9 @@ func (r *Room) publish(p follow.Published) {
 			ttl = pollTTL
 		}
 	}
+	if p.Mode == follow.Cached {
+		ttl = cachedTTL
+	}
 	minimum := r.cfg.SOAMinttl
 	if minimum == 0 {
 		minimum = ttl
@@ -141,20 +155,43 @@ func (r *Room) publish(p follow.Published) {
 		Refresh: r.cfg.SOARefresh, Retry: r.cfg.SOARetry, Expire: r.cfg.SOAExpire, Minimum: minimum,
 	}
 	if r.now.Load() == nil {
-		r.log.Info("first state of the cluster is served", "source", p.Mode, "names", len(p.Zone.Nodes))
+		r.log.Info("first state of the cluster is served", "source", p.Mode, "names", p.Zone.Len())
 	}
 	r.answer.Publish(snap)
 	r.now.Store(&present{p, snap})
+	next := make(chan struct{})
+	close(*r.changed.Swap(&next))
 	r.metrics.published(p)
-	r.log.Debug("records published", "names", len(p.Zone.Nodes), "took", p.Took)
+	r.log.Debug("records published", "names", p.Zone.Len(), "took", p.Took)
 }
 
 // Zone implements rest.Source.
 func (r *Room) Zone() (*names.Zone, time.Time) {
-	if p := r.now.Load(); p != nil {
-		return p.Zone, r.follow.Heard()
+	p := r.now.Load()
+	if p == nil {
+		return nil, time.Time{}
 	}
-	return nil, time.Time{}
+	if heard := r.follow.Heard(); !heard.IsZero() {
+		return p.Zone, heard
+	}
+	return p.Zone, r.keptFrom
+}
+
+// Changed implements rest.Source.
+func (r *Room) Changed() <-chan struct{} { return *r.changed.Load() }
+
+// logCounters logs the query counters as often as Mesos-DNS reloads.
+func (r *Room) logCounters(ctx context.Context) {
+	tick := time.NewTicker(time.Duration(r.cfg.RefreshSeconds) * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			r.log.Debug("queries so far", r.metrics.counters()...)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // SOA implements rest.Source.
@@ -172,30 +209,4 @@ func (r *Room) age() float64 {
 		return time.Since(at).Seconds()
 	}
 	return -1
-}
-
-// listenDNS binds the same port for UDP and TCP.
-func listenDNS(addr netip.Addr, port int) (net.PacketConn, net.Listener, error) {
-	for attempt := 1; ; attempt++ {
-		tcp, err := net.Listen("tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
-		if err != nil {
-			return nil, nil, cannotListen("port", err)
-		}
-		udp, err := net.ListenPacket("udp", tcp.Addr().String())
-		if err == nil {
-			return udp, tcp, nil
-		}
-		tcp.Close()
-		if port != 0 || attempt == 10 { // any free port may be taken for UDP
-			return nil, nil, cannotListen("port", err)
-		}
-	}
-}
-
-func cannotListen(key string, err error) error {
-	cure := "choose another " + key
-	if errors.Is(err, os.ErrPermission) {
-		cure = "ports below 1024 need root or the capability cap_net_bind_service; or choose another " + key
-	}
-	return fault.New("dns", fault.Unavailable, key, fmt.Errorf("%w (%s)", err, cure))
 }

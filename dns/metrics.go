@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/stoa-project/stoa/dns/answer"
@@ -16,9 +18,12 @@ type instruments struct {
 
 	follow  *metrics.CounterVec
 	latency metrics.Histogram
+	took    [16]interface{ Observe(float64) } // by rcode
 	build   metrics.Histogram
 	records *metrics.GaugeVec
 	skipped *metrics.GaugeVec
+
+	lastSkipped map[string]int // shown by skipped
 }
 
 func newInstruments(r *metrics.Registry, age func() float64) *instruments {
@@ -26,7 +31,7 @@ func newInstruments(r *metrics.Registry, age func() float64) *instruments {
 		return r.Counter(metrics.Def{Name: "stoa_dns_" + name + "_total", Help: help})
 	}
 	r.GaugeFunc(metrics.Def{Name: "stoa_dns_age_seconds", Help: "Time since the master was last heard of; -1 before the first state."}, age)
-	return &instruments{
+	m := &instruments{
 		mesosRequests: counter("mesos_requests", "Queries for names of the zone."),
 		mesosSuccess:  counter("mesos_success", "Queries for names of the zone that found records."),
 		mesosNXDomain: counter("mesos_nxdomain", "Queries for names of the zone without records."),
@@ -45,6 +50,14 @@ func newInstruments(r *metrics.Registry, age func() float64) *instruments {
 		records: r.GaugeVec(metrics.Def{Name: "stoa_dns_records", Help: "Records of the zone.", Labels: []string{"type"}}),
 		skipped: r.GaugeVec(metrics.Def{Name: "stoa_dns_skipped_names", Help: "Names that could not be built.", Labels: []string{"reason"}}),
 	}
+	took := r.HistogramVec(metrics.Def{
+		Name: "stoa_dns_query_seconds", Help: "From reading a query to its reply being ready, by response code.", Labels: []string{"rcode"},
+		Buckets: []float64{.00001, .0001, .001, .005, .025, .1, .5, 2.5},
+	})
+	for code := range m.took {
+		m.took[code] = took.WithLabelValues(strings.ToLower(answer.RcodeText(code)))
+	}
+	return m
 }
 
 // query counts one answer.
@@ -54,6 +67,7 @@ func (m *instruments) query(o answer.Outcome) {
 		requests, success, nxdomain, failed = m.mesosRequests, m.mesosSuccess, m.mesosNXDomain, m.mesosFailed
 	}
 	requests.Inc()
+	m.took[o.Rcode&15].Observe(o.Took.Seconds())
 	if o.Forwarded {
 		m.fwd.Inc()
 	}
@@ -69,7 +83,25 @@ func (m *instruments) query(o answer.Outcome) {
 }
 
 // http counts one request of /v1/hosts or /v1/services.
-func (m *instruments) http(found bool) { m.query(answer.Outcome{InZone: true, Empty: !found}) }
+func (m *instruments) http(found bool) {
+	m.mesosRequests.Inc()
+	if found {
+		m.mesosSuccess.Inc()
+	} else {
+		m.mesosNXDomain.Inc()
+	}
+}
+
+// counters gives the nine counters under the names that Mesos-DNS logs them by.
+func (m *instruments) counters() []any {
+	return []any{
+		"MesosRequests", m.mesosRequests.Value(), "MesosSuccess", m.mesosSuccess.Value(),
+		"MesosNXDomain", m.mesosNXDomain.Value(), "MesosFailed", m.mesosFailed.Value(),
+		"NonMesosRequests", m.otherRequests.Value(), "NonMesosSuccess", m.otherSuccess.Value(),
+		"NonMesosNXDomain", m.otherNXDomain.Value(), "NonMesosFailed", m.otherFailed.Value(),
+		"NonMesosForwarded", m.fwd.Value(),
+	}
+}
 
 func (m *instruments) event(e follow.Event) { m.follow.WithLabelValues(string(e)).Inc() }
 
@@ -79,6 +111,10 @@ func (m *instruments) published(p follow.Published) {
 	for kind, n := range map[string]int{"A": p.Zone.Counts.A, "AAAA": p.Zone.Counts.AAAA, "SRV": p.Zone.Counts.SRV} {
 		m.records.WithLabelValues(kind).Set(float64(n))
 	}
+	if maps.Equal(m.lastSkipped, p.Zone.Skipped) {
+		return
+	}
+	m.lastSkipped = p.Zone.Skipped
 	m.skipped.Reset()
 	for reason, n := range p.Zone.Skipped {
 		m.skipped.WithLabelValues(reason).Set(float64(n))

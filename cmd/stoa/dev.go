@@ -249,7 +249,7 @@ func taskPath() string {
 
 func (c devCmd) dns(masterAt string, log *slog.Logger) (devRoom, error) {
 	cfg := dns.Defaults()
-	cfg.Masters, cfg.Resolvers = []string{masterAt}, nil // those of /etc/resolv.conf
+	cfg.Masters, cfg.ExternalOn = []string{masterAt}, false // other names are for the machine's own resolver
 	cfg.Listener, cfg.HTTPListener, cfg.Port, cfg.HTTPPort = loopback, loopback, int(c.DNSPort), int(c.DNSHTTPPort)
 	d, err := dns.New(cfg, version, log.With("room", "dns"))
 	if err != nil {

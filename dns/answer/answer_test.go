@@ -31,7 +31,7 @@ func serve(t *testing.T, cfg answer.Config) (*answer.Server, string) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, udp, tcp) }()
+	go func() { ended <- s.Run(ctx, []*net.UDPConn{udp.(*net.UDPConn)}, tcp) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -46,29 +46,25 @@ func config() answer.Config {
 }
 
 func snapshot() *answer.Snapshot {
-	z := &names.Zone{Domain: "mesos", Nodes: map[string]*names.Node{
-		"mesos.":               {},
-		"marathon.mesos.":      {A: []netip.Addr{netip.MustParseAddr("10.0.0.9")}},
-		"ns1.mesos.":           {A: []netip.Addr{netip.MustParseAddr("10.0.0.53")}},
-		"_tcp.marathon.mesos.": {},
-		"web.marathon.mesos.": {
-			A:    []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")},
-			AAAA: []netip.Addr{netip.MustParseAddr("fd00::1")},
-		},
+	ip := netip.MustParseAddr
+	records := map[string]names.Records{
+		"marathon.mesos.":           {IPs: []netip.Addr{ip("10.0.0.9")}},
+		"ns1.mesos.":                {IPs: []netip.Addr{ip("10.0.0.53")}},
+		"web.marathon.mesos.":       {IPs: []netip.Addr{ip("10.0.0.1"), ip("10.0.0.2"), ip("fd00::1")}},
 		"_web._tcp.marathon.mesos.": {SRV: []names.Service{{Target: "web.marathon.mesos.", Port: 31000}, {Target: "web.marathon.mesos.", Port: 31001}}},
-	}}
-	many := &names.Node{}
-	for i := range 40 {
-		many.A = append(many.A, netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}))
 	}
-	z.Nodes["many.mesos."] = many
-	all := &names.Node{}
+	var many, all names.Records
+	for i := range 40 {
+		many.IPs = append(many.IPs, netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}))
+	}
+	records["many.mesos."] = many
 	for i := range 5000 {
 		name := fmt.Sprintf("host-%04d.mesos.", i)
-		z.Nodes[name] = &names.Node{A: []netip.Addr{netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})}}
+		records[name] = names.Records{IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)})}}
 		all.SRV = append(all.SRV, names.Service{Target: name, Port: uint16(10000 + i)})
 	}
-	z.Nodes["_all._tcp.mesos."] = all
+	records["_all._tcp.mesos."] = all
+	z := names.NewZone("mesos", records)
 	return &answer.Snapshot{
 		Zone: z, TTL: 5, Weight: 1, Serial: 42, MName: "ns1.mesos.", RName: "root.ns1.mesos.",
 		Refresh: 60, Retry: 600, Expire: 86400, Minimum: 7,
@@ -397,7 +393,7 @@ func BenchmarkA(b *testing.B) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, udp, tcp) }()
+	go func() { ended <- s.Run(ctx, []*net.UDPConn{udp.(*net.UDPConn)}, tcp) }()
 	conn, err := net.Dial("udp", udp.LocalAddr().String())
 	if err != nil {
 		b.Fatal(err)

@@ -1,10 +1,10 @@
 package answer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
-	"net/netip"
-	"strings"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 
@@ -20,96 +20,129 @@ const (
 	questionAt = 0xC000 | headerLen // compression pointer to the question's name
 )
 
-// packer builds one reply. Owner names are pointers into the message: to the question, or
-// to the target of an SRV record before.
+// packer builds replies one after the other in the same memory. Owner names are pointers
+// into the message: to the question, or to the target of an SRV record before.
 type packer struct {
-	buf   []byte
-	limit int // octets for everything but the OPT record
-	snap  *Snapshot
-	full  bool // something was left out
+	buf  []byte
+	most int // answers, whatever fits; 0: no such limit
+	turn *atomic.Uint32
+	rng  *rand.Rand
+
+	limit   int // octets for everything but the OPT record
+	snap    *Snapshot
+	full    bool // something did not fit
+	order   []int32
+	targets []target
 }
 
+// target is the target of an SRV record that was packed, and where.
+type target struct {
+	name string
+	at   int
+}
+
+func (s *Server) newPacker() *packer {
+	return &packer{
+		buf: make([]byte, 0, dns.DefaultMsgSize), most: s.cfg.MaxAnswers, turn: &s.turn,
+		rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // spreads load
+	}
+}
+
+var wildcard = []byte(".*")
+
 // reply packs the answer to an IN query inside the zone.
-func (s *Server) reply(snap *Snapshot, q *dns.Msg, limit int) ([]byte, Outcome, error) {
-	question := q.Question[0]
-	opt := q.IsEdns0()
-	p := &packer{buf: make([]byte, headerLen, 512), limit: limit, snap: snap}
-	if opt != nil {
+func (s *Server) reply(p *packer, snap *Snapshot, q *query, limit int) Outcome {
+	p.start(q)
+	p.snap, p.limit, p.full = snap, limit, false
+	if q.edns {
 		p.limit -= optLen
 	}
-	if err := p.question(question); err != nil {
-		return nil, Outcome{}, err
+	key := q.key
+	if bytes.Contains(key, wildcard) {
+		key = bytes.ReplaceAll(key, wildcard, nil) // bob.*.mesos means bob.mesos
 	}
-	name := strings.ToLower(question.Name)
-	name = strings.ReplaceAll(name, ".*", "") // bob.*.mesos means bob.mesos
-	apex := snap.Zone.Apex()
-	node := snap.Zone.Nodes[name]
+	node := snap.Zone.LookupBytes(key)
+	apex := string(key) == s.apex
 
 	out := Outcome{InZone: true}
 	var answers, authority, extra int
 	switch {
 	case node == nil:
 		out.Rcode = dns.RcodeNameError
-	case question.Qtype == dns.TypeA:
-		answers = p.addresses(questionAt, node.A)
-	case question.Qtype == dns.TypeAAAA:
-		answers = p.addresses(questionAt, node.AAAA)
-	case question.Qtype == dns.TypeSRV:
-		answers, extra = p.services(node.SRV, true)
-	case question.Qtype == dns.TypeANY:
-		answers, _ = p.services(node.SRV, false)
-		answers += p.addresses(questionAt, node.A)
-		answers += p.addresses(questionAt, node.AAAA)
-		if name == apex {
+	case q.kind == dns.TypeA:
+		answers = addresses(p, questionAt, dns.TypeA, node.V4(), p.most)
+	case q.kind == dns.TypeAAAA:
+		answers = addresses(p, questionAt, dns.TypeAAAA, node.V6(), p.most)
+	case q.kind == dns.TypeSRV:
+		answers, extra = p.services(node.SRV(), true)
+	case q.kind == dns.TypeANY:
+		answers, _ = p.services(node.SRV(), false)
+		answers += addresses(p, questionAt, dns.TypeA, node.V4(), p.most)
+		answers += addresses(p, questionAt, dns.TypeAAAA, node.V6(), p.most)
+		if apex {
 			answers += p.soa(questionAt) + p.ns()
 		}
-	case question.Qtype == dns.TypeSOA && name == apex:
+	case q.kind == dns.TypeSOA && apex:
 		answers = p.soa(questionAt)
-	case question.Qtype == dns.TypeNS && name == apex:
+	case q.kind == dns.TypeNS && apex:
 		answers = p.ns()
 		extra = p.glue()
 	}
 	if answers == 0 && !p.full {
-		authority = p.soa(p.apexPointer())
+		authority = p.soa(p.apexPointer(len(s.apex)))
 		out.Empty = true
 	}
-	p.header(q, s.cfg, out.Rcode, answers, authority, extra)
-	if opt != nil {
-		p.opt(uint16(s.cfg.MaxUDP), opt.Do())
-	}
-	return p.buf, out, nil
+	p.finish(q, s.cfg, out.Rcode, true, answers, authority, extra)
+	return out
 }
 
-func (p *packer) header(q *dns.Msg, cfg Config, rcode, answers, authority, extra int) {
-	flags := uint16(1<<15 | 1<<10 | rcode) // QR, AA
+// refusal packs an answer without records.
+func (p *packer) refusal(q *query, cfg Config, rcode int) {
+	p.start(q)
+	p.full = false
+	p.finish(q, cfg, rcode, false, 0, 0, 0)
+}
+
+// start leaves room for the header and repeats the question, letter for letter.
+func (p *packer) start(q *query) {
+	p.buf = append(p.buf[:0], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	p.buf = append(p.buf, q.name...)
+	p.u16(q.kind)
+	p.u16(q.class)
+}
+
+func (p *packer) finish(q *query, cfg Config, rcode int, authoritative bool, answers, authority, extra int) {
+	flags := uint16(1<<15 | q.opcode<<11 | rcode&15) //nolint:gosec // both have four bits
+	if authoritative {
+		flags |= 1 << 10
+	}
 	if p.full && cfg.SetTruncate {
 		flags |= 1 << 9
 	}
-	if q.RecursionDesired {
+	if q.rd {
 		flags |= 1 << 8
 	}
 	if cfg.RecurseOn {
 		flags |= 1 << 7
 	}
-	if q.IsEdns0() != nil {
+	if q.edns {
 		extra++
 	}
-	for i, v := range []uint16{q.Id, flags, 1, uint16(answers), uint16(authority), uint16(extra)} {
+	for i, v := range [...]uint16{q.id, flags, 1, uint16(answers), uint16(authority), uint16(extra)} {
 		binary.BigEndian.PutUint16(p.buf[2*i:], v)
 	}
-}
-
-// question repeats the question, letter for letter.
-func (p *packer) question(q dns.Question) error {
-	name := make([]byte, 256)
-	n, err := dns.PackDomainName(q.Name, name, 0, nil, false)
-	if err != nil {
-		return err
+	if !q.edns {
+		return
 	}
-	p.buf = append(p.buf, name[:n]...)
-	p.u16(q.Qtype)
-	p.u16(q.Qclass)
-	return nil
+	p.buf = append(p.buf, 0)
+	p.u16(dns.TypeOPT)
+	p.u16(uint16(cfg.MaxUDP))
+	more := uint32(rcode>>4) << 24
+	if q.do {
+		more |= 1 << 15
+	}
+	p.u32(more)
+	p.u16(0)
 }
 
 // record appends the head of a resource record; false when size octets of data do not
@@ -119,40 +152,34 @@ func (p *packer) record(owner uint16, kind uint16, size int) bool {
 		p.full = true
 		return false
 	}
-	p.u16(owner)
-	p.u16(kind)
-	p.u16(dns.ClassINET)
-	p.u32(p.snap.TTL)
-	p.u16(uint16(size))
+	p.buf = append(p.buf, byte(owner>>8), byte(owner), byte(kind>>8), byte(kind), 0, dns.ClassINET,
+		byte(p.snap.TTL>>24), byte(p.snap.TTL>>16), byte(p.snap.TTL>>8), byte(p.snap.TTL), byte(size>>8), byte(size))
 	return true
 }
 
-// addresses appends A and AAAA records in a fresh order. When not all fit, consecutive
-// queries get different ones.
-func (p *packer) addresses(owner uint16, addrs []netip.Addr) int {
-	n := len(addrs)
-	if n == 0 {
+// addresses appends A or AAAA records in a fresh order, at most so many (0: all). When not
+// all fit, consecutive replies have different ones.
+func addresses[T [4]byte | [16]byte](p *packer, owner, kind uint16, list []T, most int) int {
+	if len(list) == 0 {
 		return 0
 	}
-	size, kind := 4, dns.TypeA
-	if addrs[0].Is6() {
-		size, kind = 16, dns.TypeAAAA
+	var one T
+	wanted := len(list)
+	if most > 0 {
+		wanted = min(wanted, most)
 	}
-	fit := min(n, max(0, p.limit-len(p.buf))/(rrLen+size))
-	for i := range order(n, fit) {
-		if !p.record(owner, kind, size) {
+	fit := min(wanted, max(0, p.limit-len(p.buf))/(rrLen+len(one)))
+	order := p.choose(len(list), fit)
+	for _, i := range order {
+		if !p.record(owner, kind, len(one)) {
 			break
 		}
-		a := addrs[i]
-		if size == 4 {
-			b := a.As4()
-			p.buf = append(p.buf, b[:]...)
-		} else {
-			b := a.As16()
-			p.buf = append(p.buf, b[:]...)
+		v := list[i]
+		for k := range len(v) {
+			p.buf = append(p.buf, v[k])
 		}
 	}
-	if fit < n {
+	if fit < wanted {
 		p.full = true
 	}
 	return fit
@@ -161,49 +188,65 @@ func (p *packer) addresses(owner uint16, addrs []netip.Addr) int {
 // services appends SRV records and, when all of them fit and it is wanted, the addresses
 // of their targets.
 func (p *packer) services(list []names.Service, withExtra bool) (answers, extra int) {
-	type target struct {
-		name string
-		at   int
+	if len(list) == 0 {
+		return 0, 0
 	}
-	var targets []target
-	seen := make(map[string]struct{}, min(len(list), 64))
+	wanted := len(list)
+	if p.most > 0 {
+		wanted = min(wanted, p.most)
+	}
 	smallest := rrLen + srvLen + 3
-	fit := min(len(list), max(0, p.limit-len(p.buf))/smallest)
-	for i := range order(len(list), fit) {
+	fit := min(wanted, max(0, p.limit-len(p.buf))/smallest)
+	p.targets = p.targets[:0]
+	for _, i := range p.choose(len(list), fit) {
 		svc := list[i]
 		if !p.record(questionAt, dns.TypeSRV, srvLen+len(svc.Target)+1) {
 			break
 		}
-		p.u16(0)
-		p.u16(p.snap.Weight)
-		p.u16(svc.Port)
+		p.buf = append(p.buf, 0, 0, byte(p.snap.Weight>>8), byte(p.snap.Weight), byte(svc.Port>>8), byte(svc.Port))
 		at := len(p.buf)
 		p.name(svc.Target)
 		answers++
-		if _, again := seen[svc.Target]; !again {
-			seen[svc.Target] = struct{}{}
-			targets = append(targets, target{svc.Target, at})
+		if withExtra {
+			p.targets = append(p.targets, target{svc.Target, at})
 		}
 	}
-	if answers < len(list) {
+	if answers < wanted {
 		p.full = true
 	}
 	if p.full || !withExtra {
 		return answers, 0
 	}
-	for _, t := range targets {
-		node := p.snap.Zone.Nodes[t.name]
+	var seen map[string]struct{}
+	if len(p.targets) > 16 {
+		seen = make(map[string]struct{}, len(p.targets))
+	}
+next:
+	for i, t := range p.targets {
+		if seen != nil {
+			if _, again := seen[t.name]; again {
+				continue
+			}
+			seen[t.name] = struct{}{}
+		} else {
+			for _, before := range p.targets[:i] {
+				if before.name == t.name {
+					continue next
+				}
+			}
+		}
+		node := p.snap.Zone.Lookup(t.name)
 		if node == nil || t.at > 0x3FFF { // beyond the reach of a pointer
 			continue
 		}
 		owner := uint16(0xC000 | t.at)
-		extra += p.addresses(owner, node.A)
-		extra += p.addresses(owner, node.AAAA)
+		extra += addresses(p, owner, dns.TypeA, node.V4(), 0)
+		extra += addresses(p, owner, dns.TypeAAAA, node.V6(), 0)
 	}
 	return answers, extra
 }
 
-// soa appends the zone's SOA record with a TTL that suits negative answers.
+// soa appends the zone's SOA record.
 func (p *packer) soa(owner uint16) int {
 	size := len(p.snap.MName) + 1 + len(p.snap.RName) + 1 + 20
 	if !p.record(owner, dns.TypeSOA, size) {
@@ -211,7 +254,7 @@ func (p *packer) soa(owner uint16) int {
 	}
 	p.name(p.snap.MName)
 	p.name(p.snap.RName)
-	for _, v := range []uint32{p.snap.Serial, p.snap.Refresh, p.snap.Retry, p.snap.Expire, p.snap.Minimum} {
+	for _, v := range [...]uint32{p.snap.Serial, p.snap.Refresh, p.snap.Retry, p.snap.Expire, p.snap.Minimum} {
 		p.u32(v)
 	}
 	return 1
@@ -227,73 +270,56 @@ func (p *packer) ns() int {
 
 // glue appends the addresses of the name server, whose name ends the NS record before.
 func (p *packer) glue() int {
-	node := p.snap.Zone.Nodes[strings.ToLower(p.snap.MName)]
+	node := p.snap.Zone.Lookup(p.snap.MName)
 	if node == nil {
 		return 0
 	}
 	owner := uint16(0xC000 | (len(p.buf) - len(p.snap.MName) - 1))
-	return p.addresses(owner, node.A) + p.addresses(owner, node.AAAA)
+	return addresses(p, owner, dns.TypeA, node.V4(), 0) + addresses(p, owner, dns.TypeAAAA, node.V6(), 0)
 }
 
 // apexPointer points at the apex inside the question's name, which ends with it. Nothing
 // may have been appended behind the question.
-func (p *packer) apexPointer() uint16 {
+func (p *packer) apexPointer(apex int) uint16 {
 	nameEnd := len(p.buf) - 4 // behind the root label of the question's name
-	return uint16(0xC000 | (nameEnd - len(p.snap.Zone.Apex()) - 1))
+	return uint16(0xC000 | (nameEnd - apex - 1))
 }
 
-func (p *packer) opt(size uint16, do bool) {
-	p.buf = append(p.buf, 0)
-	p.u16(dns.TypeOPT)
-	p.u16(size)
-	flags := uint32(0)
-	if do {
-		flags = 1 << 15
-	}
-	p.u32(flags)
-	p.u16(0)
-}
-
-// name appends an uncompressed name that needs no escapes, as the zone's all are: it takes
-// one octet more than its text with the trailing dot.
+// name appends an uncompressed name that needs no escapes, as the zone's all are: its
+// text, with the length of the next label in the place of each dot.
 func (p *packer) name(n string) {
-	for label := range strings.SplitSeq(strings.TrimSuffix(n, "."), ".") {
-		if label == "" {
-			continue // the root
-		}
-		p.buf = append(p.buf, byte(len(label)))
-		p.buf = append(p.buf, label...)
-	}
+	last := len(p.buf)
 	p.buf = append(p.buf, 0)
+	p.buf = append(p.buf, n...)
+	for i := last + 1; i < len(p.buf); i++ {
+		if p.buf[i] == '.' {
+			p.buf[last] = byte(i - last - 1)
+			last = i
+		}
+	}
+	p.buf[last] = 0
 }
 
 func (p *packer) u16(v uint16) { p.buf = binary.BigEndian.AppendUint16(p.buf, v) }
 func (p *packer) u32(v uint32) { p.buf = binary.BigEndian.AppendUint32(p.buf, v) }
 
-// order yields k of n indexes: all in random order when k is n, else a window that starts
-// anywhere, in random order.
-func order(n, k int) func(yield func(int) bool) {
-	return func(yield func(int) bool) {
-		if k <= 0 {
-			return
-		}
-		start := 0
-		if n > 1 {
-			start = rand.IntN(n)
-		}
-		for _, i := range shuffled(k) {
-			if !yield((start + i) % n) {
-				return
-			}
-		}
+// choose gives k of n indexes: all in random order when k is n, else the next window of
+// them, in random order. The list is valid until the next call.
+func (p *packer) choose(n, k int) []int32 {
+	if k <= 0 {
+		return nil
 	}
-}
-
-func shuffled(k int) []int {
-	if k == 1 {
-		return zero
+	start := 0
+	if k < n {
+		start = int(uint64(p.turn.Add(1)) * uint64(k) % uint64(n))
 	}
-	return rand.Perm(k)
+	p.order = p.order[:0]
+	for i := range k {
+		p.order = append(p.order, int32((start+i)%n)) //nolint:gosec // sets are far smaller
+	}
+	for i := k - 1; i > 0; i-- {
+		j := p.rng.IntN(i + 1)
+		p.order[i], p.order[j] = p.order[j], p.order[i]
+	}
+	return p.order
 }
-
-var zero = []int{0}

@@ -26,6 +26,7 @@ const (
 	Auto      Mode = "auto" // Subscribe, and Poll where that is not offered
 	Subscribe Mode = "subscribe"
 	Poll      Mode = "poll"
+	Cached    Mode = "cached" // from an earlier run; for Published.Mode only
 )
 
 // Config of a follower.
@@ -34,6 +35,7 @@ type Config struct {
 	Masters []string // host:port
 	Source  Mode
 	Rules   names.Rules
+	Hold    time.Duration // how long names of agents that a new list lacks stay; 0: names.DefaultHold
 
 	Refresh          time.Duration // between polls
 	StateTimeout     time.Duration // of one poll
@@ -44,6 +46,13 @@ type Config struct {
 
 	// Lookup resolves host names in pids; nil means they stay unresolved.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Before is a view from an earlier run: it is published at once, as Cached, and replaced
+	// by the first list of a master. Nil: none.
+	Before *names.Snapshot
+	// Keep is handed the view every KeepEvery while it changes, to keep it for a later run;
+	// false asks to come again. It must not wait. Nil: nobody wants it.
+	Keep      func(names.Snapshot) bool
+	KeepEvery time.Duration
 	// Notify hears what happens, for metrics; nil: nobody.
 	Notify func(Event)
 }
@@ -64,7 +73,7 @@ type Published struct {
 	Zone *names.Zone
 	Mode Mode
 	At   time.Time     // when the newest event in it arrived
-	Took time.Duration // to build it
+	Took time.Duration // to work it out
 }
 
 // Follower follows the masters.
@@ -109,10 +118,8 @@ type change struct {
 
 // Times of the loop.
 const (
-	changeQueue     = 4096 // changes that wait for the loop
-	batch           = 4096 // changes that are applied before one build
-	restFactor      = 2    // a build is followed by a rest of this many times its duration
-	longestRest     = 500 * time.Millisecond
+	changeQueue     = 4096        // changes that wait for the loop
+	batch           = 256         // changes that are applied before one zone
 	lookupEvery     = time.Minute // host names are resolved again
 	expiryPrecision = time.Second
 )
@@ -123,11 +130,19 @@ func (f *Follower) Run(ctx context.Context, publish func(Published)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := &loop{
-		f: f, ctx: ctx, publish: publish, state: names.NewState(), mode: Poll,
+		f: f, ctx: ctx, publish: publish, state: names.NewState(f.cfg.Rules), mode: Poll,
 		changes: make(chan change, changeQueue), resolved: make(chan resolution, lookups),
 		lookups: newLookupPlan(f.cfg),
 	}
 	defer l.stopSource()
+	if f.cfg.Hold > 0 {
+		l.state.Hold = f.cfg.Hold
+	}
+	if f.cfg.Before != nil {
+		l.state.Reset(*f.cfg.Before, time.Now())
+		l.mode = Cached
+		l.commit()
+	}
 	return l.run(f.find(ctx))
 }
 
@@ -141,7 +156,10 @@ type loop struct {
 	mode   Mode
 	leader election.Master // zero: none
 	dirty  bool
+	began  time.Time // of the work on the changes that are not published
 	newest time.Time // arrival of the newest change that is not published
+	unkept bool      // changed since cfg.Keep took it
+	kept   time.Time
 
 	source     int // counts leaders
 	stop       context.CancelFunc
@@ -157,9 +175,6 @@ func (l *loop) run(found <-chan masters) error {
 	defer detection.Stop()
 	housekeeping := time.NewTicker(expiryPrecision)
 	defer housekeeping.Stop()
-	rest := time.NewTimer(0)
-	defer rest.Stop()
-	resting := true // until the timer fires
 	for {
 		select {
 		case m, ok := <-found:
@@ -181,17 +196,16 @@ func (l *loop) run(found <-chan masters) error {
 				l.touch(now)
 			}
 			l.lookups.start(l.ctx, l.state, l.resolved)
-		case <-rest.C:
-			resting = false
+			if l.unkept && now.Sub(l.kept) >= l.f.cfg.KeepEvery && l.f.cfg.Keep(l.state.Snapshot()) {
+				l.unkept, l.kept = false, now
+			}
 		case <-detection.C:
 			return fault.New("dns.follow", fault.Timeout, l.f.where(), errors.New("no leading master was found in time"))
 		case <-l.ctx.Done():
 			return nil
 		}
-		if !resting && l.dirty && l.state.Loaded() {
-			took := l.build()
-			resting = true
-			rest.Reset(min(restFactor*took, longestRest))
+		if l.dirty && l.state.Loaded() {
+			l.commit()
 		}
 	}
 }
@@ -213,6 +227,7 @@ func (f *Follower) where() string {
 
 // take applies a change and those that wait behind it.
 func (l *loop) take(c change) {
+	l.began = time.Now()
 	for n := 0; ; n++ {
 		if c.source == l.source {
 			c.apply(l.state, c.at)
@@ -237,14 +252,16 @@ func (l *loop) touch(at time.Time) {
 	}
 }
 
-func (l *loop) build() time.Duration {
-	start := time.Now()
-	zone := l.state.Build(l.f.cfg.Rules)
-	took := time.Since(start)
+func (l *loop) commit() {
+	if l.began.IsZero() {
+		l.began = time.Now()
+	}
+	zone := l.state.Commit()
 	l.dirty = false
+	l.unkept = l.f.cfg.Keep != nil && l.mode != Cached
+	l.publish(Published{Zone: zone, Mode: l.mode, At: l.newest, Took: time.Since(l.began)})
+	l.began = time.Time{}
 	l.lookups.start(l.ctx, l.state, l.resolved)
-	l.publish(Published{Zone: zone, Mode: l.mode, At: l.newest, Took: took})
-	return took
 }
 
 // found changes what is known about masters; a new leader gets a new source. Without a

@@ -75,8 +75,8 @@ func until(t *testing.T, zones <-chan Published, name string, want ...string) Pu
 		select {
 		case p := <-zones:
 			got := []string{}
-			if n := p.Zone.Nodes[name]; n != nil {
-				for _, a := range n.A {
+			if n := p.Zone.Lookup(name); n != nil {
+				for _, a := range n.IPs() {
 					got = append(got, a.String())
 				}
 			}
@@ -135,7 +135,7 @@ func TestRecordedStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := wire.NewReader(bytes.NewReader(raw), 0)
-		state := names.NewState()
+		state := names.NewState(config().Rules)
 		changes := make(chan change, 1)
 		s := &source{f: &Follower{cfg: config()}, changes: changes}
 		s.f.cfg.Notify = func(Event) {}
@@ -161,14 +161,14 @@ func TestRecordedStream(t *testing.T) {
 			default:
 				continue
 			}
-			zone := state.Build(s.f.cfg.Rules)
+			zone := state.Commit()
 			var have []string
 			for _, name := range []string{"op-fin.op-demo", "op-kill.op-demo", "op-on3.op-demo", "op-on3.op-demo-renamed"} {
-				if zone.Nodes[name+".mesos."] != nil {
+				if zone.Lookup(name+".mesos.") != nil {
 					have = append(have, name)
 				}
 			}
-			agents := len(zone.Nodes["_slave._tcp.mesos."].SRV)
+			agents := len(zone.Lookup("_slave._tcp.mesos.").SRV())
 			story = append(story, fmt.Sprintf("%s: %d agents, %s", e.GetType(), agents, strings.Join(have, " ")))
 		}
 		want := []string{
@@ -239,34 +239,44 @@ func TestPollAndStreamAgree(t *testing.T) {
 		t.Fatal(err)
 	}
 	streamed.SetState(answer.GetGetState())
-	var zones []map[string]*names.Node
+	var zones []map[string]string
 	for _, m := range []*mastertest.Master{polled, streamed} {
 		cfg := config()
 		cfg.Masters = []string{m.Addr()}
 		cfg.Rules.Sources = []names.Source{names.SourceNetInfo, names.SourceHost}
 		p := until(t, run(t, cfg), "golden-db.golden-http.slave.mesos.")
-		if p.Zone.Nodes["db.golden-http.mesos."] == nil {
+		if p.Zone.Lookup("db.golden-http.mesos.") == nil {
 			p = until(t, run(t, cfg), "db.golden-http.mesos.", "127.0.0.1")
 		}
-		nodes := p.Zone.Nodes
-		for name := range nodes {
+		nodes := map[string]string{}
+		for n := range p.Zone.All() {
+			name := n.Name()
 			if strings.HasPrefix(name, "_leader.") || strings.HasPrefix(name, "_master.") || strings.Contains(name, "_framework") ||
 				name == "noexecutorframework.mesos." || name == "_tcp.noexecutorframework.mesos." {
-				delete(nodes, name)
+				continue
 			}
+			var values []string
+			for _, a := range n.IPs() {
+				values = append(values, a.String())
+			}
+			for _, v := range n.SRV() {
+				values = append(values, fmt.Sprint(v.Target, v.Port))
+			}
+			sort.Strings(values)
+			nodes[name] = strings.Join(values, " ")
 		}
 		zones = append(zones, nodes)
 	}
 	for name := range zones[0] {
-		if zones[1][name] == nil {
+		if _, ok := zones[1][name]; !ok {
 			t.Errorf("only polled: %s", name)
 		}
 	}
 	for name := range zones[1] {
-		if zones[0][name] == nil {
+		if _, ok := zones[0][name]; !ok {
 			t.Errorf("only streamed: %s", name)
-		} else if !reflect.DeepEqual(zones[0][name], zones[1][name]) {
-			t.Errorf("%s: %+v polled, %+v streamed", name, zones[0][name], zones[1][name])
+		} else if zones[0][name] != zones[1][name] {
+			t.Errorf("%s: %s polled, %s streamed", name, zones[0][name], zones[1][name])
 		}
 	}
 	if len(zones[0]) < 40 {
@@ -372,7 +382,7 @@ func TestLeaderThroughZooKeeper(t *testing.T) {
 	second := join(two)
 	for {
 		p := <-zones
-		if n := p.Zone.Nodes["_master._tcp.mesos."]; n != nil && len(n.SRV) == 2 {
+		if n := p.Zone.Lookup("_master._tcp.mesos."); n != nil && len(n.SRV()) == 2 {
 			break
 		}
 	}

@@ -3,7 +3,9 @@
 // and values are those of Mesos-DNS (mesos-dns.md sections 2 to 6), so that clients of
 // the original find every name they ask for.
 //
-// State is the view, Build makes a Zone of it, and a Zone never changes. Nothing here
+// State is the view together with the zone under way; Commit gives a Zone, which never
+// changes. A change of the view costs as much as the records it concerns, however large
+// the cluster: zones are persistent tries that share what is equal in both. Nothing here
 // resolves names: hosts that are no addresses are listed by State.Unresolved and filled
 // in by the caller.
 package names

@@ -32,17 +32,19 @@ func rules(sources ...names.Source) names.Rules {
 // dump prints a zone, one line per record, sorted. Names without records end in "-".
 func dump(z *names.Zone) []string {
 	var out []string
-	for name, n := range z.Nodes {
-		if len(n.A)+len(n.AAAA)+len(n.SRV) == 0 {
+	for n := range z.All() {
+		name := n.Name()
+		if n.Empty() {
 			out = append(out, name+" -")
 		}
-		for _, a := range n.A {
-			out = append(out, fmt.Sprintf("%s A %s", name, a))
+		for _, a := range n.IPs() {
+			kind := "A"
+			if a.Is6() {
+				kind = "AAAA"
+			}
+			out = append(out, fmt.Sprintf("%s %s %s", name, kind, a))
 		}
-		for _, a := range n.AAAA {
-			out = append(out, fmt.Sprintf("%s AAAA %s", name, a))
-		}
-		for _, s := range n.SRV {
+		for _, s := range n.SRV() {
 			out = append(out, fmt.Sprintf("%s SRV %s %d", name, s.Target, s.Port))
 		}
 	}
@@ -157,11 +159,11 @@ func TestTaskRecords(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.task.Framework, c.task.Agent, c.task.State = "F", "C-S1", names.Running
-			s := names.NewState()
+			s := names.NewState(rules())
 			s.Reset(names.Snapshot{
 				Frameworks: []names.Framework{{ID: "F", Name: c.framework}}, Agents: []names.Agent{agent}, Tasks: []names.Task{c.task},
 			}, epoch)
-			z := s.Build(rules())
+			z := s.Commit()
 			got := dump(z)
 			for _, want := range strings.Split(c.want+around, "\n") {
 				want = strings.TrimSpace(want)
@@ -180,10 +182,11 @@ func TestTaskRecords(t *testing.T) {
 					t.Errorf("unwanted: %s", line)
 				}
 			}
-			for name := range z.Nodes { // every name above a name exists
+			for n := range z.All() { // every name above a name exists
+				name := n.Name()
 				for name != "mesos." {
 					name = name[strings.IndexByte(name, '.')+1:]
-					if z.Nodes[name] == nil {
+					if z.Lookup(name) == nil {
 						t.Fatalf("%s does not exist", name)
 					}
 				}
@@ -193,7 +196,9 @@ func TestTaskRecords(t *testing.T) {
 }
 
 func TestClusterRecords(t *testing.T) {
-	s := names.NewState()
+	r := rules()
+	r.NameHost, r.NameAddrs = "ns1.mesos.", addrs("10.3.0.1")
+	s := names.NewState(r)
 	s.Reset(names.Snapshot{
 		Frameworks: []names.Framework{
 			{ID: "1", Name: "a..c", PID: names.Endpoint{Host: "10.1.0.1", Port: 9000}},
@@ -215,9 +220,7 @@ func TestClusterRecords(t *testing.T) {
 	}
 	s.SetHost("sched.example.org", addrs("10.1.0.2"))
 	s.SetHost("nowhere.example.org", nil)
-	r := rules()
-	r.NameHost, r.NameAddrs = "ns1.mesos.", addrs("10.3.0.1")
-	z := s.Build(r)
+	z := s.Commit()
 	compare(t, z, `
 		mesos. -
 		_tcp.mesos. -
@@ -279,17 +282,17 @@ func TestIPSources(t *testing.T) {
 		for _, w := range strings.Fields(c.sources) {
 			sources = append(sources, names.Source(w))
 		}
-		s := names.NewState()
+		s := names.NewState(rules(sources...))
 		s.Reset(one(names.Task{Name: "t", Addresses: c.have}), epoch)
-		z := s.Build(rules(sources...))
+		z := s.Commit()
 		var got []netip.Addr
-		if n := z.Nodes["t.fw.mesos."]; n != nil {
-			got = append(slices.Clone(n.A), n.AAAA...)
+		if n := z.Lookup("t.fw.mesos."); n != nil && !n.Empty() {
+			got = n.IPs()
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s of %+v: %v, want %v", c.sources, c.have, got, c.want)
 		}
-		if z.Nodes["t.fw.slave.mesos."] == nil {
+		if z.Lookup("t.fw.slave.mesos.") == nil {
 			t.Errorf("%s: the agent's record is missing", c.sources)
 		}
 	}
@@ -314,24 +317,25 @@ func one(tasks ...names.Task) names.Snapshot {
 	return snap
 }
 
-func addrsOf(s *names.State, r names.Rules, name string) string {
-	n := s.Build(r).Nodes[name]
+func addrsOf(s *names.State, name string) string {
+	n := s.Commit().Lookup(name)
 	if n == nil {
 		return "none"
 	}
-	return fmt.Sprint(n.A)
+	ips := n.IPs()
+	slices.SortFunc(ips, netip.Addr.Compare)
+	return fmt.Sprint(ips)
 }
 
 func TestTasksComeAndGo(t *testing.T) {
-	r := rules()
-	s := names.NewState()
+	s := names.NewState(rules())
 	if s.Loaded() {
 		t.Error("loaded before a snapshot")
 	}
 	s.Reset(one(names.Task{ID: "1", Name: "a", State: "TASK_STAGING"}), epoch)
 	step := func(what, want string) {
 		t.Helper()
-		if got := addrsOf(s, r, "a.fw.mesos."); got != want {
+		if got := addrsOf(s, "a.fw.mesos."); got != want {
 			t.Errorf("%s: %s, want %s", what, got, want)
 		}
 	}
@@ -375,22 +379,21 @@ func TestHealthFilter(t *testing.T) {
 		names.Task{ID: "lone", Name: "b", Health: names.Unhealthy, Addresses: names.Addresses{NetInfo: addrs("10.1.0.3")}},
 	)
 	for filter, want := range map[names.Filter][2]string{
-		names.FilterOff:    {"[10.1.0.2 10.1.0.1]", "[10.1.0.3]"},
+		names.FilterOff:    {"[10.1.0.1 10.1.0.2]", "[10.1.0.3]"},
 		names.FilterSoft:   {"[10.1.0.1]", "[10.1.0.3]"},
 		names.FilterStrict: {"[10.1.0.1]", "none"},
 	} {
-		s := names.NewState()
-		s.Reset(snap, epoch)
 		r := rules()
 		r.Filter = filter
-		if a, b := addrsOf(s, r, "a.fw.mesos."), addrsOf(s, r, "b.fw.mesos."); a != want[0] || b != want[1] {
+		s := names.NewState(r)
+		s.Reset(snap, epoch)
+		if a, b := addrsOf(s, "a.fw.mesos."), addrsOf(s, "b.fw.mesos."); a != want[0] || b != want[1] {
 			t.Errorf("filter %d: %s and %s, want %s", filter, a, b, want)
 		}
 	}
 }
 
 func TestFailoverHolds(t *testing.T) {
-	r := rules()
 	before := one(names.Task{ID: "1", Name: "a"})
 	for _, c := range []struct {
 		name      string
@@ -400,44 +403,42 @@ func TestFailoverHolds(t *testing.T) {
 		{"unknown to the new master", nil, 10 * time.Second},
 		{"awaited by the new master", []names.AgentID{"A-S0"}, 10 * time.Minute},
 	} {
-		s := names.NewState()
+		s := names.NewState(rules())
 		s.Reset(before, epoch)
 		s.Reset(names.Snapshot{Recovered: c.recovered}, epoch)
 		s.Reset(names.Snapshot{Recovered: c.recovered}, epoch.Add(time.Second)) // a second failover does not prolong it
 		if changed, next := s.Expire(epoch.Add(c.held - time.Nanosecond)); changed || !next.Equal(epoch.Add(c.held)) {
 			t.Errorf("%s: changed=%v next=%v", c.name, changed, next.Sub(epoch))
 		}
-		if got := addrsOf(s, r, "a.fw.mesos."); got != "[10.0.0.1]" {
+		if got := addrsOf(s, "a.fw.mesos."); got != "[10.0.0.1]" {
 			t.Errorf("%s: %s", c.name, got)
 		}
 		if changed, next := s.Expire(epoch.Add(c.held)); !changed || !next.IsZero() {
 			t.Errorf("%s: at the end changed=%v next=%v", c.name, changed, next)
 		}
-		if got := addrsOf(s, r, "a.fw.mesos."); got != "none" {
+		if got := addrsOf(s, "a.fw.mesos."); got != "none" {
 			t.Errorf("%s: %s at the end", c.name, got)
 		}
 	}
 	// A snapshot that has the agent is the truth about its tasks.
-	s := names.NewState()
+	s := names.NewState(rules())
 	s.Reset(before, epoch)
 	s.Reset(one(), epoch)
-	if got := addrsOf(s, r, "a.fw.mesos."); got != "none" {
+	if got := addrsOf(s, "a.fw.mesos."); got != "none" {
 		t.Errorf("a task that ended meanwhile: %s", got)
 	}
 }
 
 func TestEnumerate(t *testing.T) {
-	s := names.NewState()
+	s := names.NewState(rules())
 	snap := one(names.Task{ID: "1", Name: "a"}, names.Task{ID: "2", Name: "a"}, names.Task{ID: "3", Name: "a", State: "TASK_STAGING"})
 	snap.Frameworks = append(snap.Frameworks, names.Framework{ID: "Z", Name: "Idle FW"})
 	s.Reset(snap, epoch)
-	r := rules()
-	r.Enumerate = true
-	z := s.Build(r)
-	if len(z.Enum) != 2 || z.Enum[1].Name != "Idle FW" || z.Enum[1].Tasks == nil || len(z.Enum[0].Tasks) != 2 {
-		t.Fatalf("%+v", z.Enum)
+	enum := s.Commit().Enumerate()
+	if len(enum) != 2 || enum[1].Name != "Idle FW" || enum[1].Tasks == nil || len(enum[0].Tasks) != 2 {
+		t.Fatalf("%+v", enum)
 	}
-	first, second := z.Enum[0].Tasks[0], z.Enum[0].Tasks[1]
+	first, second := enum[0].Tasks[0], enum[0].Tasks[1]
 	if first.ID != "1" || len(first.Records) != 4 || len(second.Records) != 2 { // the second shares two values with the first
 		t.Errorf("%+v\n%+v", first, second)
 	}

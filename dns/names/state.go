@@ -1,142 +1,112 @@
 package names
 
 import (
-	"net/netip"
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
 
-// Identifiers of the cluster's objects.
-type (
-	TaskID      string
-	AgentID     string
-	FrameworkID string
-)
-
-// Endpoint is a host, as address or name, with a port; 0: unknown.
-type Endpoint struct {
-	Host string
-	Port uint16
-}
-
-// Agent is one host that runs tasks.
-type Agent struct {
-	ID  AgentID
-	PID Endpoint // what follows the @ of its pid
-}
-
-// Framework is one scheduler.
-type Framework struct {
-	ID       FrameworkID
-	Name     string
-	PID      Endpoint // empty for v1 HTTP schedulers
-	Hostname string
-}
-
-// Range is a range of ports, both ends included.
-type Range struct{ First, Last uint16 }
-
-// Port is a port of a task's DiscoveryInfo.
-type Port struct {
-	Number   uint16
-	Name     string
-	Protocol string // "tcp", "udp", "tcp,udp" or empty for both
-}
-
-// Health is what a task's checks said last.
-type Health uint8
-
-// The healths.
-const (
-	HealthUnknown Health = iota
-	Healthy
-	Unhealthy
-)
-
-// Addresses are the addresses of a running task by their source (mesos-dns.md section 4).
-type Addresses struct {
-	NetInfo []netip.Addr
-	Mesos   []netip.Addr
-	Docker  []netip.Addr
-	Network string // name of the first container network; empty: the host's
-}
-
-func (a Addresses) empty() bool { return len(a.NetInfo)+len(a.Mesos)+len(a.Docker) == 0 }
-
-// Task is one task, as far as its names depend on it.
-type Task struct {
-	ID             TaskID
-	Framework      FrameworkID
-	Agent          AgentID
-	Name           string
-	Discovery      string // DiscoveryInfo.name; empty: as if there were no DiscoveryInfo
-	DiscoveryPorts []Port
-	Ports          []Range // of its resources
-	State          string  // TASK_RUNNING …
-	Health         Health
-	Addresses      Addresses
-	Stamp          float64 // timestamp of the status behind Addresses and Health, in seconds
-}
-
-// Update is a change of a task's state.
-type Update struct {
-	Framework FrameworkID
-	Task      TaskID
-	State     string  // latest state
-	Running   *Status // the status behind it when that is of a running task
-}
-
-// Status is what one TASK_RUNNING status says.
-type Status struct {
-	Stamp     float64
-	Health    Health
-	Addresses Addresses
-}
-
-// Snapshot is the whole cluster as a master knows it.
-type Snapshot struct {
-	Frameworks []Framework
-	Agents     []Agent
-	Recovered  []AgentID // known from the registry, not back yet
-	Tasks      []Task
-}
-
 // How long names of agents outlive a snapshot without them, because a new master learns
 // of its agents only when they register again.
 const (
-	holdUnknown   = 10 * time.Second
+	DefaultHold   = 10 * time.Second
 	holdRecovered = 10 * time.Minute // Mesos' agent_reregister_timeout
 )
 
-type taskKey struct {
-	framework FrameworkID
-	id        TaskID
-}
-
 type agent struct {
 	Agent
-	tasks map[taskKey]struct{}
-	held  time.Time // zero: present; else its records go at that time
+	tasks   map[string]struct{}
+	held    time.Time // zero: present; else its records go at that time
+	addrs   *Addrs    // of PID.Host; nil: not resolved
+	records []op
+	missing bool // counted as skipped
 }
 
-// State is the view of the cluster. It is not safe for concurrent use.
+type framework struct {
+	Framework
+	label   string
+	tasks   int
+	records []op
+	skipped string // reason it is counted under
+}
+
+// State is the view of the cluster and the zone that follows from it. Every change of the
+// view changes the records it concerns and no others. It is not safe for concurrent use.
 type State struct {
-	frameworks map[FrameworkID]Framework
+	rules Rules
+	// Hold is how long agents that a snapshot lacks keep their records, unless the master
+	// awaits them.
+	Hold time.Duration
+
+	frameworks map[FrameworkID]*framework
 	agents     map[AgentID]*agent
-	tasks      map[taskKey]*Task
-	stale      map[taskKey]struct{} // tasks of held agents, not seen in the present snapshot
+	tasks      trie[*Task]
+	orphans    map[AgentID]map[string]struct{} // tasks whose agent is not known
+	stale      map[string]struct{}             // tasks of held agents, not seen in the present snapshot
+	groups     map[string]*group
 	leader     Endpoint
 	masters    []Endpoint
-	hosts      map[string][]netip.Addr // resolved host names; present with none: cannot be resolved
+	needed     map[string]int    // uses of host names
+	hosts      map[string]*Addrs // resolved host names; present with nil: cannot be resolved
 	loaded     bool
+
+	// The zone.
+	edit           uint64 // number of the zone being made; what has it may be changed in place
+	nodes          trie[*Node]
+	big4           index[[4]byte]
+	big6           index[[16]byte]
+	bigSRV         index[Service]
+	counts         Counts
+	skipped        map[string]int
+	skippedChanged bool
+	masterRecords  []op
+	frameworkList  []Framework // of the last zone; nil: changed since
+	last           *Zone
+
+	apex, slaveName, slaveService string
 }
 
 // NewState makes an empty view.
-func NewState() *State {
-	return &State{
-		frameworks: map[FrameworkID]Framework{}, agents: map[AgentID]*agent{},
-		tasks: map[taskKey]*Task{}, stale: map[taskKey]struct{}{}, hosts: map[string][]netip.Addr{},
+func NewState(rules Rules) *State {
+	s := &State{
+		rules: rules, Hold: DefaultHold, edit: 1,
+		frameworks: map[FrameworkID]*framework{}, agents: map[AgentID]*agent{},
+		orphans: map[AgentID]map[string]struct{}{}, stale: map[string]struct{}{}, groups: map[string]*group{},
+		needed: map[string]int{}, hosts: map[string]*Addrs{},
+		big4: index[[4]byte]{}, big6: index[[16]byte]{}, bigSRV: index[Service]{}, skipped: map[string]int{},
+		apex: rules.Domain + ".",
 	}
+	s.slaveName, s.slaveService = "slave."+s.apex, "_slave._tcp."+s.apex
+	s.node(s.apex).below++ // the apex always exists
+	if addrs := addrsOf(rules.NameAddrs); addrs != nil && InDomain(rules.NameHost, rules.Domain) {
+		s.assert(op{name: rules.NameHost, addrs: addrs})
+	}
+	return s
+}
+
+// Commit gives the zone as it is now. It costs the same however large the zone is.
+func (s *State) Commit() *Zone {
+	if s.frameworkList == nil {
+		s.frameworkList = make([]Framework, 0, len(s.frameworks))
+		for _, f := range s.frameworks {
+			s.frameworkList = append(s.frameworkList, f.Framework)
+		}
+		slices.SortFunc(s.frameworkList, func(a, b Framework) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	z := &Zone{
+		Domain: s.rules.Domain, Counts: s.counts, nodes: s.nodes, tasks: s.tasks,
+		frameworks: s.frameworkList, rules: s.rules,
+	}
+	if s.last == nil || s.skippedChanged {
+		z.Skipped = maps.Clone(s.skipped)
+		s.skippedChanged = false
+	} else {
+		z.Skipped = s.last.Skipped
+	}
+	s.last = z
+	s.edit++
+	return z
 }
 
 // Loaded says whether there was a snapshot.
@@ -145,61 +115,82 @@ func (s *State) Loaded() bool { return s.loaded }
 // Reset takes a snapshot for the whole truth, but for agents that it lacks: these and
 // their tasks stay for a while, until they register with the new master.
 func (s *State) Reset(snap Snapshot, now time.Time) {
-	old := s.agents
-	oldTasks := s.tasks
-	oldFrameworks := s.frameworks
-	s.agents, s.tasks = make(map[AgentID]*agent, len(snap.Agents)), make(map[taskKey]*Task, len(snap.Tasks))
-	s.frameworks, s.stale = make(map[FrameworkID]Framework, len(snap.Frameworks)), map[taskKey]struct{}{}
 	s.loaded = true
 	for _, f := range snap.Frameworks {
-		s.frameworks[f.ID] = f
+		s.PutFramework(f)
 	}
+	present := make(map[AgentID]struct{}, len(snap.Agents))
 	for _, a := range snap.Agents {
-		s.agents[a.ID] = &agent{Agent: a, tasks: map[taskKey]struct{}{}}
+		present[a.ID] = struct{}{}
+		s.putAgent(a)
 	}
-	for id, a := range old {
-		if _, back := s.agents[id]; back {
+	recovered := make(map[AgentID]struct{}, len(snap.Recovered))
+	for _, id := range snap.Recovered {
+		recovered[id] = struct{}{}
+	}
+	for id, a := range s.agents {
+		if _, ok := present[id]; ok {
 			continue
 		}
-		until := a.held
-		if until.IsZero() {
-			until = now.Add(holdUnknown)
-			if slices.Contains(snap.Recovered, id) {
-				until = now.Add(holdRecovered)
+		if a.held.IsZero() {
+			a.held = now.Add(s.Hold)
+			if _, ok := recovered[id]; ok {
+				a.held = now.Add(max(s.Hold, holdRecovered))
 			}
 		}
-		if !until.After(now) {
-			continue
-		}
-		s.agents[id] = &agent{Agent: a.Agent, tasks: map[taskKey]struct{}{}, held: until}
-		for key := range a.tasks {
-			t := oldTasks[key]
-			s.put(*t)
-			s.stale[key] = struct{}{}
-			if f, ok := oldFrameworks[t.Framework]; ok {
-				if _, known := s.frameworks[f.ID]; !known {
-					s.frameworks[f.ID] = f
-				}
-			}
+		if !a.held.After(now) {
+			s.RemoveAgent(id)
 		}
 	}
-	for _, t := range snap.Tasks {
-		s.PutTask(t)
+	seen := make(map[string]struct{}, len(snap.Tasks))
+	for i := range snap.Tasks {
+		seen[taskKey(snap.Tasks[i].Framework, snap.Tasks[i].ID)] = struct{}{}
+	}
+	var gone []string
+	for t := range s.tasks.all {
+		if _, ok := seen[t.text]; ok {
+			continue
+		}
+		if a := s.agents[t.Agent]; a != nil && !a.held.IsZero() {
+			s.stale[t.text] = struct{}{}
+		} else {
+			gone = append(gone, t.text)
+		}
+	}
+	for _, key := range gone {
+		s.drop(key)
+	}
+	clear(seen)
+	for i := range snap.Tasks {
+		s.PutTask(snap.Tasks[i])
+	}
+	known := make(map[FrameworkID]struct{}, len(snap.Frameworks))
+	for _, f := range snap.Frameworks {
+		known[f.ID] = struct{}{}
+	}
+	for id, f := range s.frameworks {
+		if _, ok := known[id]; !ok && f.tasks == 0 {
+			s.RemoveFramework(id)
+		}
 	}
 }
 
 // PutTask adds or replaces a task.
 func (s *State) PutTask(t Task) {
-	key := taskKey{t.Framework, t.ID}
-	if old := s.tasks[key]; old != nil && t.State == Running && t.Addresses.empty() && old.Agent == t.Agent {
-		t.Addresses = old.Addresses // a status without network information does not undo an older one with it
-	}
-	delete(s.stale, key)
-	s.drop(key)
+	key := taskKey(t.Framework, t.ID)
+	old := get(&s.tasks, key)
 	if ended(t.State) {
+		s.drop(key)
 		return
 	}
-	s.put(t)
+	t.text = key
+	if old != nil {
+		t.text, t.ID, t.Framework = old.text, old.ID, old.Framework // one text for both
+		if t.State == Running && t.Addresses.empty() && old.Agent == t.Agent {
+			t.Addresses = old.Addresses // a status without network information does not undo an older one with it
+		}
+	}
+	s.put(old, &t)
 }
 
 // Running is the state of tasks that have records.
@@ -216,83 +207,212 @@ func ended(state string) bool {
 
 // UpdateTask changes a known task. Older statuses change the state only.
 func (s *State) UpdateTask(u Update) {
-	key := taskKey{u.Framework, u.Task}
-	t := s.tasks[key]
-	if t == nil {
+	key := taskKey(u.Framework, u.Task)
+	old := get(&s.tasks, key)
+	if old == nil {
 		return
 	}
 	if ended(u.State) {
 		s.drop(key)
 		return
 	}
-	next := *t
+	next := *old
 	next.State = u.State
 	if u.Running != nil {
 		next.Merge(*u.Running)
 	}
+	s.put(old, &next)
+}
+
+// put keeps the task lists in step and renders.
+func (s *State) put(old, t *Task) {
+	delete(s.stale, t.text)
+	if old == nil || old.Agent != t.Agent {
+		s.unlist(old)
+		if a := s.agents[t.Agent]; a != nil {
+			t.Agent = a.ID
+			a.tasks[t.text] = struct{}{}
+		} else {
+			if s.orphans[t.Agent] == nil {
+				s.orphans[t.Agent] = map[string]struct{}{}
+			}
+			s.orphans[t.Agent][t.text] = struct{}{}
+		}
+	}
+	if old == nil {
+		if f := s.frameworks[t.Framework]; f != nil {
+			t.Framework = f.ID
+			f.tasks++
+		}
+	}
+	if old == nil || old.State != t.State || (old.Health == Unhealthy) != (t.Health == Unhealthy) || old.label() != t.label() {
+		s.count(old, -1)
+		s.count(t, 1)
+	}
+	s.render(get(&s.tasks, t.text), t) // counting may have replaced old
+}
+
+// unlist takes a task out of its agent's list.
+func (s *State) unlist(t *Task) {
+	if t == nil {
+		return
+	}
+	if a := s.agents[t.Agent]; a != nil {
+		delete(a.tasks, t.text)
+	} else if o := s.orphans[t.Agent]; o != nil {
+		delete(o, t.text)
+		if len(o) == 0 {
+			delete(s.orphans, t.Agent)
+		}
+	}
+}
+
+func (s *State) drop(key string) {
+	t := get(&s.tasks, key)
+	if t == nil {
+		return
+	}
 	delete(s.stale, key)
-	*t = next
+	s.unlist(t)
+	if f := s.frameworks[t.Framework]; f != nil {
+		f.tasks--
+	}
+	s.count(t, -1)
+	s.render(get(&s.tasks, key), nil)
 }
 
 // PutAgent adds or replaces an agent. Tasks that were only held for it go, because all
 // that it still runs has been reported before.
 func (s *State) PutAgent(a Agent) {
-	if old := s.agents[a.ID]; old != nil {
+	if old := s.agents[a.ID]; old != nil && len(s.stale) > 0 {
 		for key := range old.tasks {
 			if _, stale := s.stale[key]; stale {
 				s.drop(key)
 			}
 		}
-		old.Agent, old.held = a, time.Time{}
+	}
+	s.putAgent(a)
+}
+
+func (s *State) putAgent(a Agent) {
+	n := s.agents[a.ID]
+	if n == nil {
+		n = &agent{tasks: s.orphans[a.ID]} // tasks may be reported before their agent
+		if n.tasks == nil {
+			n.tasks = map[string]struct{}{}
+		}
+		delete(s.orphans, a.ID)
+		s.agents[a.ID] = n
+	} else if n.Agent == a {
+		n.held = time.Time{}
 		return
 	}
-	n := &agent{Agent: a, tasks: map[taskKey]struct{}{}}
-	for key, t := range s.tasks { // tasks may be reported before their agent
-		if t.Agent == a.ID {
-			n.tasks[key] = struct{}{}
-		}
+	s.need(a.PID.Host, 1)
+	s.need(n.PID.Host, -1)
+	n.Agent, n.held = a, time.Time{}
+	s.placeAgent(n)
+}
+
+// placeAgent renders an agent and its tasks after its addresses changed.
+func (s *State) placeAgent(a *agent) {
+	if addrs := s.addrs(a.PID.Host); !a.addrs.equal(addrs) {
+		a.addrs = addrs
 	}
-	s.agents[a.ID] = n
+	s.renderAgent(a, true)
+	for key := range a.tasks {
+		s.replace(key)
+	}
 }
 
 // RemoveAgent removes an agent with its tasks.
 func (s *State) RemoveAgent(id AgentID) {
-	if a := s.agents[id]; a != nil {
-		for key := range a.tasks {
-			s.drop(key)
-		}
-		delete(s.agents, id)
+	a := s.agents[id]
+	if a == nil {
+		return
 	}
+	for key := range a.tasks {
+		s.drop(key)
+	}
+	s.renderAgent(a, false)
+	s.need(a.PID.Host, -1)
+	delete(s.agents, id)
 }
 
 // PutFramework adds or replaces a framework.
-func (s *State) PutFramework(f Framework) {
-	if f.PID == (Endpoint{}) {
-		f.PID = s.frameworks[f.ID].PID
+func (s *State) PutFramework(next Framework) {
+	f := s.frameworks[next.ID]
+	if f == nil {
+		f = &framework{}
+		s.frameworks[next.ID] = f
+		for t := range s.tasks.all { // tasks may be reported before their framework
+			if t.Framework == next.ID {
+				f.tasks++
+			}
+		}
 	}
-	s.frameworks[f.ID] = f
+	if next.PID == (Endpoint{}) {
+		next.PID = f.PID
+	}
+	if f.Framework == next {
+		return
+	}
+	s.frameworkList = nil
+	s.need(next.host(), 1)
+	s.need(f.host(), -1)
+	f.Framework = next
+	label := s.rules.Labels.Domain(next.Name)
+	changed := label != f.label
+	f.label = label
+	s.renderFramework(f, true)
+	if changed && f.tasks > 0 {
+		for _, key := range s.tasksOf(next.ID) {
+			s.replace(key)
+		}
+	}
+}
+
+func (s *State) tasksOf(id FrameworkID) []string {
+	var keys []string
+	for t := range s.tasks.all {
+		if t.Framework == id {
+			keys = append(keys, t.text)
+		}
+	}
+	return keys
 }
 
 // RemoveFramework removes a framework with its tasks.
 func (s *State) RemoveFramework(id FrameworkID) {
-	delete(s.frameworks, id)
-	for key := range s.tasks {
-		if key.framework == id {
+	f := s.frameworks[id]
+	if f == nil {
+		return
+	}
+	if f.tasks > 0 {
+		for _, key := range s.tasksOf(id) {
 			s.drop(key)
 		}
 	}
+	s.renderFramework(f, false)
+	s.need(f.host(), -1)
+	delete(s.frameworks, id)
+	s.frameworkList = nil
 }
 
 // SetMasters replaces what is known about masters. The leader may be missing in masters.
 func (s *State) SetMasters(leader Endpoint, masters []Endpoint) {
-	s.leader, s.masters = leader, masters
+	old := append(slices.Clone(s.masters), s.leader)
+	s.leader, s.masters = leader, slices.Clone(masters)
+	for _, m := range append(slices.Clone(masters), leader) {
+		s.need(m.Host, 1)
+	}
+	for _, m := range old {
+		s.need(m.Host, -1)
+	}
+	s.renderMasters()
 }
 
 // SetLeader replaces the leading master only.
-func (s *State) SetLeader(leader Endpoint) { s.leader = leader }
-
-// SetHost tells the addresses of a host name; none when it cannot be resolved.
-func (s *State) SetHost(name string, addrs []netip.Addr) { s.hosts[name] = addrs }
+func (s *State) SetLeader(leader Endpoint) { s.SetMasters(leader, s.masters) }
 
 // Expire drops what was held for agents that did not come back; changed says whether
 // there was any, next is when to call again (zero: never).
@@ -310,71 +430,12 @@ func (s *State) Expire(now time.Time) (changed bool, next time.Time) {
 	return changed, next
 }
 
-// Unresolved lists host names that records depend on, each with whether its addresses
-// were asked for before.
-func (s *State) Unresolved() map[string]bool {
-	out := map[string]bool{}
-	note := func(host string) {
-		if host == "" {
-			return
-		}
-		if _, err := netip.ParseAddr(host); err != nil {
-			_, out[host] = s.hosts[host]
-		}
-	}
-	note(s.leader.Host)
-	for _, m := range s.masters {
-		note(m.Host)
-	}
-	for _, a := range s.agents {
-		note(a.PID.Host)
-	}
-	for _, f := range s.frameworks {
-		note(f.host())
-	}
-	for host := range s.hosts { // forget names nothing depends on any more
-		if _, needed := out[host]; !needed {
-			delete(s.hosts, host)
-		}
-	}
-	return out
-}
-
 // host is where the framework's scheduler is.
 func (f Framework) host() string {
 	if f.PID.Host != "" {
 		return f.PID.Host
 	}
 	return f.Hostname
-}
-
-// addrs gives the addresses of a host, none when it is not resolved.
-func (s *State) addrs(host string) []netip.Addr {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap()}
-	}
-	return s.hosts[host]
-}
-
-// put and drop keep tasks and their agents' lists in step.
-func (s *State) put(t Task) {
-	key := taskKey{t.Framework, t.ID}
-	s.tasks[key] = &t
-	if a := s.agents[t.Agent]; a != nil {
-		a.tasks[key] = struct{}{}
-	}
-}
-
-func (s *State) drop(key taskKey) {
-	t := s.tasks[key]
-	if t == nil {
-		return
-	}
-	delete(s.tasks, key)
-	delete(s.stale, key)
-	if a := s.agents[t.Agent]; a != nil {
-		delete(a.tasks, key)
-	}
 }
 
 // Merge takes over a TASK_RUNNING status that is not older than the last one. One without
@@ -387,4 +448,23 @@ func (t *Task) Merge(st Status) {
 	if !st.Addresses.empty() {
 		t.Addresses = st.Addresses
 	}
+}
+
+// Snapshot gives the view back, to keep it somewhere: what is held counts as present. The
+// tasks share their lists with the view and must not be changed.
+func (s *State) Snapshot() Snapshot {
+	var snap Snapshot
+	for _, f := range s.frameworks {
+		snap.Frameworks = append(snap.Frameworks, f.Framework)
+	}
+	for _, a := range s.agents {
+		snap.Agents = append(snap.Agents, a.Agent)
+	}
+	snap.Tasks = make([]Task, 0, s.tasks.size)
+	for t := range s.tasks.all {
+		if t.State == Running {
+			snap.Tasks = append(snap.Tasks, *t)
+		}
+	}
+	return snap
 }

@@ -1,6 +1,7 @@
 package names
 
 import (
+	"iter"
 	"net/netip"
 	"strings"
 )
@@ -11,53 +12,160 @@ type Service struct {
 	Port   uint16
 }
 
-// Node is what the zone holds under one name. All empty: a name that exists only because
-// there are names below it.
-type Node struct {
-	A, AAAA []netip.Addr
-	SRV     []Service
+// Addrs is a set of addresses in the form of A and AAAA records.
+type Addrs struct {
+	V4 [][4]byte
+	V6 [][16]byte
+
+	refs *addrRefs // nil: every address is there once
+	edit uint64    // the edit that may change it in place; 0: none
 }
 
-// Zone is a set of records. It never changes.
+// addrRefs counts who brought each address.
+type addrRefs struct{ v4, v6 []uint32 }
+
+// Services is a set of SRV values.
+type Services struct {
+	List []Service
+
+	refs []uint32 // who brought each; nil: one
+	edit uint64
+}
+
+// Node is what the zone holds under one name. A node without addresses and services
+// exists because there are names below it. Nodes of a zone never change.
+type Node struct {
+	name  string
+	addrs *Addrs    // nil: none
+	srv   *Services // nil: none
+	below int32     // names one label longer, and one for the apex
+	edit  uint64
+}
+
+func (n *Node) key() string { return n.name }
+
+// Name is the lower-case name with a trailing dot.
+func (n *Node) Name() string { return n.name }
+
+// V4 gives the values of A records. They must not be changed.
+func (n *Node) V4() [][4]byte {
+	if n.addrs == nil {
+		return nil
+	}
+	return n.addrs.V4
+}
+
+// V6 gives the values of AAAA records. They must not be changed.
+func (n *Node) V6() [][16]byte {
+	if n.addrs == nil {
+		return nil
+	}
+	return n.addrs.V6
+}
+
+// SRV gives the values of SRV records. They must not be changed.
+func (n *Node) SRV() []Service {
+	if n.srv == nil {
+		return nil
+	}
+	return n.srv.List
+}
+
+// Empty says whether the name has no records, only names below it.
+func (n *Node) Empty() bool { return n.addrs == nil && n.srv == nil }
+
+// IPs gives all addresses, IPv4 first.
+func (n *Node) IPs() []netip.Addr {
+	out := make([]netip.Addr, 0, len(n.V4())+len(n.V6()))
+	for _, a := range n.V4() {
+		out = append(out, netip.AddrFrom4(a))
+	}
+	for _, a := range n.V6() {
+		out = append(out, netip.AddrFrom16(a))
+	}
+	return out
+}
+
+// Zone is a set of records. It never changes, and shares with the zone before it what is
+// equal in both.
 type Zone struct {
-	Domain string           // "mesos", without dots at the ends
-	Nodes  map[string]*Node // by lower-case name with a trailing dot
-	Enum   []EnumFramework  // nil unless asked for
+	Domain string // "mesos", without dots at the ends
 	// Skipped counts names that could not be built, by reason.
 	Skipped map[string]int
 	// Counts of records by type, for metrics.
-	Counts struct{ A, AAAA, SRV int }
+	Counts Counts
+
+	nodes      trie[*Node]
+	tasks      trie[*Task]
+	frameworks []Framework // by id
+	rules      Rules
 }
 
-// EnumFramework, EnumTask and EnumRecord tell which task brought which record. A value
-// that an earlier task brought is missing from later ones, as in the original.
-type EnumFramework struct {
-	Tasks []*EnumTask `json:"tasks"`
-	Name  string      `json:"name"`
-}
+// Counts of records by type.
+type Counts struct{ A, AAAA, SRV int }
 
-// EnumTask is one running task.
-type EnumTask struct {
-	Name    string       `json:"name"`
-	ID      string       `json:"id"`
-	Records []EnumRecord `json:"records"`
-}
+// Lookup finds a lower-case name with a trailing dot; nil: it does not exist.
+func (z *Zone) Lookup(name string) *Node { return get(&z.nodes, name) }
 
-// EnumRecord is one record; Host is an address, or "target.:port" of an SRV record.
-type EnumRecord struct {
-	Name  string `json:"name"`
-	Host  string `json:"host"`
-	Rtype string `json:"rtype"`
-}
+// LookupBytes is Lookup without a string.
+func (z *Zone) LookupBytes(name []byte) *Node { return get(&z.nodes, name) }
+
+// All yields every name, in no useful order.
+func (z *Zone) All() iter.Seq[*Node] { return z.nodes.all }
+
+// Len counts the names, those without records too.
+func (z *Zone) Len() int { return z.nodes.size }
 
 // Apex is the zone's own name with a trailing dot.
 func (z *Zone) Apex() string { return z.Domain + "." }
-
-// Contains says whether a lower-case name with a trailing dot lies in the zone.
-func (z *Zone) Contains(name string) bool { return InDomain(name, z.Domain) }
 
 // InDomain says whether a lower-case name with a trailing dot is domain or below it.
 func InDomain(name, domain string) bool {
 	cut, ok := strings.CutSuffix(name, domain+".")
 	return ok && (cut == "" || cut[len(cut)-1] == '.')
+}
+
+// Records of one name, to make a zone by hand.
+type Records struct {
+	IPs []netip.Addr
+	SRV []Service
+}
+
+// NewZone makes a zone that holds just these records, by lower-case name with a trailing
+// dot, and the names above them.
+func NewZone(domain string, records map[string]Records) *Zone {
+	s := NewState(Rules{Domain: domain})
+	for name, r := range records {
+		s.assert(op{name: name, addrs: addrsOf(r.IPs)})
+		for _, v := range r.SRV {
+			s.assert(op{name: name, target: v.Target, port: v.Port})
+		}
+	}
+	return s.Commit()
+}
+
+// addrsOf sorts addresses by kind; nil for none.
+func addrsOf(ips []netip.Addr) *Addrs {
+	if len(ips) == 0 {
+		return nil
+	}
+	a := &Addrs{}
+	for _, ip := range ips {
+		ip = ip.Unmap()
+		if ip.Is4() {
+			a.V4 = addNew(a.V4, ip.As4())
+		} else {
+			a.V6 = addNew(a.V6, ip.As16())
+		}
+	}
+	return a
+}
+
+func addNew[T comparable](list []T, v T) []T {
+	for _, x := range list {
+		if x == v {
+			return list
+		}
+	}
+	return append(list, v)
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -18,14 +19,13 @@ import (
 	"github.com/stoa-project/stoa/internal/web"
 )
 
-// maxStale is how long a master may be silent before /readyz complains.
-const maxStale = 5 * time.Minute
-
 // Source is what the API shows.
 type Source interface {
 	// Zone gives the present records and when a master was last heard of; nil before
 	// the first.
 	Zone() (zone *names.Zone, heard time.Time)
+	// Changed is closed when there is another zone than at the time of the call.
+	Changed() <-chan struct{}
 	// SOA gives the values that /v1/axfr shows.
 	SOA() SOA
 }
@@ -41,17 +41,20 @@ type SOA struct {
 
 // Config of the API.
 type Config struct {
-	Version     string // of this program
-	Settings    any    // /v1/config, without secrets
-	Enumeration bool   // serve /v1/enumerate and /v1/axfr
+	Version     string        // of this program
+	Settings    any           // /v1/config, without secrets
+	Enumeration bool          // serve /v1/enumerate and /v1/axfr
+	MaxStale    time.Duration // a master that is silent for longer makes /readyz fail
 	Metrics     *metrics.Registry
 	// Count hears the outcome of each /v1/hosts and /v1/services request; nil: nobody.
 	Count func(found bool)
 }
 
 type api struct {
-	cfg Config
-	src Source
+	cfg      Config
+	src      Source
+	whole    sync.Mutex    // held by the one request that lists the whole zone
+	watchers chan struct{} // one token per watcher
 }
 
 // New makes the handler.
@@ -59,13 +62,14 @@ func New(cfg Config, src Source, log *slog.Logger) http.Handler {
 	if cfg.Count == nil {
 		cfg.Count = func(bool) {}
 	}
-	a := &api{cfg: cfg, src: src}
+	a := &api{cfg: cfg, src: src, watchers: make(chan struct{}, maxWatchers)}
 	e := web.New(web.Config{Logger: log, Room: "dns", Metrics: cfg.Metrics, ErrorBody: errorBody})
 	e.GET("/v1/version", a.version)
 	e.GET("/v1/config", a.config)
 	e.GET("/v1/hosts/:host", a.hosts)
 	e.GET("/v1/hosts/:host/ports", func(c echo.Context) error { return c.String(http.StatusNotImplemented, "To be implemented...") })
 	e.GET("/v1/services/:service", a.services)
+	e.GET("/v1/watch", a.watch)
 	if cfg.Enumeration {
 		e.GET("/v1/enumerate", a.enumerate)
 		e.GET("/v1/axfr", a.axfr)
@@ -109,7 +113,7 @@ func (a *api) ready(c echo.Context) error {
 	switch {
 	case zone == nil:
 		return echo.NewHTTPError(http.StatusServiceUnavailable, "no state of the cluster yet")
-	case time.Since(heard) > maxStale:
+	case time.Since(heard) > a.cfg.MaxStale:
 		return echo.NewHTTPError(http.StatusServiceUnavailable, "the master was last heard of "+time.Since(heard).Round(time.Second).String()+" ago")
 	}
 	return c.NoContent(http.StatusOK)
@@ -122,19 +126,22 @@ type hostRecord struct {
 
 func (a *api) hosts(c echo.Context) error {
 	name := fqdn(c.Param("host"))
-	records := []hostRecord{}
-	if node := a.node(name); node != nil {
-		for _, list := range [][]netip.Addr{node.A, node.AAAA} {
-			for _, ip := range list {
-				records = append(records, hostRecord{name, ip.String()})
-			}
-		}
-	}
+	records := hostRecords(name, a.node(name))
 	a.cfg.Count(len(records) > 0)
 	if len(records) == 0 {
 		records = append(records, hostRecord{})
 	}
 	return pretty(c, records)
+}
+
+func hostRecords(name string, node *names.Node) []hostRecord {
+	records := []hostRecord{}
+	if node != nil {
+		for _, ip := range node.IPs() {
+			records = append(records, hostRecord{name, ip.String()})
+		}
+	}
+	return records
 }
 
 type serviceRecord struct {
@@ -146,20 +153,8 @@ type serviceRecord struct {
 
 func (a *api) services(c echo.Context) error {
 	asked := c.Param("service")
-	records := []serviceRecord{}
-	if node := a.node(fqdn(asked)); node != nil {
-		for _, s := range node.SRV {
-			target := a.node(s.Target)
-			if target == nil {
-				continue
-			}
-			for _, list := range [][]netip.Addr{target.A, target.AAAA} {
-				if len(list) > 0 {
-					records = append(records, serviceRecord{asked, s.Target, list[0].String(), strconv.Itoa(int(s.Port))})
-				}
-			}
-		}
-	}
+	zone, _ := a.src.Zone()
+	records := serviceRecords(zone, asked)
 	a.cfg.Count(len(records) > 0)
 	if len(records) == 0 {
 		records = append(records, serviceRecord{})
@@ -167,44 +162,30 @@ func (a *api) services(c echo.Context) error {
 	return pretty(c, records)
 }
 
-func (a *api) enumerate(c echo.Context) error {
-	frameworks := []names.EnumFramework{}
-	if zone, _ := a.src.Zone(); zone != nil && zone.Enum != nil {
-		frameworks = zone.Enum
-	}
-	return pretty(c, struct {
-		Frameworks []names.EnumFramework `json:"frameworks"`
-	}{frameworks})
-}
-
-type axfrRecords struct {
-	As    map[string][]string
-	AAAAs map[string][]string
-	SRVs  map[string][]string
-}
-
-func (a *api) axfr(c echo.Context) error {
-	zone, _ := a.src.Zone()
+// serviceRecords lists for each SRV record the first address of either kind of its target.
+func serviceRecords(zone *names.Zone, asked string) []serviceRecord {
+	records := []serviceRecord{}
 	if zone == nil {
-		return echo.NewHTTPError(http.StatusServiceUnavailable, "no state of the cluster yet")
+		return records
 	}
-	records := axfrRecords{map[string][]string{}, map[string][]string{}, map[string][]string{}}
-	for name, node := range zone.Nodes {
-		for _, ip := range node.A {
-			records.As[name] = append(records.As[name], ip.String())
+	node := zone.Lookup(fqdn(asked))
+	if node == nil {
+		return records
+	}
+	for _, s := range node.SRV() {
+		target := zone.Lookup(s.Target)
+		if target == nil {
+			continue
 		}
-		for _, ip := range node.AAAA {
-			records.AAAAs[name] = append(records.AAAAs[name], ip.String())
+		port := strconv.Itoa(int(s.Port))
+		if v4 := target.V4(); len(v4) > 0 {
+			records = append(records, serviceRecord{asked, s.Target, netip.AddrFrom4(v4[0]).String(), port})
 		}
-		for _, s := range node.SRV {
-			records.SRVs[name] = append(records.SRVs[name], s.Target+":"+strconv.Itoa(int(s.Port)))
+		if v6 := target.V6(); len(v6) > 0 {
+			records = append(records, serviceRecord{asked, s.Target, netip.AddrFrom16(v6[0]).String(), port})
 		}
 	}
-	return pretty(c, struct {
-		SOA
-		Domain  string
-		Records axfrRecords
-	}{a.src.SOA(), zone.Domain, records})
+	return records
 }
 
 func (a *api) node(name string) *names.Node {
@@ -212,7 +193,7 @@ func (a *api) node(name string) *names.Node {
 	if zone == nil {
 		return nil
 	}
-	return zone.Nodes[name]
+	return zone.Lookup(name)
 }
 
 // fqdn gives a name as the zone spells it.

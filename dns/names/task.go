@@ -1,0 +1,257 @@
+package names
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// emit gives the records of a placed task to out: under its sanitised name, and with a
+// DiscoveryInfo name also under that name as it is, dots kept, which clients of the
+// original use.
+func (r *Rules) emit(t *Task, out sink) {
+	clean := r.Labels.Label(t.label())
+	if raw := strings.ToLower(t.Discovery); raw != "" && raw != clean {
+		r.family(raw, t, out)
+	}
+	if clean == "" {
+		out.unbuilt("empty task label")
+		return
+	}
+	r.family(clean, t, out)
+}
+
+// family gives T1 to T8 of mesos-dns.md section 2 for one spelling of the task label.
+func (r *Rules) family(label string, t *Task, out sink) {
+	p := t.placed
+	unique := label + "-" + hash(t.ID) + "-" + agentTail(t.Agent)
+	own := "." + p.framework + "." + r.Domain + "."
+	host := "." + p.framework + ".slave." + r.Domain + "."
+	uniqueOwn, uniqueHost := unique+own, unique+host
+	if !validName(uniqueHost) || !validName("_"+label+"._tcp"+host) {
+		out.unbuilt("unusable task label")
+		return
+	}
+	if p.own != nil {
+		if p.shared {
+			out.record(op{name: label + own, addrs: p.own})
+		}
+		out.record(op{name: uniqueOwn, addrs: p.own})
+	}
+	if p.host != nil {
+		if p.shared {
+			out.record(op{name: label + host, addrs: p.host})
+		}
+		out.record(op{name: uniqueHost, addrs: p.host})
+	}
+	if !p.shared {
+		return
+	}
+	for _, x := range t.Ports {
+		for port := uint32(x.First); port <= uint32(x.Last); port++ {
+			for _, proto := range [...]string{"._tcp", "._udp"} {
+				if t.Discovery == "" {
+					out.record(op{name: "_" + label + proto + own, target: uniqueHost, port: uint16(port)})
+				}
+				out.record(op{name: "_" + label + proto + host, target: uniqueHost, port: uint16(port)})
+			}
+		}
+	}
+	if t.Discovery == "" {
+		return
+	}
+	for _, x := range t.DiscoveryPorts {
+		for _, proto := range r.protocols(x.Protocol) {
+			name := "_" + label + "._" + proto + own
+			out.record(op{name: name, target: uniqueOwn, port: x.Number})
+			if portName := r.Labels.Label(x.Name); portName != "" {
+				out.record(op{name: "_" + portName + "." + name, target: uniqueOwn, port: x.Number})
+			}
+		}
+	}
+}
+
+var (
+	bothProtocols = []string{"tcp", "udp"}
+	onlyTCP       = bothProtocols[:1]
+	onlyUDP       = bothProtocols[1:]
+)
+
+// protocols splits "tcp,udp"; empty text stands for both.
+func (r *Rules) protocols(text string) []string {
+	switch text {
+	case "tcp":
+		return onlyTCP
+	case "udp":
+		return onlyUDP
+	}
+	var out []string
+	for p := range strings.SplitSeq(text, ",") {
+		if p = r.Labels.Label(p); p != "" && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		return bothProtocols
+	}
+	return out
+}
+
+// addresses takes all addresses of the first source that has any.
+func (r *Rules) addresses(t *Task, host *Addrs) *Addrs {
+	for _, source := range r.Sources {
+		var found []netip.Addr
+		switch source {
+		case SourceNetInfo:
+			found = t.Addresses.NetInfo
+		case SourceMesos:
+			found = t.Addresses.Mesos
+		case SourceDocker:
+			found = t.Addresses.Docker
+		case SourceHost:
+			if host != nil {
+				return host
+			}
+		case SourceAuto:
+			switch t.Addresses.Network {
+			case "", "host", "bridge", "mesos-bridge":
+				if host != nil {
+					return host
+				}
+			default:
+				found = t.Addresses.NetInfo
+			}
+		}
+		if len(found) > 0 {
+			return addrsOf(found)
+		}
+	}
+	return nil
+}
+
+func (a *Addrs) equal(b *Addrs) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a == b || slices.Equal(a.V4, b.V4) && slices.Equal(a.V6, b.V6)
+}
+
+// place works out what a task's records are made from now; nil: it has none.
+func (s *State) place(t *Task) *placed {
+	a := s.agents[t.Agent]
+	f := s.frameworks[t.Framework]
+	if t.State != Running || a == nil || f == nil || f.label == "" {
+		return nil
+	}
+	return &placed{own: s.rules.addresses(t, a.addrs), host: a.addrs, framework: f.label, shared: s.shared(t)}
+}
+
+// sameRecords says whether two placed tasks have the same records.
+func sameRecords(a, b *Task) bool {
+	x, y := a.placed, b.placed
+	if x == nil || y == nil {
+		return x == y
+	}
+	return x.framework == y.framework && x.shared == y.shared && x.host.equal(y.host) && x.own.equal(y.own) &&
+		a.Name == b.Name && a.Discovery == b.Discovery && a.Agent == b.Agent &&
+		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.DiscoveryPorts, b.DiscoveryPorts)
+}
+
+// group counts the running tasks of one label, for the soft filter.
+type group struct {
+	good int32               // not unhealthy
+	bad  map[string]struct{} // keys of unhealthy tasks
+}
+
+func groupKey(t *Task) string { return string(t.Framework) + "\x00" + t.label() }
+
+// shared decides whether a task belongs into the names it shares with others.
+func (s *State) shared(t *Task) bool {
+	switch {
+	case t.Health != Unhealthy:
+		return true
+	case s.rules.Filter == FilterStrict:
+		return false
+	case s.rules.Filter == FilterSoft:
+		g := s.groups[groupKey(t)]
+		return g == nil || g.good == 0
+	}
+	return true
+}
+
+// count moves a task in or out of its group. When the group's last good task goes or its
+// first one comes, the bad ones' places change.
+func (s *State) count(t *Task, by int32) {
+	if s.rules.Filter != FilterSoft || t == nil || t.State != Running {
+		return
+	}
+	key := groupKey(t)
+	g := s.groups[key]
+	if g == nil {
+		g = &group{}
+		s.groups[key] = g
+	}
+	if t.Health == Unhealthy {
+		if by > 0 {
+			if g.bad == nil {
+				g.bad = map[string]struct{}{}
+			}
+			g.bad[t.text] = struct{}{}
+		} else {
+			delete(g.bad, t.text)
+		}
+	} else {
+		before := g.good
+		g.good += by
+		if (before == 0) != (g.good == 0) {
+			for k := range g.bad {
+				s.replace(k)
+			}
+		}
+	}
+	if g.good == 0 && len(g.bad) == 0 {
+		delete(s.groups, key)
+	}
+}
+
+// replace works out the records of a task again, after something else changed.
+func (s *State) replace(key string) {
+	if t := get(&s.tasks, key); t != nil {
+		next := *t
+		s.render(t, &next)
+	}
+}
+
+// render changes the records from those of old to those of next, and keeps next. Either
+// may be nil.
+func (s *State) render(old, next *Task) {
+	if next == nil {
+		s.emit(old, s.retract, -1)
+		s.tasks.remove(s.edit, old.text)
+		return
+	}
+	next.placed = s.place(next)
+	if old != nil && sameRecords(old, next) {
+		next.placed = old.placed
+	} else {
+		s.emit(old, s.retract, -1)
+		s.emit(next, s.assert, 1)
+	}
+	s.tasks.put(s.edit, next)
+}
+
+func (s *State) emit(t *Task, do func(op), by int) {
+	if t != nil && t.placed != nil {
+		s.rules.emit(t, editor{s, do, by})
+	}
+}
+
+// editor puts records into the zone or takes them out.
+type editor struct {
+	s  *State
+	do func(op)
+	by int
+}
+
+func (e editor) record(o op)           { e.do(o) }
+func (e editor) unbuilt(reason string) { e.s.skip(reason, e.by) }
