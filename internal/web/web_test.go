@@ -105,6 +105,32 @@ func TestRouter(t *testing.T) {
 	}
 }
 
+// A client that sends all before it reads gets the answer, not a reset.
+func TestTooLargeIsAnsweredToSlowReaders(t *testing.T) {
+	s := httptest.NewServer(router(metrics.New()))
+	defer s.Close()
+	const size = 3 << 20
+	for name, head := range map[string]string{
+		"announced": fmt.Sprintf("Content-Length: %d\r\n\r\n", size),
+		"chunked":   fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", size),
+	} {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: x\r\n%s", head)
+		if _, err := conn.Write(make([]byte, size)); err != nil {
+			t.Errorf("%s: %v while sending", name, err)
+		}
+		fmt.Fprint(conn, "\r\n0\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("%s: answer %v %v, want 413", name, res, err)
+		}
+	}
+}
+
 func TestErrorStatusKnowsAllKinds(t *testing.T) {
 	for k := fault.Malformed; k <= fault.Fenced; k++ {
 		if s := web.ErrorStatus(k); s == 500 {
