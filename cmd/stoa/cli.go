@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	helped := false
 	parser.Exit = func(int) { helped = true }
-	k, err := parser.Parse(args)
+	k, err := parser.Parse(dnsArgs(args))
 	if helped {
 		return 0
 	}

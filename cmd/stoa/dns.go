@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/stoa-project/stoa/dns"
@@ -22,6 +24,63 @@ type dnsCmd struct {
 	LogDir          string `name:"log_dir" hidden:""`
 	VModule         string `name:"vmodule" hidden:""`
 	LogBacktraceAt  string `name:"log_backtrace_at" hidden:""`
+}
+
+// Help explains the configuration file after the flags.
+func (dnsCmd) Help() string {
+	var b strings.Builder
+	b.WriteString("The file is a JSON object. Its keys, with their defaults (case does not matter, unknown keys are ignored):\n")
+	for _, k := range dns.Keys() {
+		fmt.Fprintf(&b, "\n%s (%s)\n    %s\n", k.Name, k.Default, k.Meaning)
+	}
+	b.WriteString("\nThe flags of Mesos-DNS are taken in its own form too: -config=FILE, -v=1, -version; those of its logging library have no effect.\n")
+	return b.String()
+}
+
+// glogFlags are the flags of Mesos-DNS that are written with one dash, as Go programs do.
+var glogFlags = []string{"config", "v", "logtostderr", "alsologtostderr", "stderrthreshold", "log_dir", "vmodule", "log_backtrace_at", "help"}
+
+// dnsArgs rewrites the arguments of `stoa dns` that have the form of Mesos-DNS; those of
+// other verbs stay as they are. -version becomes the verb of that name, and -v=1 or more
+// logs in detail.
+func dnsArgs(args []string) []string {
+	verb := slices.Index(args, "dns")
+	for i, a := range args[:max(verb, 0)] {
+		if !strings.HasPrefix(a, "--log_") && (i == 0 || args[i-1] != "--log_level") {
+			verb = -1
+		}
+	}
+	if verb < 0 {
+		return args
+	}
+	out := slices.Clone(args[:verb+1])
+	verbose := false
+	for i := verb + 1; i < len(args); i++ {
+		name, value, hasValue := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		if !strings.HasPrefix(args[i], "-") {
+			out = append(out, args[i])
+			continue
+		}
+		if name == "version" {
+			return []string{"version"}
+		}
+		if name == "v" {
+			if !hasValue && i+1 < len(args) {
+				value = args[i+1]
+			}
+			n, err := strconv.Atoi(value)
+			verbose = err == nil && n > 0
+		}
+		if !strings.HasPrefix(args[i], "--") && slices.Contains(glogFlags, name) {
+			out = append(out, "-"+args[i])
+		} else {
+			out = append(out, args[i])
+		}
+	}
+	if verbose && !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--log_level") }) {
+		out = append([]string{"--log_level=debug"}, out...)
+	}
+	return out
 }
 
 // Run serves until the process is told to stop.
