@@ -46,6 +46,7 @@ var benches = map[string]bench{
 		about: "POST of an app with n instances until all are RUNNING and their processes exist; floor: n bare process starts",
 		n:     100, unit: "s", run: deploy, floor: spawn,
 	},
+	"dns": {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
 }
 
 func main() {
