@@ -180,6 +180,22 @@ func (r *rig) answering(t *testing.T, want ...string) {
 	}
 }
 
+// problems waits until n ports are reported, and gives them.
+func (r *rig) problems(t *testing.T, n int) []string {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		got := r.Status().Problems
+		if len(got) == n {
+			return got
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("problems %q, want %d", got, n)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestServersFollowTasksWithoutAReload(t *testing.T) {
 	m := newMarathon(t)
 	r := start(t, m, shortDir(t), false, freePorts(t, 3))
@@ -229,16 +245,13 @@ func TestBadAppDoesNotStopTheOthers(t *testing.T) {
 		Labels: map[string]string{"HAPROXY_GROUP": "external", "HAPROXY_0_BIND_OPTIONS": "nonsense"}}
 	m.set(bad, r.app(a))
 	r.answering(t, "a")
-	s := r.Status()
-	if len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "/bad") || !strings.Contains(s.Problems[0], "nonsense") {
-		t.Errorf("problems %q, want one that names /bad and the word", s.Problems)
+	if p := r.problems(t, 1); !strings.Contains(p[0], "/bad") || !strings.Contains(p[0], "nonsense") {
+		t.Errorf("problems %q, want one that names /bad and the word", p)
 	}
 	b := backend(t, "b")
 	m.set(bad, r.app(b))
 	r.answering(t, "b")
-	if len(r.Status().Problems) != 1 {
-		t.Errorf("problems %q, want the same one", r.Status().Problems)
-	}
+	r.problems(t, 1)
 }
 
 // A port that something else holds costs its own app only, and comes back when it is free.
@@ -254,8 +267,8 @@ func TestBusyPort(t *testing.T) {
 	taken := labels.App{ID: "/taken", PortDefinitions: []labels.PortDefinition{{Port: l.Addr().(*net.TCPAddr).Port}}, Tasks: []labels.Task{a}, Labels: map[string]string{"HAPROXY_GROUP": "external"}}
 	m.set(taken, r.app(a))
 	r.answering(t, "a")
-	if s := r.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "in use") {
-		t.Errorf("problems %q, want one of the port in use", s.Problems)
+	if p := r.problems(t, 1); !strings.Contains(p[0], "in use") {
+		t.Errorf("problems %q, want one of the port in use", p)
 	}
 	l.Close()
 	m.set(taken, r.app(a, backend(t, "b")))

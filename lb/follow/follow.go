@@ -25,7 +25,7 @@ import (
 // Limits on what a Marathon may send.
 const (
 	maxListing   = 256 << 20 // bytes of one listing
-	maxEventLine = 1 << 20   // bytes of one line of the event stream
+	maxEventLine = 4 << 20   // bytes of one line of the event stream
 )
 
 // silence is how long the event stream may say nothing at all before it counts as dead:
@@ -37,6 +37,9 @@ type Config struct {
 	URLs       []string // Marathon addresses, tried in turn
 	User       string   // HTTP basic authentication; "" sends none
 	Password   string
+	Token      TokenSource   // gives the Authorization header instead; nil does not
+	CAFile     string        // certificates that an https Marathon's is checked against; "" is the system's
+	Insecure   bool          // an https Marathon's certificate is not checked
 	MaxBackoff time.Duration // longest wait between two connects
 	Resync     time.Duration // a full listing at least this often
 	Logger     *slog.Logger
@@ -48,15 +51,39 @@ type Follower struct {
 	cfg    Config
 	stream *http.Client // without an overall deadline
 	list   *http.Client
+	events chan event    // from the stream to Run
+	lost   chan struct{} // asks Run for a full listing
 
-	mu   sync.Mutex // guards good
-	good int        // index of the URL that answered last
+	mu    sync.Mutex // guards good and state
+	good  int        // index of the URL that answered last
+	state State
+}
+
+// State tells how the event stream does.
+type State struct {
+	Connected bool
+	LastEvent time.Time // when it last said anything, comments included
+}
+
+// State gives the state now.
+func (f *Follower) State() State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state
+}
+
+func (f *Follower) heard(connected bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state.Connected = connected; connected {
+		f.state.LastEvent = time.Now()
+	}
 }
 
 // events are the ones after which tasks, ports or labels may differ. Older Marathons
 // ignore names they do not know.
 var events = []string{
-	"api_post_event", "app_terminated_event", "health_status_changed_event", "status_update_event",
+	"api_post_event", "app_terminated_event", "health_status_changed_event", "status_update_event", "unhealthy_task_kill_event",
 	"instance_changed_event", "instance_health_changed_event", "unhealthy_instance_kill_event",
 	"group_change_success", "deployment_success",
 }
@@ -73,68 +100,133 @@ func New(cfg Config) (*Follower, error) {
 		}
 		cfg.URLs[i] = strings.TrimRight(u, "/")
 	}
-	f := &Follower{cfg: cfg, stream: cfg.HTTP, list: cfg.HTTP}
+	f := &Follower{cfg: cfg, stream: cfg.HTTP, list: cfg.HTTP, events: make(chan event, 1024), lost: make(chan struct{}, 1)}
 	if cfg.HTTP == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.ResponseHeaderTimeout = 46 * time.Second
-		f.stream = &http.Client{Transport: t}
-		f.list = &http.Client{Transport: t, Timeout: time.Minute}
+		var err error
+		if t.TLSClientConfig, err = cfg.tls(); err != nil {
+			return nil, err
+		}
+		f.stream = &http.Client{Transport: t, CheckRedirect: f.redirect}
+		f.list = &http.Client{Transport: t, CheckRedirect: f.redirect, Timeout: time.Minute}
 	}
 	return f, nil
 }
 
-// Run calls changed from one goroutine with each new listing until ctx ends. Changes
-// that arrive while changed runs lead to one further call.
-func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
-	dirty := make(chan struct{}, 1)
-	mark := func() {
-		select {
-		case dirty <- struct{}{}:
-		default: // one is pending already
+// redirect follows a standby to its leader. Credentials go only to addresses that were
+// named for Marathon.
+func (f *Follower) redirect(req *http.Request, via []*http.Request) error {
+	if len(via) > 3 {
+		return errors.New("more than three redirects")
+	}
+	req.Header.Del("Authorization")
+	for _, u := range f.cfg.URLs {
+		if p, err := url.Parse(u); err == nil && p.Host == req.URL.Host && p.Scheme == req.URL.Scheme {
+			req.Header.Set("Authorization", via[0].Header.Get("Authorization"))
 		}
 	}
+	return nil
+}
+
+// fewApps is how many touched apps are fetched one by one; more are listed together.
+const fewApps = 20
+
+// Run calls changed from one goroutine with each new state of the apps until ctx ends.
+// What an event says by itself is handed on at once; the app it is about is then fetched
+// anew. Events that arrive meanwhile are taken together.
+func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var streaming sync.WaitGroup
-	streaming.Go(func() { f.follow(ctx, mark) })
+	streaming.Go(func() { f.follow(ctx) })
 	defer streaming.Wait()
 	defer cancel()
 
 	resync := time.NewTicker(f.cfg.Resync)
 	defer resync.Stop()
-	mark()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	m := newModel()
+	all, touched := true, map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-resync.C:
-		case <-dirty:
+			all = true
+		case <-f.lost:
+			all = true
+		case <-retry.C:
+		case e := <-f.events:
+			if f.take(m, e, touched) {
+				changed(m.list())
+			}
 		}
-		apps, err := f.List(ctx)
-		if err == nil {
-			changed(apps)
+		if _, any := touched[""]; any || len(touched) > fewApps {
+			all = true
+		}
+		if !all && len(touched) == 0 {
 			continue
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := f.refresh(ctx, m, all, touched); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			f.cfg.Logger.Warn("apps not listed, keeping what is known", "error", err)
+			retry.Reset(time.Second)
+			continue
 		}
-		f.cfg.Logger.Warn("apps not listed, keeping what is known", "error", err)
-		retry := time.NewTimer(time.Second)
-		select {
-		case <-ctx.Done():
-		case <-retry.C:
-			mark()
-		}
-		retry.Stop()
+		all = false
+		clear(touched)
+		changed(m.list())
 	}
 }
 
+// take applies e and all events that wait behind it; the apps they are about are added
+// to touched.
+func (f *Follower) take(m *model, e event, touched map[string]bool) (changed bool) {
+	for {
+		changed = m.apply(time.Now(), e) || changed
+		touched[e.app()] = true
+		select {
+		case e = <-f.events:
+		default:
+			return changed
+		}
+	}
+}
+
+// refresh fetches the touched apps, or all.
+func (f *Follower) refresh(ctx context.Context, m *model, all bool, touched map[string]bool) error {
+	if all {
+		apps, err := f.List(ctx)
+		if err == nil {
+			m.replace(time.Now(), apps)
+		}
+		return err
+	}
+	for id := range touched {
+		a, err := f.fetch(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case a == nil:
+			delete(m.apps, id)
+		default:
+			m.put(*a)
+		}
+	}
+	return nil
+}
+
 // follow reads event streams one after the other.
-func (f *Follower) follow(ctx context.Context, mark func()) {
+func (f *Follower) follow(ctx context.Context) {
 	const least = 3 * time.Second
 	wait := least
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.read(ctx, mark)
+		err := f.read(ctx)
+		f.heard(false)
 		if ctx.Err() != nil {
 			return
 		}
@@ -159,8 +251,9 @@ func (f *Follower) follow(ctx context.Context, mark func()) {
 
 var errQuiet = errors.New("no byte for five minutes")
 
-// read follows one stream to its end; mark is called at its start and at each event.
-func (f *Follower) read(ctx context.Context, mark func()) error {
+// read follows one stream to its end. At its start everything is listed, because what
+// happened before is not known.
+func (f *Follower) read(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	q := url.Values{"plan-format": {"light"}, "event_type": events}
@@ -171,13 +264,25 @@ func (f *Follower) read(ctx context.Context, mark func()) error {
 	defer res.Body.Close()
 	watchdog := time.AfterFunc(silence, func() { cancel(errQuiet) })
 	defer watchdog.Stop()
-	mark()
+	f.relist()
+	f.heard(true)
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxEventLine)
+	kind := ""
 	for lines.Scan() {
 		watchdog.Reset(silence)
-		if strings.HasPrefix(lines.Text(), "event:") && !strings.Contains(lines.Text(), "event_stream_") {
-			mark()
+		f.heard(true)
+		line := lines.Text()
+		if v, ok := strings.CutPrefix(line, "event:"); ok {
+			kind = strings.TrimSpace(v)
+		} else if v, ok := strings.CutPrefix(line, "data:"); ok && kind != "" && !strings.HasPrefix(kind, "event_stream_") {
+			select {
+			case f.events <- parse(kind, v):
+			default: // too many wait: they are made up for by a listing
+				f.relist()
+			}
+		} else if line == "" {
+			kind = ""
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil {
@@ -188,6 +293,64 @@ func (f *Follower) read(ctx context.Context, mark func()) error {
 	}
 	return io.EOF
 }
+
+// relist asks Run for a full listing.
+func (f *Follower) relist() {
+	select {
+	case f.lost <- struct{}{}:
+	default: // one is pending already
+	}
+}
+
+// fetch gets one app, nil when there is none of this id.
+func (f *Follower) fetch(ctx context.Context, id string) (*labels.App, error) {
+	u := f.base() + "/v2/apps/" + strings.TrimPrefix((&url.URL{Path: id}).EscapedPath(), "/") + "?embed=app.tasks"
+	res, err := f.get(ctx, f.list, u, "application/json")
+	var status *statusError
+	if errors.As(err, &status) && status.code == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		f.next()
+		return nil, err
+	}
+	defer res.Body.Close()
+	var answer struct {
+		App *labels.App `json:"app"`
+	}
+	if err := f.decode(res.Body, u, &answer); err != nil {
+		return nil, err
+	}
+	if answer.App == nil || answer.App.ID != id {
+		return nil, fmt.Errorf("GET %s: the answer is not this app", u)
+	}
+	return answer.App, nil
+}
+
+// decode reads JSON. A field of another type than it should have costs only itself.
+func (f *Follower) decode(r io.Reader, from string, into any) error {
+	body := &io.LimitedReader{R: r, N: maxListing}
+	err := json.NewDecoder(body).Decode(into)
+	var mistyped *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case body.N == 0:
+		return fmt.Errorf("%s: longer than %d bytes", from, maxListing)
+	case errors.As(err, &mistyped):
+		f.cfg.Logger.Warn("a field of an app is ignored", "from", from, "error", err)
+		return nil
+	}
+	return fmt.Errorf("%s: %w", from, err)
+}
+
+// statusError is an answer other than 200.
+type statusError struct {
+	code int
+	said string
+}
+
+func (e *statusError) Error() string { return e.said }
 
 // List fetches all apps with their tasks from the first address that answers.
 func (f *Follower) List(ctx context.Context) ([]labels.App, error) {
@@ -212,12 +375,8 @@ func (f *Follower) listFrom(ctx context.Context, base string) ([]labels.App, err
 	var listing struct {
 		Apps []labels.App `json:"apps"`
 	}
-	body := &io.LimitedReader{R: res.Body, N: maxListing}
-	if err := json.NewDecoder(body).Decode(&listing); err != nil {
-		if body.N == 0 {
-			err = fmt.Errorf("longer than %d bytes", maxListing)
-		}
-		return nil, fmt.Errorf("%s/v2/apps: %w", base, err)
+	if err := f.decode(res.Body, base+"/v2/apps", &listing); err != nil {
+		return nil, err
 	}
 	return listing.Apps, nil
 }
@@ -228,7 +387,14 @@ func (f *Follower) get(ctx context.Context, client *http.Client, url, accept str
 		return nil, err
 	}
 	req.Header.Set("Accept", accept)
-	if f.cfg.User != "" {
+	switch {
+	case f.cfg.Token != nil:
+		token, err := f.cfg.Token.Authorization(ctx)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", token)
+	case f.cfg.User != "":
 		req.SetBasicAuth(f.cfg.User, f.cfg.Password)
 	}
 	res, err := client.Do(req)
@@ -238,7 +404,7 @@ func (f *Follower) get(ctx context.Context, client *http.Client, url, accept str
 	if res.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(res.Body, 300))
 		res.Body.Close()
-		return nil, fmt.Errorf("GET %s: %s: %s", url, res.Status, strings.TrimSpace(string(said)))
+		return nil, &statusError{res.StatusCode, fmt.Sprintf("GET %s: %s: %s", url, res.Status, strings.TrimSpace(string(said)))}
 	}
 	return res, nil
 }

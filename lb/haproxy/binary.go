@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/lb/render"
 )
 
 // Find gives the path of the haproxy binary: the named one, or the first on PATH or in
@@ -62,24 +64,63 @@ func recentEnough(out string) error {
 	return nil
 }
 
-// Validate asks the binary whether it takes the text as a configuration. The error
-// holds HAProxy's own sentences. It costs a process start: tens of milliseconds.
-func (p *Proxy) Validate(ctx context.Context, text string) error {
-	tmp := p.cfg.ConfigPath + ".check"
+// Refusal is HAProxy's answer to a configuration that it does not take.
+type Refusal struct {
+	Said  string
+	Lines []int // lines of the configuration that it names
+}
+
+func (r *Refusal) Error() string { return "haproxy refuses the configuration: " + r.Said }
+
+// Validate asks the binary whether it takes the configuration. The error holds HAProxy's
+// own sentences and is a Refusal inside. It costs a process start: tens of milliseconds.
+func (p *Proxy) Validate(ctx context.Context, c render.Config) error {
+	text := c.Text
+	dir, err := os.MkdirTemp(p.cfg.RunDir, "check")
+	if err != nil {
+		return fault.New("validate", fault.Unavailable, p.cfg.RunDir, err)
+	}
+	defer os.RemoveAll(dir)
+	for _, m := range c.Maps {
+		// The maps in place are those of the running process.
+		if err := os.WriteFile(filepath.Join(dir, m.File), []byte(m.Text()), 0o600); err != nil {
+			return fault.New("validate", fault.Unavailable, dir, err)
+		}
+		text = strings.ReplaceAll(text, p.cfg.mapPath(m.File), filepath.Join(dir, m.File))
+	}
+	return p.validateText(ctx, dir, text)
+}
+
+func (p *Proxy) validateText(ctx context.Context, dir, text string) error {
+	if p.cfg.SkipValidation {
+		return nil
+	}
+	tmp := filepath.Join(dir, "haproxy.cfg")
 	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
 		return fault.New("validate", fault.Unavailable, tmp, err)
 	}
-	defer os.Remove(tmp)
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.cfg.Binary, "-c", "-f", tmp)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
-		return fault.New("validate", fault.Invalid, "", fmt.Errorf("haproxy refuses the configuration: %s", alerts(said.String(), err)))
+		if ctx.Err() != nil {
+			return fault.New("validate", fault.Timeout, "", ctx.Err())
+		}
+		r := &Refusal{Said: alerts(said.String(), err)}
+		for _, m := range namedLine.FindAllStringSubmatch(said.String(), 1000) {
+			n, _ := strconv.Atoi(m[1])
+			r.Lines = append(r.Lines, n)
+		}
+		p.keepFailed(text)
+		return fault.New("validate", fault.Invalid, "", r)
 	}
 	return nil
 }
+
+// namedLine finds the places that alerts, not warnings, name.
+var namedLine = regexp.MustCompile(`(?m)^\[ALERT\].*?\[[^\]]*/haproxy\.cfg:(\d+)\]`)
 
 // alerts keeps the lines that say what is wrong.
 func alerts(out string, err error) string {

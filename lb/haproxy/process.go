@@ -154,6 +154,43 @@ func (m *master) stop(within time.Duration) error {
 	return nil
 }
 
+// command runs the user's reload command and waits for a worker with another process
+// id, as often as it may.
+func (p *Proxy) command(ctx context.Context) error {
+	before := p.workerPID(ctx)
+	for retries := 0; ; retries++ {
+		if err := p.external(ctx); err != nil {
+			return err
+		}
+		deadline := time.NewTimer(p.cfg.Retry)
+		tick := time.NewTicker(50 * time.Millisecond)
+		waited := false
+		for !waited {
+			if pid := p.workerPID(ctx); pid != 0 && pid != before {
+				deadline.Stop()
+				tick.Stop()
+				p.worker = pid
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				waited = true
+			case <-deadline.C:
+				waited = true
+			case <-tick.C:
+			}
+		}
+		deadline.Stop()
+		tick.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if p.cfg.MaxRetries >= 0 && retries >= p.cfg.MaxRetries {
+			return fault.New("reload command", fault.Timeout, p.cfg.Command, fmt.Errorf("ran %d times and no new worker answers on %s", retries+1, p.cfg.StatsSocket()))
+		}
+	}
+}
+
 // external runs the user's reload command.
 func (p *Proxy) external(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,7 +20,14 @@ type Config struct {
 	ConfigPath string // the live configuration file
 	RunDir     string // sockets, pid and state; must be short: socket paths end at 107 bytes
 	Command    string // reloads a HAProxy that is not ours; "" makes it our child
-	Logger     *slog.Logger
+	// Retry is how long a reload by Command may take until it is run again, at most
+	// MaxRetries times (0 only waits, -1 has no end).
+	Retry          time.Duration
+	MaxRetries     int
+	SkipValidation bool // the text is not shown to the binary first
+	MaxOldWorkers  int  // workers of before a reload that may live on; the oldest ends
+	Archives       int  // configurations kept in RunDir/archive
+	Logger         *slog.Logger
 }
 
 // StatsSocket, StateFile and AdminSocket are the paths that the configuration names.
@@ -32,6 +38,9 @@ func (c Config) StateFile() string { return filepath.Join(c.RunDir, "servers.sta
 
 // AdminSocket is where the admin paths are answered.
 func (c Config) AdminSocket() string { return filepath.Join(c.RunDir, "admin.sock") }
+
+// mapPath gives the path of a map file: beside the configuration.
+func (c Config) mapPath(file string) string { return filepath.Join(filepath.Dir(c.ConfigPath), file) }
 
 func (c Config) pidFile() string { return filepath.Join(c.RunDir, "haproxy.pid") }
 
@@ -54,56 +63,96 @@ type Proxy struct {
 	master *master
 	// live is the configuration that the running process has.
 	live *render.Config
-	// dying are servers out of service that still have connections: backend/name.
-	dying map[[2]string]bool
+	// dying are servers out of service that still have connections, by backend and name.
+	dying map[[2]string]render.Server
+	// worker is the newest worker.
+	worker int64
 }
 
 // New makes a Proxy; nothing is started or touched.
 func New(cfg Config) *Proxy {
-	return &Proxy{cfg: cfg, log: cfg.Logger, dying: map[[2]string]bool{}}
+	return &Proxy{cfg: cfg, log: cfg.Logger, dying: map[[2]string]render.Server{}}
 }
 
 // Apply makes the running HAProxy equal to want, in the cheapest way. After an error
 // the process runs on with what it had; kind Invalid means that HAProxy refuses want.
 func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
-	if p.live != nil && p.live.Text == want.Text && p.alive() {
+	if p.live != nil && same(*p.live, want) && p.alive() {
 		return Unchanged, nil
 	}
-	if p.live != nil && p.live.Structure == want.Structure && p.alive() && p.cfg.Command == "" {
+	if p.live == nil && p.cfg.Command == "" && p.master != nil && p.master.alive() && p.matches(ctx, want) {
+		p.live = &want
+		return Unchanged, nil
+	}
+	if p.live != nil && p.alive() && p.cfg.Command == "" && render.RuntimeOnly(*p.live, want) {
 		// The file first: whatever happens next, a reload finds the truth.
-		if err := p.write(want.Text); err != nil {
+		if err := p.write(want); err != nil {
 			return "", err
 		}
-		err := p.change(ctx, p.live.Backends, want.Backends)
+		err := p.change(ctx, *p.live, want)
 		if err == nil {
 			p.live = &want
 			return Runtime, nil
 		}
 		p.log.Warn("runtime change failed, reloading instead", "error", err)
 	}
-	if err := p.Validate(ctx, want.Text); err != nil {
+	if err := p.Validate(ctx, want); err != nil {
 		return "", err
 	}
-	if err := p.write(want.Text); err != nil {
+	p.archive()
+	if err := p.write(want); err != nil {
 		return "", err
 	}
 	change, err := p.restartOrReload(ctx)
 	if err != nil {
 		if p.live != nil && p.alive() {
 			// The old worker goes on; the file must say what it does.
-			return "", errors.Join(err, p.write(p.live.Text))
+			return "", errors.Join(err, p.write(*p.live))
 		}
 		p.live = nil
 		return "", err
 	}
+	if change == Reloaded && p.cfg.Command == "" {
+		err = p.restore(ctx, p.live, want)
+	}
 	p.live = &want
 	clear(p.dying)
-	return change, nil
+	return change, err
+}
+
+// same tells whether file and maps are equal.
+func same(a, b render.Config) bool {
+	if a.Text != b.Text {
+		return false
+	}
+	for i, m := range a.Maps {
+		if m.Text() != b.Maps[i].Text() {
+			return false
+		}
+	}
+	return true
 }
 
 // NeedsReload tells whether Apply of want would have to reload a running process.
 func (p *Proxy) NeedsReload(want render.Config) bool {
-	return p.alive() && (p.live == nil || p.cfg.Command != "" && p.live.Text != want.Text || p.live.Structure != want.Structure)
+	switch {
+	case !p.alive():
+		return false
+	case p.live == nil:
+		return true
+	case p.cfg.Command != "":
+		return !same(*p.live, want)
+	}
+	return !render.RuntimeOnly(*p.live, want)
+}
+
+// Adopt looks for a process that an earlier controller left running with our file, and
+// tells whether there is one: it serves on until the first Apply.
+func (p *Proxy) Adopt() bool {
+	if p.cfg.Command == "" && p.master == nil {
+		p.master = adopt(p.cfg)
+	}
+	return p.master != nil && p.master.alive()
 }
 
 // ReloadFile validates the live file as it stands and makes the process read it. The
@@ -113,7 +162,12 @@ func (p *Proxy) ReloadFile(ctx context.Context) error {
 	if err != nil {
 		return fault.New("reload", fault.Unavailable, p.cfg.ConfigPath, err)
 	}
-	if err := p.Validate(ctx, string(text)); err != nil {
+	dir, err := os.MkdirTemp(p.cfg.RunDir, "check")
+	if err != nil {
+		return fault.New("reload", fault.Unavailable, p.cfg.RunDir, err)
+	}
+	defer os.RemoveAll(dir)
+	if err := p.validateText(ctx, dir, string(text)); err != nil {
 		return err
 	}
 	if p.live != nil && p.live.Text != string(text) {
@@ -143,24 +197,6 @@ func (p *Proxy) Binds() map[string]bool {
 	return out
 }
 
-// write puts the file in place at once and whole, keeping an older file's permissions.
-func (p *Proxy) write(text string) error {
-	mode := os.FileMode(0o644)
-	if old, err := os.Stat(p.cfg.ConfigPath); err == nil {
-		mode = old.Mode().Perm()
-	}
-	tmp := p.cfg.ConfigPath + ".new"
-	err := os.WriteFile(tmp, []byte(text), mode)
-	if err == nil {
-		err = os.Rename(tmp, p.cfg.ConfigPath)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return fault.New("write configuration", fault.Unavailable, p.cfg.ConfigPath, err)
-	}
-	return nil
-}
-
 func (p *Proxy) alive() bool {
 	return p.cfg.Command != "" || p.master != nil && p.master.alive()
 }
@@ -179,7 +215,7 @@ func (p *Proxy) Check(ctx context.Context) error {
 // one, else a new one.
 func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
 	if p.cfg.Command != "" {
-		return Reloaded, p.external(ctx)
+		return Reloaded, p.command(ctx)
 	}
 	if p.master == nil {
 		p.master = adopt(p.cfg)
@@ -211,6 +247,7 @@ func (p *Proxy) await(ctx context.Context, old int64) error {
 	defer tick.Stop()
 	for {
 		if pid := p.workerPID(ctx); pid != 0 && pid != old {
+			p.worker = pid
 			return nil
 		}
 		if said := p.master.alerts(); said != "" {
@@ -246,16 +283,3 @@ func (p *Proxy) Close() error {
 	}
 	return p.master.stop(5 * time.Second)
 }
-
-// tailBuffer keeps the last bytes written to it.
-type tailBuffer struct{ b []byte }
-
-func (t *tailBuffer) Write(b []byte) (int, error) {
-	t.b = append(t.b, b...)
-	if over := len(t.b) - 4096; over > 0 {
-		t.b = t.b[over:]
-	}
-	return len(b), nil
-}
-
-var _ io.Writer = (*tailBuffer)(nil)

@@ -11,7 +11,6 @@ import (
 	"github.com/haproxytech/client-native/v6/runtime/options"
 
 	"github.com/stoa-project/stoa/internal/fault"
-	"github.com/stoa-project/stoa/lb/labels"
 	"github.com/stoa-project/stoa/lb/render"
 )
 
@@ -65,83 +64,174 @@ func (p *Proxy) saveState(ctx context.Context) error {
 	return os.Rename(tmp, p.cfg.StateFile())
 }
 
-// change brings the servers of the running process from have to want. Names, ids and
-// options were checked when the labels were read: no token holds a blank or a ';'.
-func (p *Proxy) change(ctx context.Context, have, want []render.Backend) error {
+// maxGroup bounds one line of commands: HAProxy reads a line into one buffer of 16 KiB.
+const maxGroup = 8 << 10
+
+// run sends commands in as few groups as fit, in order. It fails on the first group in
+// which HAProxy refuses one, after all of that group ran.
+func run(c runtime.Runtime, commands []string) error {
+	for len(commands) > 0 {
+		n, size := 0, 0
+		for n < len(commands) && (n == 0 || size+len(commands[n]) < maxGroup) {
+			size += len(commands[n]) + 1
+			n++
+		}
+		said, err := c.ExecuteRaw(strings.Join(commands[:n], ";"))
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(said) {
+			// Severities up to 3 are errors.
+			if len(line) > 4 && line[0] == '[' && line[1] <= '3' && line[2:4] == "]:" {
+				return fmt.Errorf("haproxy refuses a runtime command: %s", strings.TrimSpace(line[4:]))
+			}
+		}
+		commands = commands[n:]
+	}
+	return nil
+}
+
+// change brings servers and maps of the running process from have to want, which must
+// be reachable: render.RuntimeOnly. Names, ids and options were checked when they were
+// rendered: no word holds a blank or a ';'.
+func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 	c, err := p.api(ctx)
 	if err != nil {
 		return err
 	}
-	before := map[string]map[string]labels.Server{}
-	for _, b := range have {
-		m := map[string]labels.Server{}
-		for _, s := range b.Servers {
-			m[s.Name] = s
+	var do, last []string
+	gone := map[[2]string]render.Server{}
+	for i, b := range want.Backends {
+		old := make(map[string]render.Server, len(b.Servers))
+		for _, s := range have.Backends[i].Servers {
+			old[s.Name] = s
 		}
-		before[b.Name] = m
-	}
-	for _, b := range want {
-		old := before[b.Name]
 		// New ones first, so that a backend is never empty in between.
 		for _, s := range b.Servers {
-			if had, ok := old[s.Name]; ok {
-				delete(old, s.Name)
-				if had.Addr == s.Addr && had.Port == s.Port && had.ID == s.ID {
-					continue
-				}
-				if err := p.remove(c, b.Name, s.Name); err != nil {
+			had, ok := old[s.Name]
+			delete(old, s.Name)
+			switch {
+			case !ok:
+				add, err := p.add(c, b, s)
+				if err != nil {
 					return err
 				}
-			}
-			if err := p.add(c, b, s); err != nil {
-				return err
-			}
-		}
-		for name := range old {
-			if err := p.remove(c, b.Name, name); err != nil {
-				return err
+				do = append(do, add...)
+			case had.Drain != s.Drain:
+				last = append(last, setState(b.Name, s))
 			}
 		}
+		for name, s := range old {
+			// Out of service at once; requests under way go on, and Sweep deletes it.
+			last = append(last, "set server "+b.Name+"/"+name+" state maint")
+			gone[[2]string{b.Name, name}] = s
+		}
+	}
+	for i, m := range want.Maps {
+		if strings.Contains(want.Structure, m.File) {
+			do = append(do, changeMap(p.cfg.mapPath(m.File), have.Maps[i], m)...)
+		}
+	}
+	if err := run(c, append(do, last...)); err != nil {
+		return err
+	}
+	for key, s := range gone {
+		p.dying[key] = s
 	}
 	return nil
 }
 
-// add puts a server into service.
-func (p *Proxy) add(c runtime.Runtime, b render.Backend, s labels.Server) error {
+func setState(backend string, s render.Server) string {
+	state := "ready"
+	if s.Drain {
+		state = "maint"
+	}
+	return "set server " + backend + "/" + s.Name + " state " + state
+}
+
+// add gives the commands that put a server into service.
+func (p *Proxy) add(c runtime.Runtime, b render.Backend, s render.Server) ([]string, error) {
 	key := [2]string{b.Name, s.Name}
-	if p.dying[key] {
-		// Gone and back before its last connection ended. The old one must go first,
-		// because its id or address may differ; where it cannot, only a reload helps.
-		if err := c.DeleteServer(b.Name, s.Name); err != nil {
-			return fmt.Errorf("server %s/%s returns before it could be deleted: %w", b.Name, s.Name, err)
-		}
+	at := b.Name + "/" + s.Name
+	if was, ok := p.dying[key]; ok {
 		delete(p.dying, key)
-	}
-	attributes := fmt.Sprintf("%s id %d", render.Address(s), s.ID)
-	if b.Options != "" {
-		attributes += " " + b.Options
-	}
-	if err := c.AddServer(b.Name, s.Name, attributes); err != nil {
-		return err
-	}
-	if strings.HasPrefix(b.Options, "check") {
-		if err := c.EnableServerHealth(b.Name, s.Name); err != nil {
-			return err
+		if was.Address == s.Address && was.Options == s.Options {
+			// Gone and back before its last connection ended: the same server serves on.
+			return []string{setState(b.Name, s)}, nil
+		}
+		if err := c.DeleteServer(b.Name, s.Name); err != nil {
+			return nil, fmt.Errorf("server %s returns otherwise before it could be deleted: %w", at, err)
 		}
 	}
-	return c.EnableServer(b.Name, s.Name)
+	out := []string{strings.TrimSpace("add server " + at + " " + s.Address + " " + s.Options)}
+	if b.CookieKey != "" {
+		out = append(out, "set dynamic-cookie-key backend "+b.Name+" "+b.CookieKey)
+	}
+	if s.Checked {
+		out = append(out, "enable health "+at)
+	}
+	if !s.Drain {
+		out = append(out, "enable server "+at)
+	}
+	return out, nil
 }
 
-// remove takes a server out of service at once; requests under way go on, and the
-// server is deleted now or by a later Sweep.
-func (p *Proxy) remove(c runtime.Runtime, backend, name string) error {
-	if err := c.SetServerState(backend, name, "maint"); err != nil {
+// changeMap gives the commands that make one map into another.
+func changeMap(path string, have, want render.Map) []string {
+	old := make(map[string]string, len(have.Entries))
+	for _, e := range have.Entries {
+		old[e.Key] = e.Value
+	}
+	var out []string
+	for _, e := range want.Entries {
+		was, ok := old[e.Key]
+		delete(old, e.Key)
+		switch {
+		case !ok:
+			out = append(out, "add map "+path+" "+e.Key+" "+e.Value)
+		case was != e.Value:
+			out = append(out, "set map "+path+" "+e.Key+" "+e.Value)
+		}
+	}
+	for key := range old {
+		out = append(out, "del map "+path+" "+key)
+	}
+	return out
+}
+
+// restore puts servers into service that the saved states call out of service although
+// want has them: they came back together with a reload.
+func (p *Proxy) restore(ctx context.Context, have *render.Config, want render.Config) error {
+	drained := map[[2]string]bool{}
+	if have != nil {
+		for _, b := range have.Backends {
+			for _, s := range b.Servers {
+				if s.Drain {
+					drained[[2]string{b.Name, s.Name}] = true
+				}
+			}
+		}
+	}
+	if len(drained)+len(p.dying) == 0 {
+		return nil
+	}
+	var do []string
+	for _, b := range want.Backends {
+		for _, s := range b.Servers {
+			key := [2]string{b.Name, s.Name}
+			if _, was := p.dying[key]; !s.Drain && (was || drained[key]) {
+				do = append(do, setState(b.Name, s))
+			}
+		}
+	}
+	if len(do) == 0 {
+		return nil
+	}
+	c, err := p.api(ctx)
+	if err != nil {
 		return err
 	}
-	if c.DeleteServer(backend, name) != nil {
-		p.dying[[2]string{backend, name}] = true
-	}
-	return nil
+	return run(c, do)
 }
 
 // Sweep deletes servers whose last connection has ended; it gives how many remain.
@@ -159,4 +249,24 @@ func (p *Proxy) Sweep(ctx context.Context) int {
 		}
 	}
 	return len(p.dying)
+}
+
+// Up gives the servers, as backend/name, that the running process has in service.
+func (p *Proxy) Up(ctx context.Context) (map[string]bool, error) {
+	c, err := p.api(ctx)
+	if err != nil {
+		return nil, err
+	}
+	said, err := c.ExecuteRaw("show stat -1 4 -1")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for line := range strings.Lines(said) {
+		f := strings.Split(line, ",")
+		if len(f) > 17 && (strings.HasPrefix(f[17], "UP") || f[17] == "no check") {
+			out[f[0]+"/"+f[1]] = true
+		}
+	}
+	return out, nil
 }

@@ -8,21 +8,25 @@ package labels
 // App is the part of an app of GET /v2/apps?embed=apps.tasks that the load balancer
 // reads. Fields are named as in Marathon's JSON; null and absent are alike.
 type App struct {
-	ID              string            `json:"id"`
-	Labels          map[string]string `json:"labels"`
-	Env             map[string]any    `json:"env"`
-	Ports           []int             `json:"ports"`
-	PortDefinitions []PortDefinition  `json:"portDefinitions"`
-	Networks        []Network         `json:"networks"`
-	Container       *Container        `json:"container"`
-	IPAddress       *IPAddress        `json:"ipAddress"`
-	HealthChecks    []HealthCheck     `json:"healthChecks"`
-	Tasks           []Task            `json:"tasks"`
+	ID          string            `json:"id"`
+	Labels      map[string]string `json:"labels"`
+	Instances   int               `json:"instances"`
+	VersionInfo struct {
+		LastScalingAt string `json:"lastScalingAt"`
+	} `json:"versionInfo"`
+	Ports           []int            `json:"ports"`
+	PortDefinitions []PortDefinition `json:"portDefinitions"`
+	Networks        []Network        `json:"networks"`
+	Container       *Container       `json:"container"`
+	IPAddress       *IPAddress       `json:"ipAddress"`
+	HealthChecks    []HealthCheck    `json:"healthChecks"`
+	Tasks           []Task           `json:"tasks"`
 }
 
 // PortDefinition is one port of an app in host mode.
 type PortDefinition struct {
-	Port int `json:"port"`
+	Port     int    `json:"port"`
+	Protocol string `json:"protocol"` // tcp, udp, or both with a comma; "" is tcp
 }
 
 // Network says how an app of Marathon 1.5 and later is attached.
@@ -41,8 +45,9 @@ type Container struct {
 
 // PortMapping is one port of an app in a container network.
 type PortMapping struct {
-	ContainerPort int `json:"containerPort"`
-	ServicePort   int `json:"servicePort"`
+	ContainerPort int    `json:"containerPort"`
+	ServicePort   int    `json:"servicePort"`
+	Protocol      string `json:"protocol"`
 }
 
 // IPAddress marks an app of Marathon 1.4 and earlier that has an address per task.
@@ -62,19 +67,29 @@ type HealthCheck struct {
 	PortIndex              *int   `json:"portIndex"`
 	IntervalSeconds        int    `json:"intervalSeconds"`
 	TimeoutSeconds         int    `json:"timeoutSeconds"`
+	GracePeriodSeconds     int    `json:"gracePeriodSeconds"`
 	MaxConsecutiveFailures int    `json:"maxConsecutiveFailures"`
 }
 
 // Task is one running copy of an app.
 type Task struct {
-	ID                 string        `json:"id"`
-	Host               string        `json:"host"`
-	State              string        `json:"state"`
-	Ports              []int         `json:"ports"`
-	IPAddresses        []TaskAddress `json:"ipAddresses"`
-	HealthCheckResults []struct {
-		Alive bool `json:"alive"`
-	} `json:"healthCheckResults"`
+	ID                 string         `json:"id"`
+	Host               string         `json:"host"`
+	State              string         `json:"state"`
+	Ports              []int          `json:"ports"`
+	IPAddresses        []TaskAddress  `json:"ipAddresses"`
+	HealthCheckResults []HealthResult `json:"healthCheckResults"`
+
+	// alive is what the app of this task says of its health; set where apps are merged,
+	// because a merged app has the checks of one of them only.
+	alive *bool
+	// drain marks a task of an older deployment that gets no new traffic.
+	drain bool
+}
+
+// HealthResult is what one of Marathon's own checks found.
+type HealthResult struct {
+	Alive bool `json:"alive"`
 }
 
 // TaskAddress is one address of a task in a container network.
@@ -122,9 +137,11 @@ func (a App) mappings() []PortMapping {
 	return a.Container.PortMappings
 }
 
-// servicePorts gives the port of each index n of the HAPROXY_{n}_ labels.
-func (a App) servicePorts() []int {
-	if a.networkMode() != modeHost {
+// servicePorts gives the port of each index n of the HAPROXY_{n}_ labels; 0 is a port
+// that neither the app nor the assigner gave.
+func (a App) servicePorts(as *assigner) []int {
+	mode := a.networkMode()
+	if mode != modeHost {
 		var out []int
 		for _, m := range a.mappings() {
 			if m.ServicePort != 0 {
@@ -142,7 +159,19 @@ func (a App) servicePorts() []int {
 		}
 		return out
 	}
-	return a.Ports
+	if len(a.Ports) > 0 || mode != modeContainer {
+		return a.Ports
+	}
+	return as.ports(a.ID, a.taskPorts(Task{}))
+}
+
+// udpOnly tells whether port index n carries no TCP, which HAProxy cannot serve.
+func (a App) udpOnly(n int) bool {
+	if a.networkMode() == modeHost {
+		return n < len(a.PortDefinitions) && a.PortDefinitions[n].Protocol == "udp"
+	}
+	m := a.mappings()
+	return n < len(m) && m[n].Protocol == "udp"
 }
 
 // taskPorts gives the ports a task listens on, paired with servicePorts by position.
@@ -161,7 +190,11 @@ func (a App) taskPorts(k Task) []int {
 		return k.Ports
 	}
 	if len(a.PortDefinitions) > 0 {
-		return a.servicePorts()
+		var out []int
+		for _, p := range a.PortDefinitions {
+			out = append(out, p.Port)
+		}
+		return out
 	}
 	return a.containerPorts()
 }

@@ -16,11 +16,16 @@ func (e *labelError) Error() string { return e.label + ": " + e.reason }
 
 // portLabels reads the labels of one service port.
 type portLabels struct {
-	app App
-	n   int
+	app    App
+	n      int
+	prefix string // HAPROXY_{n}_
 }
 
-func (l portLabels) name(key string) string { return fmt.Sprintf("HAPROXY_%d_%s", l.n, key) }
+func labelsOf(a App, n int) portLabels {
+	return portLabels{app: a, n: n, prefix: "HAPROXY_" + strconv.Itoa(n) + "_"}
+}
+
+func (l portLabels) name(key string) string { return l.prefix + key }
 
 func (l portLabels) get(key string) (string, bool) {
 	v, ok := l.app.Labels[l.name(key)]
@@ -63,12 +68,16 @@ func (l portLabels) selected(o Options) bool {
 var (
 	// word is what may stand as one token of a configuration line or runtime command.
 	// Anything else in a label could end the line and write another.
-	word      = regexp.MustCompile(`^[A-Za-z0-9_./:@*%+=,~-]+$`)
-	words     = regexp.MustCompile(`^[A-Za-z0-9_./:@*%+=,~() -]*$`)
-	vhostName = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9_.-]*[a-z0-9])?$`)
-	pathArgs  = regexp.MustCompile(`^[A-Za-z0-9_./~%+=,:@*!()& -]+$`)
-	crypted   = regexp.MustCompile(`^[A-Za-z0-9./$_=!*-]+$`)
-	oddInName = regexp.MustCompile(`[^a-zA-Z0-9-]`)
+	word       = regexp.MustCompile(`^[A-Za-z0-9_./:@*%+=,~-]+$`)
+	words      = regexp.MustCompile(`^[A-Za-z0-9_./:@*%+=,~() -]*$`)
+	vhostName  = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9_.-]*[a-z0-9])?$`)
+	pathArgs   = regexp.MustCompile(`^[A-Za-z0-9_./~%+=,:@*!()& -]+$`)
+	urlPath    = regexp.MustCompile(`^[A-Za-z0-9_./~+=,:@!*&?-]+$`)
+	realm      = regexp.MustCompile(`^[A-Za-z0-9_./~+=,@!*() -]+$`)
+	duration   = regexp.MustCompile(`^([0-9]{1,8})(ms|s|m|h)?$`)
+	algorithms = regexp.MustCompile(`^[a-z -]+$`)
+	crypted    = regexp.MustCompile(`^[A-Za-z0-9./$_=!*-]+$`)
+	oddInName  = regexp.MustCompile(`[^a-zA-Z0-9-]`)
 )
 
 // checked gives a label's text when it matches, else why not.
@@ -92,26 +101,36 @@ func (l portLabels) number(key string, otherwise, least, most int) (int, error) 
 	return i, nil
 }
 
-// service reads everything but the servers.
-func (l portLabels) service(o Options) (Service, error) {
+// service reads everything but the servers. The second result is the index of the port
+// that health checks go to, -1 when it is this one.
+func (l portLabels) service(port int, o Options) (Service, int, error) {
 	bind := o.BindAddr
 	if bind == "" {
 		bind = "*"
 	}
 	s := Service{AppID: l.app.ID, Index: l.n, Sticky: l.flag("STICKY"), ToHTTPS: l.flag("REDIRECT_TO_HTTPS"), HSTS: l.flag("USE_HSTS")}
+	numbers := []struct {
+		into                   *int
+		key                    string
+		otherwise, least, most int
+	}{
+		{&s.Port, "PORT", port, 1, 65535},
+		{&s.Weight, "BACKEND_WEIGHT", 0, -1 << 31, 1<<31 - 1},
+		{&s.MaxConn, "MAXCONN", 0, 1, 1 << 30},
+		{&s.ServerWeight, "SERVER_WEIGHT", 0, 1, 256},
+	}
 	var err error
-	if s.Port, err = l.number("PORT", l.app.servicePorts()[l.n], 1, 65535); err != nil {
-		return s, err
+	for _, t := range numbers {
+		if *t.into, err = l.number(t.key, t.otherwise, t.least, t.most); err != nil {
+			return s, -1, err
+		}
 	}
 	if s.Port < 1 || s.Port > 65535 {
-		return s, fmt.Errorf("has service port %d; HAProxy needs 1 to 65535", s.Port)
+		return s, -1, fmt.Errorf("has service port %d; HAProxy needs 1 to 65535", s.Port)
 	}
 	s.Backend = strings.ReplaceAll(strings.TrimPrefix(s.AppID, "/"), "/", "_") + "_" + strconv.Itoa(s.Port)
 	if !word.MatchString(s.Backend) {
-		return s, fmt.Errorf("the app id %.80q makes no section name", s.AppID)
-	}
-	if s.Weight, err = l.number("BACKEND_WEIGHT", 0, -1<<31, 1<<31-1); err != nil {
-		return s, err
+		return s, -1, fmt.Errorf("the app id %.80q makes no section name", s.AppID)
 	}
 	texts := []struct {
 		into      *string
@@ -125,25 +144,57 @@ func (l portLabels) service(o Options) (Service, error) {
 		{&s.Balance, "BALANCE", "roundrobin", words},
 		{&s.Path, "PATH", "", pathArgs},
 		{&s.Mode, "MODE", "", word},
+		{&s.ProxyPass, "HTTP_BACKEND_PROXYPASS_PATH", "", urlPath},
+		{&s.RevProxy, "HTTP_BACKEND_REVPROXY_PATH", "", urlPath},
+		{&s.Redirect, "HTTP_BACKEND_REDIR", "", urlPath},
+		{&s.Compression, "COMPRESSION", "", algorithms},
 	}
 	for _, t := range texts {
 		if *t.into, err = l.checked(t.key, t.otherwise, t.allowed); err != nil {
-			return s, err
+			return s, -1, err
 		}
 	}
+	if truth(s.Compression) {
+		s.Compression = "gzip"
+	}
+	if s.TimeoutServer, err = l.duration("TIMEOUT_SERVER"); err != nil {
+		return s, -1, err
+	}
 	if s.VHosts, err = l.vhosts(); err != nil {
-		return s, err
+		return s, -1, err
 	}
 	if s.Path != "" && s.Weight == 0 {
 		s.Weight = 1
 	}
 	if s.Auth, err = l.auth(); err != nil {
-		return s, err
+		return s, -1, err
 	}
 	if s.Allowed, err = l.allowed(); err != nil {
-		return s, err
+		return s, -1, err
 	}
-	return s, l.modeAndCheck(&s)
+	if s.Templates, err = l.templates(); err != nil {
+		return s, -1, err
+	}
+	checkIndex, err := l.modeAndCheck(&s, o)
+	return s, checkIndex, err
+}
+
+// duration reads a time as HAProxy writes it, in milliseconds; without a unit it is seconds.
+func (l portLabels) duration(key string) (int, error) {
+	v, ok := l.get(key)
+	if !ok {
+		return 0, nil
+	}
+	m := duration.FindStringSubmatch(v)
+	if m == nil {
+		return 0, &labelError{l.name(key), fmt.Sprintf("%.60q is no time such as 30s, 500ms, 5m or 1h", v)}
+	}
+	n, _ := strconv.Atoi(m[1])
+	n *= map[string]int{"ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000}[m[2]]
+	if n < 1 || n > 24*3_600_000 {
+		return 0, &labelError{l.name(key), fmt.Sprintf("%.60q is not between 1ms and 24h", v)}
+	}
+	return n, nil
 }
 
 func (l portLabels) vhosts() ([]string, error) {
@@ -153,7 +204,9 @@ func (l portLabels) vhosts() ([]string, error) {
 	}
 	var out []string
 	for h := range strings.SplitSeq(strings.ToLower(v), ",") {
-		h = strings.TrimSpace(h)
+		if h = strings.TrimSpace(h); h == "" {
+			continue
+		}
 		if !vhostName.MatchString(h) || len(h) > 255 {
 			return nil, &labelError{l.name("VHOST"), fmt.Sprintf("%.60q is no host name", h)}
 		}
@@ -168,7 +221,7 @@ func (l portLabels) auth() (*Auth, error) {
 		return nil, nil
 	}
 	p := strings.Split(v, ":")
-	if len(p) != 3 || !word.MatchString(p[0]) || !word.MatchString(p[1]) || !crypted.MatchString(p[2]) {
+	if len(p) != 3 || !realm.MatchString(p[0]) || !word.MatchString(p[1]) || !crypted.MatchString(p[2]) {
 		return nil, &labelError{l.name("AUTH"), "wants realm:user:password, the password as a crypt(3) hash"}
 	}
 	return &Auth{Realm: p[0], User: p[1], Password: p[2]}, nil
@@ -186,37 +239,55 @@ func (l portLabels) allowed() ([]string, error) {
 	return out, nil
 }
 
-// modeAndCheck decides between http and tcp and translates the app's health check.
-func (l portLabels) modeAndCheck(s *Service) error {
-	var check *HealthCheck
+// checkFor gives the app's health check of port index n.
+func (l portLabels) checkFor(n int) *HealthCheck {
 	for i, h := range l.app.HealthChecks {
-		if h.Port != 0 || h.PortIndex != nil && *h.PortIndex == l.n {
-			check = &l.app.HealthChecks[i]
-			break
+		if h.Port != 0 || h.PortIndex != nil && *h.PortIndex == n {
+			return &l.app.HealthChecks[i]
 		}
 	}
-	if _, given := l.get("MODE"); !given {
-		switch {
-		case check != nil && (check.Protocol == "HTTP" || check.Protocol == "MESOS_HTTP"), len(s.VHosts) > 0:
+	return nil
+}
+
+// modeAndCheck decides between http and tcp and translates the app's health check. It
+// gives the index of the port that checks go to, -1 for the port's own.
+func (l portLabels) modeAndCheck(s *Service, o Options) (int, error) {
+	check := l.checkFor(l.n)
+	if check != nil && (check.Protocol == "HTTP" || check.Protocol == "MESOS_HTTP" && !o.Compat) && s.Mode == "" {
+		s.Mode = "http"
+	}
+	checkIndex, err := l.number("BACKEND_HEALTHCHECK_PORT_INDEX", -1, 0, 1000)
+	if err != nil {
+		return -1, err
+	}
+	if check == nil && checkIndex >= 0 {
+		if check = l.checkFor(checkIndex); check != nil && slices.Contains([]string{"HTTP", "HTTPS", "MESOS_HTTP", "MESOS_HTTPS"}, check.Protocol) {
 			s.Mode = "http"
-		default:
-			s.Mode = "tcp"
 		}
 	}
-	if s.Mode = strings.ToLower(s.Mode); s.Mode != "http" && s.Mode != "tcp" {
-		return &labelError{l.name("MODE"), fmt.Sprintf("%.60q is neither http nor tcp", s.Mode)}
+	switch s.Mode = strings.ToLower(s.Mode); {
+	case s.Mode == "" && len(s.VHosts) > 0:
+		s.Mode = "http"
+	case s.Mode == "":
+		s.Mode = "tcp"
+	case s.Mode != "http" && s.Mode != "tcp":
+		return -1, &labelError{l.name("MODE"), fmt.Sprintf("%.60q is neither http nor tcp", s.Mode)}
 	}
 	if check == nil {
-		return nil
+		return -1, nil
 	}
-	c := Check{Path: check.Path, Interval: check.IntervalSeconds, Timeout: check.TimeoutSeconds, Fall: check.MaxConsecutiveFailures + 1}
+	c := Check{Protocol: check.Protocol, Path: check.Path, Port: check.Port, Index: check.PortIndex, Interval: check.IntervalSeconds,
+		Timeout: check.TimeoutSeconds, Grace: check.GracePeriodSeconds, Failures: max(check.MaxConsecutiveFailures, 0)}
 	c.HTTP = s.Mode == "http" && check.Protocol != "TCP" && check.Protocol != "MESOS_TCP"
 	if c.Path == "" {
 		c.Path = "/"
 	}
-	// A path goes into the file between blanks.
+	// These go into the file between blanks.
 	if !word.MatchString(strings.NewReplacer("?", "", "&", "").Replace(c.Path)) {
-		return fmt.Errorf("its health check's path %.60q has characters that HAProxy's configuration does not take", c.Path)
+		return -1, fmt.Errorf("its health check's path %.60q has characters that HAProxy's configuration does not take", c.Path)
+	}
+	if c.Protocol != "" && !word.MatchString(c.Protocol) || c.Port < 0 || c.Port > 65535 {
+		return -1, fmt.Errorf("its health check's protocol %.60q or port %d cannot be", c.Protocol, c.Port)
 	}
 	if c.Interval < 1 {
 		c.Interval = 60
@@ -225,5 +296,5 @@ func (l portLabels) modeAndCheck(s *Service) error {
 		c.Timeout = 20
 	}
 	s.Check = &c
-	return nil
+	return checkIndex, nil
 }

@@ -24,21 +24,32 @@ func serves(a App, k Task, o Options) bool {
 	if slices.Contains(notServing, k.State) {
 		return false
 	}
+	if k.alive != nil {
+		return *k.alive
+	}
 	if !o.HealthCheck || len(a.HealthChecks) == 0 {
 		return true
 	}
-	for _, r := range k.HealthCheckResults {
-		if r.Alive {
-			return true
-		}
+	if len(k.HealthCheckResults) == 0 {
+		return o.LastAlive[k.ID]
 	}
-	return false
+	if o.AllAlive {
+		return !slices.ContainsFunc(k.HealthCheckResults, func(r HealthResult) bool { return !r.Alive })
+	}
+	return slices.ContainsFunc(k.HealthCheckResults, func(r HealthResult) bool { return r.Alive })
 }
 
-// servers gives the servers of port index n.
-func servers(a App, n int, o Options) ([]Server, []Problem) {
+// NotServing tells whether a task of this state gets no traffic.
+func NotServing(state string) bool { return slices.Contains(notServing, state) }
+
+// servers gives the servers of port index n; checkIndex is the port that health checks
+// go to, -1 when it is the server's own.
+func servers(a App, n, checkIndex int, o Options) ([]Server, []Problem) {
 	var out []Server
 	var problems []Problem
+	leave := func(k Task, format string, args ...any) {
+		problems = append(problems, Problem{AppID: a.ID, Index: n, Kept: true, Reason: fmt.Sprintf("task %s: ", k.ID) + fmt.Sprintf(format, args...)})
+	}
 	for _, k := range a.Tasks {
 		host := a.address(k)
 		ports := a.taskPorts(k)
@@ -46,25 +57,29 @@ func servers(a App, n int, o Options) ([]Server, []Problem) {
 			continue
 		}
 		addr := host
-		if _, err := netip.ParseAddr(host); err != nil {
+		if ip, err := netip.ParseAddr(host); err != nil || ip.Zone() != "" {
 			var ok bool
 			if addr, ok = o.Addresses[host]; !ok {
-				problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: fmt.Sprintf("task %s: host %q has no address", k.ID, host)})
+				leave(k, "host %q has no address", host)
 				continue
 			}
 		}
 		if ports[n] < 1 || ports[n] > 65535 {
-			problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: fmt.Sprintf("task %s: port %d is out of range", k.ID, ports[n])})
+			leave(k, "port %d is out of range", ports[n])
 			continue
 		}
-		out = append(out, Server{TaskID: k.ID, Host: host, Addr: addr, Port: ports[n]})
+		s := Server{TaskID: k.ID, Host: host, Addr: addr, Port: ports[n], Drain: k.drain}
+		if checkIndex >= 0 && checkIndex < len(ports) {
+			s.CheckPort = ports[checkIndex]
+		}
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b Server) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.TaskID, b.TaskID))
 	})
 	// Two tasks cannot share a host's port; where an answer says so, one of them is stale.
 	out = slices.CompactFunc(out, func(a, b Server) bool { return a.Host == b.Host && a.Port == b.Port })
-	taken := map[int]bool{}
+	taken := make(map[int]bool, len(out))
 	for i := range out {
 		s := &out[i]
 		s.Name = s.Addr + ":" + strconv.Itoa(s.Port)

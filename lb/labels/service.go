@@ -11,7 +11,7 @@ import (
 
 // Service is one service port of one app: a frontend, a backend and its servers.
 type Service struct {
-	AppID       string
+	AppID       string // of the app, or of its deployment group
 	Index       int    // {n} of the labels
 	Port        int    // of the own frontend; 1 to 65535
 	Backend     string // section name: app id with '_' and the port
@@ -28,8 +28,20 @@ type Service struct {
 	HSTS        bool
 	Auth        *Auth
 	Allowed     []string // IPs and CIDRs; empty allows all
+	ProxyPass   string   // prefix that is taken off the path; "" is off
+	RevProxy    string   // prefix that is put before the path of Location; "" is off
+	Redirect    string   // where "/" of the vhost redirects to; "" is off
 	Check       *Check
-	Servers     []Server // sorted by host and port
+
+	// Settings that Marathon-LB has no labels for; 0 and "" leave them out.
+	MaxConn       int    // of each server
+	ServerWeight  int    // of each server, 1 to 256
+	TimeoutServer int    // milliseconds
+	Compression   string // algorithms
+
+	// Templates are the texts of template labels by template name, without HAPROXY_.
+	Templates map[string]string
+	Servers   []Server // sorted by host and port
 }
 
 // Auth asks for HTTP basic authentication on the vhost routes.
@@ -40,29 +52,36 @@ type Auth struct {
 // Check is the health check that HAProxy makes itself.
 type Check struct {
 	HTTP     bool
+	Protocol string
 	Path     string // with HTTP
+	Port     int    // where the check goes; 0 is the server's own port
+	Index    *int   // portIndex of the app's check
 	Interval int    // seconds
 	Timeout  int    // seconds
-	Fall     int    // failures in a row until down
+	Grace    int    // seconds
+	Failures int    // of the app's check: maxConsecutiveFailures
 }
 
 // Server is one task port.
 type Server struct {
-	Name   string // unique in the backend
-	ID     int    // stable number, 1 to 32766
-	Cookie string // identity in sticky cookies
-	TaskID string
-	Host   string // as the app's task says; what Addr was resolved from
-	Addr   string // IP
-	Port   int
+	Name      string // unique in the backend
+	ID        int    // stable number, 1 to 32766
+	Cookie    string // identity in sticky cookies
+	TaskID    string
+	Host      string // as the app's task says; what Addr was resolved from
+	Addr      string // IP
+	Port      int
+	CheckPort int  // where checks go when a label borrowed another port; 0 is not
+	Drain     bool // in the configuration, but gets no new traffic
 }
 
-// Problem is a service port that was left out, and why.
+// Problem is a service port that was left out or is not what its labels ask for.
 type Problem struct {
 	AppID  string
 	Index  int
 	Label  string // the label at fault; "" when it is none
 	Reason string
+	Kept   bool // the port is served all the same, perhaps as it was before
 }
 
 // String prints the problem for a log line.
@@ -74,48 +93,76 @@ func (p Problem) String() string {
 	return at + ": " + p.Reason
 }
 
+// PortKey names a service port.
+type PortKey struct {
+	AppID string
+	Index int
+}
+
+// Key gives the service's port key.
+func (s Service) Key() PortKey { return PortKey{s.AppID, s.Index} }
+
 // Options are the settings that select apps and servers.
 type Options struct {
 	Groups      []string // of --group; "*" takes every app
 	Strict      bool     // ports are off unless enabled by label
 	HealthCheck bool     // only servers that Marathon calls alive
+	AllAlive    bool     // with HealthCheck: every check must say alive, not any
 	KeepEmpty   bool     // services without a server stay, answering 503
+	Compat      bool     // a MESOS_HTTP check does not make a port http
 	BindAddr    string   // address of the own frontends unless a label says otherwise; "" is "*"
 	SkipApp     string   // id without leading slash of an app to leave out
+	// AssignMin and AssignMax are the service ports given to apps with an address per
+	// task that name none; both 0 gives none.
+	AssignMin, AssignMax int
 	// Addresses gives the IP of a task's host. A host that is missing here is skipped
 	// with a Problem. IPs need no entry.
 	Addresses map[string]string
+	// LastAlive holds the tasks that were alive when Marathon last had results of them.
+	LastAlive map[string]bool
+	// LastGood gives the settings that a port had before its labels became wrong; it
+	// keeps them, with the servers of today.
+	LastGood map[PortKey]Service
 }
 
 // Services gives the services of apps, sorted by app id and port, and what was left
 // out with the reason. A wrong label costs only its own port.
 func Services(apps []App, o Options) ([]Service, []Problem) {
-	apps = slices.Clone(apps)
+	apps = slices.DeleteFunc(slices.Clone(apps), func(a App) bool {
+		return o.SkipApp != "" && strings.TrimPrefix(a.ID, "/") == o.SkipApp
+	})
 	slices.SortStableFunc(apps, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
-	var out []Service
-	var problems []Problem
+	apps, problems := merge(apps, o)
+	out := make([]Service, 0, len(apps))
 	owner := map[string]string{} // bind address and port -> app
+	as := newAssigner(o.AssignMin, o.AssignMax)
 	for _, a := range apps {
-		if o.SkipApp != "" && strings.TrimPrefix(a.ID, "/") == o.SkipApp {
-			continue
-		}
-		for n := range a.servicePorts() {
-			l := portLabels{app: a, n: n}
+		for n, port := range a.servicePorts(as) {
+			l := labelsOf(a, n)
 			if !l.selected(o) {
 				continue
 			}
-			s, err := l.service(o)
+			if a.udpOnly(n) {
+				problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: "is a UDP port, which HAProxy cannot serve"})
+				continue
+			}
+			s, checkIndex, err := l.service(port, o)
 			if err != nil {
 				p := Problem{AppID: a.ID, Index: n, Reason: err.Error()}
 				var bad *labelError
 				if errors.As(err, &bad) {
 					p.Label, p.Reason = bad.label, bad.reason
 				}
+				if s, p.Kept = o.LastGood[PortKey{a.ID, n}]; p.Kept {
+					p.Reason += "; the last good settings stay"
+				}
 				problems = append(problems, p)
-				continue
+				if !p.Kept {
+					continue
+				}
 			}
 			var skipped []Problem
-			s.Servers, skipped = servers(a, n, o)
+			s.Servers, skipped = servers(a, n, checkIndex, o)
 			problems = append(problems, skipped...)
 			if len(s.Servers) == 0 && !o.KeepEmpty {
 				continue
@@ -132,5 +179,34 @@ func Services(apps []App, o Options) ([]Service, []Problem) {
 	slices.SortStableFunc(out, func(a, b Service) int {
 		return cmp.Or(cmp.Compare(a.AppID, b.AppID), cmp.Compare(a.Port, b.Port))
 	})
-	return out, problems
+	return out, append(problems, clashes(out)...)
+}
+
+// clashes reports virtual hosts that two services claim with the same path: the rule
+// that comes first takes all.
+func clashes(services []Service) []Problem {
+	first := map[string]Service{}
+	var out []Problem
+	for _, s := range services {
+		if s.Mode != "http" {
+			continue
+		}
+		for _, h := range s.VHosts {
+			key := h + " " + s.Path
+			f, taken := first[key]
+			if !taken {
+				first[key] = s
+				continue
+			}
+			loser, winner := s, f
+			if s.Weight > f.Weight {
+				loser, winner, first[key] = f, s, s
+			}
+			if loser.Key() != winner.Key() {
+				out = append(out, Problem{AppID: loser.AppID, Index: loser.Index, Label: fmt.Sprintf("HAPROXY_%d_VHOST", loser.Index), Kept: true,
+					Reason: fmt.Sprintf("host %s is also claimed by %s, whose rule comes first", h, winner.AppID)})
+			}
+		}
+	}
+	return out
 }

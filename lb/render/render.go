@@ -1,12 +1,11 @@
 // Package render writes HAProxy's configuration for a list of services. It is a pure
 // function: the same services and settings give the same bytes.
 //
-// Contract: Marathon-LB 1.15.0 (order of sections, names, routing rules), in the syntax of
-// HAProxy 2.4 and later.
+// Contract: Marathon-LB 1.15.0 (order of sections, names, routing rules, templates), in
+// the syntax of HAProxy 2.4 and later.
 package render
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,30 +13,64 @@ import (
 	"github.com/stoa-project/stoa/lb/labels"
 )
 
+// Profile chooses between the habits of Marathon-LB and newer ones.
+type Profile string
+
+// Profiles. Standard routes :443 by the Host header and speaks HTTP/2; Compat routes as
+// Marathon-LB does; Modern adds TLS 1.3 suites, longer keep-alive and cookies made by
+// HAProxy to Standard.
+const (
+	Standard Profile = "standard"
+	Compat   Profile = "compat"
+	Modern   Profile = "modern"
+)
+
 // Settings are what the file holds besides the services.
 type Settings struct {
-	BindAddr     string // address of the shared frontends and of stats; "" is "*"
-	HTTPPort     int    // virtual hosts; 0 leaves the frontend out
-	HTTPSPort    int    // virtual hosts over TLS; 0 leaves it out, as do no SSLCerts
-	AppIDPort    int    // routing by X-Marathon-App-Id; 0 leaves it out
-	StatsPort    int    // statistics, metrics and admin paths
+	Profile      Profile // "" is Standard
+	BindAddr     string  // address of the shared frontends and of stats; "" is "*"
+	HTTPPort     int     // virtual hosts; 0 leaves the frontend out
+	HTTPSPort    int     // virtual hosts over TLS; 0 leaves it out, as do no SSLCerts
+	AppIDPort    int     // routing by X-Marathon-App-Id; 0 leaves it out
+	StatsPort    int     // statistics, metrics and admin paths
+	AdminBind    string  // address of the latter; "" is BindAddr
+	AdminAllow   []string
 	SSLCerts     []string
+	GroupHTTPS   bool   // a TLS frontend for each virtual host, with its own certificates
+	Maps         bool   // virtual hosts and app ids in map files rather than rules
+	MapDir       string // folder of the map files
 	StatsSocket  string // path of the runtime API's unix socket
 	StateFile    string // where server states are kept over a reload
 	AdminSocket  string // unix socket that answers the admin paths; "" leaves them out
+	Syslog       string // where HAProxy logs; "" is nowhere
 	HardStop     int    // seconds an old worker may live on after a reload
 	MaxConn      int    // of the process
 	DefaultsOpts []string
+	Templates    *Templates // nil are the built-in ones
 }
 
-// Backend is the part of the configuration that may change without a reload.
-type Backend struct {
-	Name    string
-	Options string // what follows the address in each server line and is not its id
-	Servers []labels.Server
-	// Static backends cannot change at run time (sticky cookies, some balance
-	// algorithms): their servers are part of Structure.
-	Static bool
+// Names of the map files.
+const (
+	DomainMap = "domain2backend.map"
+	AppMap    = "app2backend.map"
+)
+
+// Entry is one line of a map file.
+type Entry struct{ Key, Value string }
+
+// Map is one map file, in its order; keys are unique.
+type Map struct {
+	File    string
+	Entries []Entry
+}
+
+// Text gives the file's content.
+func (m Map) Text() string {
+	var b strings.Builder
+	for _, e := range m.Entries {
+		b.WriteString(e.Key + " " + e.Value + "\n")
+	}
+	return b.String()
 }
 
 // Config is one rendered configuration.
@@ -47,288 +80,155 @@ type Config struct {
 	// configurations of equal structure differ by runtime commands only.
 	Structure string
 	Backends  []Backend
+	Maps      []Map // those of DomainMap and AppMap, empty without Settings.Maps
+	// Origins tell where the text comes from, in its order.
+	Origins []Origin
 }
 
-// File renders services, which must be sorted as labels.Services gives them.
-func File(services []labels.Service, s Settings) Config {
-	w := &writer{settings: s}
-	w.head()
-	w.userlists(services)
-	w.vhostFrontend(services, false)
-	w.appIDFrontend(services)
-	w.vhostFrontend(services, true)
-	for _, svc := range services {
-		w.frontend(svc)
+// Origin is a stretch of the text and its cause.
+type Origin struct {
+	Line     int // the first, from 1
+	Port     labels.PortKey
+	Template string   // "" for what has none
+	Labels   []string // labels that made it appear or changed it
+}
+
+// OwnerOf gives the service port that made the line; false for lines of the frame.
+func (c Config) OwnerOf(line int) (labels.PortKey, bool) {
+	i, found := slices.BinarySearchFunc(c.Origins, line, func(o Origin, l int) int { return o.Line - l })
+	if !found {
+		i--
 	}
-	var c Config
-	for _, svc := range services {
-		c.Backends = append(c.Backends, w.backend(svc))
+	if i < 0 || c.Origins[i].Port.AppID == "" {
+		return labels.PortKey{}, false
 	}
-	c.Text, c.Structure = w.text.String(), w.structure.String()
-	return c
+	return c.Origins[i].Port, true
+}
+
+// File renders services, which must be sorted as labels.Services gives them. A service
+// whose template labels cannot be used is left out with a Problem.
+func File(services []labels.Service, s Settings) (Config, []labels.Problem) {
+	if s.Templates == nil {
+		s.Templates, _ = NewTemplates(nil, s.Profile == Compat)
+	}
+	var problems []labels.Problem
+	ports := make([]*port, 0, len(services))
+	for _, svc := range services {
+		p, err := newPort(svc, &s)
+		if err != nil {
+			problem := labels.Problem{AppID: svc.AppID, Index: svc.Index, Reason: err.Error()}
+			if e, ok := asTemplateError(err); ok {
+				problem.Label, problem.Reason = e.Label, e.Err.Error()
+			}
+			problems = append(problems, problem)
+			continue
+		}
+		ports = append(ports, p)
+	}
+	w := &writer{settings: s, line: 1}
+	w.frame("HEAD", s.head())
+	w.userlists(ports)
+	w.plainFrontend(ports)
+	w.appIDFrontend(ports)
+	w.tlsFrontend(ports)
+	for _, p := range ports {
+		w.parts(p, p.frontend())
+	}
+	c := Config{Backends: make([]Backend, 0, len(ports))}
+	for _, p := range ports {
+		w.parts(p, p.backendHead())
+		c.Backends = append(c.Backends, w.servers(p))
+	}
+	c.Text, c.Structure, c.Origins = w.text.String(), w.structure.String(), w.origins
+	c.Maps = []Map{{File: DomainMap, Entries: w.domains}, {File: AppMap, Entries: w.apps}}
+	return c, problems
+}
+
+// RuntimeOnly tells whether want can be reached from have by runtime commands.
+func RuntimeOnly(have, want Config) bool {
+	if have.Structure != want.Structure {
+		return false
+	}
+	for i, b := range want.Backends {
+		old := make(map[string]Server, len(b.Servers))
+		for _, s := range have.Backends[i].Servers {
+			old[s.Name] = s
+		}
+		for _, s := range b.Servers {
+			// A server of the same name with other options would have to go first,
+			// which takes as long as its last connection.
+			if had, ok := old[s.Name]; ok && (had.Address != s.Address || had.Options != s.Options) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // writer fills the text and the structure side by side.
 type writer struct {
 	settings        Settings
 	text, structure strings.Builder
+	line            int
+	origins         []Origin
+	domains, apps   []Entry
 }
 
-// line writes to both; server lines go through serverLine.
-func (w *writer) line(format string, args ...any) {
-	l := fmt.Sprintf(format, args...) + "\n"
-	w.text.WriteString(l)
-	w.structure.WriteString(l)
-}
-
-func (w *writer) bind() string {
-	if w.settings.BindAddr == "" {
-		return "*"
-	}
-	return w.settings.BindAddr
-}
-
-func (w *writer) head() {
-	s := w.settings
-	w.line("global")
-	if s.StatsSocket != "" {
-		w.line("  stats socket %s mode 600 level admin expose-fd listeners", s.StatsSocket)
-	}
-	if s.StateFile != "" {
-		w.line("  server-state-file %s", s.StateFile)
-	}
-	w.line("  hard-stop-after %ds", s.HardStop)
-	w.line("  maxconn %d", s.MaxConn)
-	w.line("  spread-checks 5")
-	w.line("  max-spread-checks 15000")
-	w.line("  tune.ssl.default-dh-param 2048")
-	w.line("  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets")
-	w.line("")
-	w.line("defaults")
-	if s.StateFile != "" {
-		w.line("  load-server-state-from-file global")
-	}
-	w.line("  retries 3")
-	w.line("  backlog 10000")
-	w.line("  maxconn 10000")
-	w.line("  timeout connect 3s")
-	w.line("  timeout client 30s")
-	w.line("  timeout server 30s")
-	w.line("  timeout tunnel 3600s")
-	w.line("  timeout http-keep-alive 1s")
-	w.line("  timeout http-request 15s")
-	w.line("  timeout queue 30s")
-	w.line("  timeout tarpit 60s")
-	opts := slices.Clone(s.DefaultsOpts)
-	slices.Sort(opts)
-	for _, o := range slices.Compact(opts) {
-		w.line("  option %s", o)
-	}
-	w.line("")
-	w.line("listen stats")
-	w.line("  bind %s:%d", w.bind(), s.StatsPort)
-	w.line("  mode http")
-	w.line("  balance roundrobin")
-	w.line("  monitor-uri /_haproxy_health_check")
-	w.line("  http-request use-service prometheus-exporter if { path /metrics }")
-	w.line("  stats enable")
-	if s.AdminSocket != "" {
-		w.line("  server admin unix@%s", s.AdminSocket)
-	}
-}
-
-func userlist(s labels.Service) string { return "user_" + s.Backend }
-
-func (w *writer) userlists(services []labels.Service) {
-	for _, s := range services {
-		if s.Auth != nil {
-			w.line("")
-			w.line("userlist %s", userlist(s))
-			w.line("  user %s password %s", s.Auth.User, s.Auth.Password)
-		}
-	}
-}
-
-// byWeight gives the services with virtual hosts in the order of their rules: larger
-// weight first, wildcards last, else as they come.
-func byWeight(services []labels.Service) []labels.Service {
-	var out []labels.Service
-	for _, s := range services {
-		if len(s.VHosts) > 0 && s.Mode == "http" {
-			out = append(out, s)
-		}
-	}
-	wild := func(s labels.Service) int {
-		if slices.ContainsFunc(s.VHosts, func(h string) bool { return strings.HasPrefix(h, "*.") }) {
-			return 1
-		}
-		return 0
-	}
-	slices.SortStableFunc(out, func(a, b labels.Service) int {
-		if d := wild(a) - wild(b); d != 0 {
-			return d
-		}
-		return b.Weight - a.Weight
-	})
-	return out
-}
-
-// aclSuffix is the part of ACL names that tells services apart.
-func aclSuffix(s labels.Service) string {
-	app := strings.ReplaceAll(strings.TrimPrefix(s.AppID, "/"), "/", "_")
-	host := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return '_'
-	}, s.VHosts[0])
-	return host + "_" + app
-}
-
-// vhostFrontend writes the frontend that routes by host name, plain or over TLS.
-func (w *writer) vhostFrontend(services []labels.Service, tls bool) {
-	s := w.settings
-	w2 := func(port int, certs string) {
-		name := "marathon_http_in"
-		if tls {
-			name = "marathon_https_in"
-		}
-		w.line("")
-		w.line("frontend %s", name)
-		w.line("  bind %s:%d%s", w.bind(), port, certs)
-		w.line("  mode http")
-		for _, svc := range byWeight(services) {
-			w.vhostRules(svc, tls)
-		}
-	}
-	switch {
-	case !tls && s.HTTPPort > 0:
-		w2(s.HTTPPort, "")
-	case tls && s.HTTPSPort > 0 && len(s.SSLCerts) > 0:
-		w2(s.HTTPSPort, " ssl crt "+strings.Join(s.SSLCerts, " crt ")+" alpn h2,http/1.1")
-	}
-}
-
-func (w *writer) vhostRules(s labels.Service, tls bool) {
-	host := "host_" + aclSuffix(s)
-	for _, h := range s.VHosts {
-		if rest, ok := strings.CutPrefix(h, "*"); ok {
-			w.line("  acl %s hdr(host),field(1,:) -i -m end %s", host, rest)
-		} else {
-			w.line("  acl %s hdr(host),field(1,:) -i %s", host, h)
-		}
-	}
-	cond := host
-	if s.Path != "" {
-		w.line("  acl path_%s path_beg %s", s.Backend, s.Path)
-		cond += " path_" + s.Backend
-	}
-	if !tls && s.ToHTTPS {
-		w.line("  redirect scheme https code 301 if %s", cond)
+// emit writes to the text, and to the structure unless the text may change at run time.
+func (w *writer) emit(text string, o Origin, structural bool) {
+	if text == "" {
 		return
 	}
-	if s.Auth != nil {
-		acl := "auth_" + aclSuffix(s)
-		w.line("  acl %s http_auth(%s)", acl, userlist(s))
-		w.line("  http-request auth realm %s if %s !%s", s.Auth.Realm, cond, acl)
-	}
-	w.line("  use_backend %s if %s", s.Backend, cond)
-}
-
-func (w *writer) appIDFrontend(services []labels.Service) {
-	if w.settings.AppIDPort == 0 {
-		return
-	}
-	w.line("")
-	w.line("frontend marathon_http_appid_in")
-	w.line("  bind %s:%d", w.bind(), w.settings.AppIDPort)
-	w.line("  mode http")
-	seen := map[string]bool{}
-	for _, s := range services {
-		if s.Mode != "http" || seen[s.AppID] {
-			continue
-		}
-		seen[s.AppID] = true
-		w.line("  acl app_%s hdr(x-marathon-app-id) -i %s", s.Backend, s.AppID)
-		w.line("  use_backend %s if app_%s", s.Backend, s.Backend)
+	o.Line = w.line
+	w.origins = append(w.origins, o)
+	w.line += strings.Count(text, "\n")
+	w.text.WriteString(text)
+	if structural {
+		w.structure.WriteString(text)
 	}
 }
 
-// frontend writes a service's own frontend.
-func (w *writer) frontend(s labels.Service) {
-	bind := fmt.Sprintf("%s:%d", s.BindAddr, s.Port)
-	if s.SSLCert != "" {
-		bind += " ssl crt " + s.SSLCert
+// frame writes what belongs to no service. It ends in a line's end.
+func (w *writer) frame(template, text string) {
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
 	}
-	if s.BindOptions != "" {
-		bind += " " + s.BindOptions
-	}
-	w.line("")
-	w.line("frontend %s", s.Backend)
-	w.line("  bind %s", bind)
-	w.line("  mode %s", s.Mode)
-	w.line("  use_backend %s", s.Backend)
+	w.emit(text, Origin{Template: template}, true)
 }
 
-// runtimeBalance are the algorithms whose backends take servers at run time.
-var runtimeBalance = []string{"roundrobin", "leastconn", "first", "random"}
+func (w *writer) parts(p *port, parts []part) {
+	for _, t := range parts {
+		w.emit(t.text, p.origin(t.template, t.labels), true)
+	}
+}
 
-// backend writes a service's backend and gives its part that may change.
-func (w *writer) backend(s labels.Service) Backend {
-	w.line("")
-	w.line("backend %s", s.Backend)
-	w.line("  balance %s", s.Balance)
-	w.line("  mode %s", s.Mode)
-	if s.Mode == "http" {
-		if s.HSTS {
-			w.line("  http-response set-header Strict-Transport-Security max-age=15768000")
-		}
-		w.line("  option forwardfor")
-		w.line("  http-request set-header X-Forwarded-Port %%[dst_port]")
-		w.line("  http-request add-header X-Forwarded-Proto https if { ssl_fc }")
+// origin names the labels behind a stretch: those that made it appear and the one that
+// replaced its template.
+func (p *port) origin(template string, because []string) Origin {
+	o := Origin{Port: p.Key(), Template: template}
+	prefix := "HAPROXY_" + strconv.Itoa(p.Index) + "_"
+	for _, l := range because {
+		o.Labels = append(o.Labels, prefix+l)
 	}
-	if len(s.Allowed) > 0 {
-		w.line("  acl network_allowed src %s", strings.Join(s.Allowed, " "))
-		if s.Mode == "http" {
-			w.line("  http-request deny if !network_allowed")
-		} else {
-			w.line("  tcp-request content reject if !network_allowed")
+	if _, ok := p.own[template]; ok {
+		o.Labels = append(o.Labels, prefix+template)
+	}
+	return o
+}
+
+func (w *writer) userlists(ports []*port) {
+	for _, p := range ports {
+		if p.Auth != nil {
+			w.parts(p, []part{p.part("USERLIST_HEAD", values{"backend": p.Backend, "user": p.Auth.User, "passwd": p.Auth.Password}, "AUTH")})
 		}
 	}
-	if s.Sticky {
-		w.line("  cookie mesosphere_server_id insert indirect nocache")
-	}
-	options := ""
-	if c := s.Check; c != nil {
-		if c.HTTP {
-			w.line("  option httpchk GET %s", c.Path)
-			w.line("  timeout check %ds", c.Timeout)
-		}
-		options = fmt.Sprintf(" check inter %ds fall %d", c.Interval, c.Fall)
-	}
-	b := Backend{Name: s.Backend, Options: strings.TrimSpace(options), Servers: s.Servers}
-	b.Static = s.Sticky || !slices.Contains(runtimeBalance, strings.SplitN(strings.TrimSpace(s.Balance), " ", 2)[0])
-	// The options stand for the lines below, so that a changed check is a changed structure.
-	w.structure.WriteString("  # servers" + options + "\n")
-	for _, k := range s.Servers {
-		line := fmt.Sprintf("  server %s %s id %d", k.Name, Address(k), k.ID)
-		if s.Sticky {
-			line += " cookie " + k.Cookie
-		}
-		line += options + "\n"
-		w.text.WriteString(line)
-		if b.Static {
-			w.structure.WriteString(line)
-		}
+}
+
+// servers writes a backend's servers and gives them as the runtime API has them.
+func (w *writer) servers(p *port) Backend {
+	lines, b := p.servers()
+	for _, l := range lines {
+		w.emit(l, p.origin("BACKEND_SERVER_OPTIONS", nil), b.Static)
 	}
 	return b
-}
-
-// Address gives a server's address and port as HAProxy reads them; an IPv6 address
-// stands in brackets.
-func Address(s labels.Server) string {
-	if strings.Contains(s.Addr, ":") {
-		return "[" + s.Addr + "]:" + strconv.Itoa(s.Port)
-	}
-	return s.Addr + ":" + strconv.Itoa(s.Port)
 }

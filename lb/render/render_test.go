@@ -25,17 +25,26 @@ func server(n int) labels.Server {
 // every is a service list that uses each feature once.
 func every() []labels.Service {
 	return []labels.Service{
-		{AppID: "/acl", Port: 10000, Backend: "acl_10000", BindAddr: "*", Mode: "tcp", Balance: "leastconn", Allowed: []string{"10.0.0.0/8", "192.168.1.1"}, Servers: []labels.Server{server(1)}, Check: &labels.Check{Interval: 10, Fall: 4, Timeout: 20}},
+		{AppID: "/acl", Port: 10000, Backend: "acl_10000", BindAddr: "*", Mode: "tcp", Balance: "leastconn", Allowed: []string{"10.0.0.0/8", "192.168.1.1"}, Servers: []labels.Server{server(1)}, Check: &labels.Check{Interval: 10, Failures: 3, Timeout: 20}},
 		{AppID: "/auth", Port: 10001, Backend: "auth_10001", BindAddr: "*", Mode: "http", Balance: "roundrobin", VHosts: []string{"auth.example.com"}, Auth: &labels.Auth{Realm: "ops", User: "ann", Password: "$1$x"}, Servers: []labels.Server{server(1)}},
 		{AppID: "/path", Port: 10002, Backend: "path_10002", BindAddr: "*", Mode: "http", Balance: "roundrobin", VHosts: []string{"www.example.com"}, Path: "/api", Weight: 1, Servers: []labels.Server{server(1)}},
 		{AppID: "/secure", Port: 10003, Backend: "secure_10003", BindAddr: "127.0.0.1", BindOptions: "accept-proxy", Mode: "http", Balance: "roundrobin", VHosts: []string{"secure.example.com"}, ToHTTPS: true, HSTS: true, Servers: []labels.Server{server(1)}},
-		{AppID: "/sticky/web", Port: 10004, Backend: "sticky_web_10004", BindAddr: "*", Mode: "http", Balance: "roundrobin", Sticky: true, VHosts: []string{"a.example.com", "b.example.com"}, Servers: []labels.Server{server(1), server(2)}, Check: &labels.Check{HTTP: true, Path: "/health", Interval: 2, Timeout: 3, Fall: 4}},
+		{AppID: "/sticky/web", Port: 10004, Backend: "sticky_web_10004", BindAddr: "*", Mode: "http", Balance: "roundrobin", Sticky: true, VHosts: []string{"a.example.com", "b.example.com"}, Servers: []labels.Server{server(1), server(2)}, Check: &labels.Check{HTTP: true, Path: "/health", Interval: 2, Timeout: 3, Failures: 3}},
 		{AppID: "/wild", Port: 10005, Backend: "wild_10005", BindAddr: "*", Mode: "http", Balance: "roundrobin", VHosts: []string{"*.example.com"}, Weight: 9, Servers: []labels.Server{{Name: "v6", ID: 7, Addr: "2001:db8::1", Port: 80}}},
 	}
 }
 
+func render(t *testing.T, services []labels.Service, s Settings) Config {
+	t.Helper()
+	c, problems := File(services, s)
+	if len(problems) > 0 {
+		t.Fatalf("problems %v", problems)
+	}
+	return c
+}
+
 func TestGolden(t *testing.T) {
-	got := File(every(), settings()).Text
+	got := render(t, every(), settings()).Text
 	path := filepath.Join("testdata", "every.cfg")
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -65,20 +74,20 @@ func TestWhatIsStructure(t *testing.T) {
 		{"a server more", func(s *labels.Service) { s.Servers = append(s.Servers, server(2)) }, true},
 		{"no server", func(s *labels.Service) { s.Servers = nil }, true},
 		{"a vhost", func(s *labels.Service) { s.VHosts = append(s.VHosts, "b.example.com") }, false},
-		{"a check", func(s *labels.Service) { s.Check = &labels.Check{Interval: 1, Fall: 2} }, false},
+		{"a check", func(s *labels.Service) { s.Check = &labels.Check{Interval: 1, Failures: 1} }, false},
 		{"the balance", func(s *labels.Service) { s.Balance = "leastconn" }, false},
 		{"the port", func(s *labels.Service) { s.Port = 10001 }, false},
 	}
-	before := File(base(), settings())
+	before := render(t, base(), settings())
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
 			s := base()
 			r.change(&s[0])
-			after := File(s, settings())
+			after := render(t, s, settings())
 			if after.Text == before.Text {
 				t.Fatal("the text did not change")
 			}
-			if same := after.Structure == before.Structure; same != r.same {
+			if same := RuntimeOnly(before, after); same != r.same {
 				t.Errorf("same structure: %v, want %v", same, r.same)
 			}
 		})
@@ -91,7 +100,7 @@ func TestWhatIsStructure(t *testing.T) {
 		static(&one[0])
 		static(&two[0])
 		two[0].Servers = append(two[0].Servers, server(2))
-		if File(one, settings()).Structure == File(two, settings()).Structure {
+		if RuntimeOnly(render(t, one, settings()), render(t, two, settings())) {
 			t.Error("servers of a static backend changed and the structure did not")
 		}
 	}
@@ -101,7 +110,7 @@ func BenchmarkFile(b *testing.B) {
 	var services []labels.Service
 	for i := range 1000 {
 		s := labels.Service{AppID: fmt.Sprintf("/app-%04d", i), Port: 10000 + i, Backend: fmt.Sprintf("app-%04d_%d", i, 10000+i), BindAddr: "*", Mode: "http", Balance: "roundrobin", VHosts: []string{fmt.Sprintf("app-%d.example.com", i)}}
-		for k := range 5 {
+		for k := range 10 {
 			s.Servers = append(s.Servers, server(k+1))
 		}
 		services = append(services, s)

@@ -4,6 +4,7 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"strconv"
@@ -16,11 +17,23 @@ type Status struct {
 	Services     int       `json:"services"`
 	Servers      int       `json:"servers"`
 	LastListing  time.Time `json:"lastListing"` // when Marathon last answered
+	Connected    bool      `json:"connected"`   // to the event stream
+	LastEvent    time.Time `json:"lastEvent"`   // when the stream last said anything
 	LastChange   string    `json:"lastChange"`  // runtime, reload or start
 	LastChangeAt time.Time `json:"lastChangeAt"`
 	Reloads      int       `json:"reloads"`
 	LastError    string    `json:"lastError,omitempty"`
-	Problems     []string  `json:"problems"` // ports left out, and why
+	Problems     []string  `json:"problems"` // ports not as asked, and why
+	Ports        []Port    `json:"ports"`    // the same, in parts
+}
+
+// Port is a service port that is not as its labels ask.
+type Port struct {
+	App    string `json:"app"`
+	Index  int    `json:"index"`
+	State  string `json:"state"` // "left out", or "kept" as it last was
+	Label  string `json:"label,omitempty"`
+	Reason string `json:"reason"`
 }
 
 // Balancer is what the door offers to these routes. All methods may be called from
@@ -34,8 +47,11 @@ type Balancer interface {
 	Reload()
 }
 
-// Handler gives the routes. configPath is the live configuration file.
-func Handler(b Balancer, configPath string, metrics http.Handler) http.Handler {
+// Files are what the paths of Marathon-LB show.
+type Files struct{ Config, DomainMap, AppMap string }
+
+// Handler gives the routes.
+func Handler(b Balancer, files Files, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	text := func(pattern string, f func() (string, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
@@ -48,10 +64,15 @@ func Handler(b Balancer, configPath string, metrics http.Handler) http.Handler {
 			_, _ = w.Write([]byte(body))
 		})
 	}
-	text("GET /_haproxy_getconfig", func() (string, error) {
-		c, err := os.ReadFile(configPath)
-		return string(c), err
-	})
+	for path, file := range map[string]string{"getconfig": files.Config, "getvhostmap": files.DomainMap, "getappmap": files.AppMap} {
+		text("GET /_haproxy_"+path, func() (string, error) {
+			c, err := os.ReadFile(file)
+			if errors.Is(err, os.ErrNotExist) {
+				err = nil // before the first configuration
+			}
+			return string(c), err
+		})
+	}
 	text("GET /_haproxy_getpids", func() (string, error) {
 		var out []string
 		for _, p := range b.PIDs() {

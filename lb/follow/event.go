@@ -1,0 +1,162 @@
+package follow
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stoa-project/stoa/lb/labels"
+)
+
+// event is what the model needs of one event of the stream. Fields that an event type
+// does not have are empty.
+type event struct {
+	kind       string
+	App        string               `json:"appId"`
+	RunSpec    string               `json:"runSpecId"`
+	Task       string               `json:"taskId"`
+	Instance   string               `json:"instanceId"`
+	Status     string               `json:"taskStatus"`
+	Condition  string               `json:"condition"`
+	Host       string               `json:"host"`
+	Ports      []int                `json:"ports"`
+	Addresses  []labels.TaskAddress `json:"ipAddresses"`
+	Definition struct {
+		ID string `json:"id"`
+	} `json:"appDefinition"`
+}
+
+// parse reads the data of an event. One that cannot be read has no app: it leads to a
+// full listing.
+func parse(kind, data string) event {
+	e := event{kind: kind}
+	if err := json.Unmarshal([]byte(data), &e); err != nil {
+		return event{kind: kind}
+	}
+	return e
+}
+
+// app gives the app that an event is about, "" when it may be about any.
+func (e event) app() string {
+	switch {
+	case e.App != "":
+		return e.App
+	case e.RunSpec != "":
+		return e.RunSpec
+	}
+	return e.Definition.ID
+}
+
+// dies tells whether the event says that a task ends or is about to.
+func (e event) dies() bool {
+	switch e.kind {
+	case "unhealthy_instance_kill_event", "unhealthy_task_kill_event":
+		return true
+	case "status_update_event":
+		return e.Status != "" && labels.NotServing(e.Status)
+	case "instance_changed_event":
+		return e.Condition == "Killing"
+	}
+	return false
+}
+
+// doomed is how long a task that is told to die stays out of service although a
+// listing still calls it running: Marathon decides before it writes.
+const doomed = time.Minute
+
+// model is the local copy of the apps. It belongs to one goroutine; what it hands out
+// is not changed later.
+type model struct {
+	apps   map[string]labels.App
+	ending map[string]time.Time // tasks and instances that were told to die, and when
+}
+
+func newModel() *model {
+	return &model{apps: map[string]labels.App{}, ending: map[string]time.Time{}}
+}
+
+// list gives all apps, sorted by id.
+func (m *model) list() []labels.App {
+	out := make([]labels.App, 0, len(m.apps))
+	for _, id := range slices.Sorted(maps.Keys(m.apps)) {
+		out = append(out, m.apps[id])
+	}
+	return out
+}
+
+// replace takes a full listing.
+func (m *model) replace(now time.Time, apps []labels.App) {
+	m.apps = make(map[string]labels.App, len(apps))
+	for k, at := range m.ending {
+		if now.Sub(at) > doomed {
+			delete(m.ending, k)
+		}
+	}
+	for _, a := range apps {
+		m.put(a)
+	}
+}
+
+// put takes one app as listed, but for the tasks that are told to die.
+func (m *model) put(a labels.App) {
+	for i, k := range a.Tasks {
+		if m.isEnding(k.ID) {
+			a.Tasks[i].State = "TASK_KILLING"
+		}
+	}
+	m.apps[a.ID] = a
+}
+
+// isEnding tells whether a task was told to die, by its own id or its instance's, which
+// begins it.
+func (m *model) isEnding(task string) bool {
+	if len(m.ending) == 0 {
+		return false
+	}
+	if _, ok := m.ending[task]; ok {
+		return true
+	}
+	instance, _, _ := strings.Cut(task, "._app")
+	_, ok := m.ending[instance]
+	return ok
+}
+
+// apply takes what an event says by itself and tells whether anything changed.
+func (m *model) apply(now time.Time, e event) bool {
+	a, known := m.apps[e.app()]
+	if e.kind == "app_terminated_event" && known {
+		delete(m.apps, a.ID)
+		return true
+	}
+	if e.dies() {
+		for _, id := range []string{e.Task, e.Instance} {
+			if id != "" && len(m.ending) < 100_000 {
+				m.ending[id] = now
+			}
+		}
+		if !known {
+			return false
+		}
+		a.Tasks = slices.Clone(a.Tasks)
+		before := slices.Clone(a.Tasks)
+		m.put(a)
+		return !slices.EqualFunc(before, a.Tasks, func(x, y labels.Task) bool { return x.State == y.State })
+	}
+	if e.kind != "status_update_event" || !known || e.Task == "" {
+		return false
+	}
+	a.Tasks = slices.Clone(a.Tasks)
+	for i, k := range a.Tasks {
+		if k.ID == e.Task {
+			changed := k.State != e.Status
+			a.Tasks[i].State = e.Status
+			m.apps[a.ID] = a
+			return changed
+		}
+	}
+	a.Tasks = append(a.Tasks, labels.Task{ID: e.Task, State: e.Status, Host: e.Host, Ports: e.Ports, IPAddresses: e.Addresses})
+	m.apps[a.ID] = a
+	return true
+}
