@@ -58,34 +58,20 @@ func limitBody(limit int64) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
-			if r.ContentLength > limit {
-				drain(c.Response(), r.Body)
-				return tooLarge(limit)
-			}
 			if r.Body == nil || r.Body == http.NoBody {
 				return next(c)
 			}
 			whole := r.Body
-			cut := &cutBody{ReadCloser: http.MaxBytesReader(c.Response(), whole, limit)}
-			r.Body = cut
-			err := next(c)
-			if cut.off {
+			err := tooLarge(limit)
+			if r.ContentLength <= limit {
+				r.Body = http.MaxBytesReader(c.Response(), whole, limit)
+				err = next(c)
+			}
+			// The handler may have a lower limit of its own.
+			if fault.KindOf(err) == fault.TooLarge || c.Response().Status == http.StatusRequestEntityTooLarge {
 				drain(c.Response(), whole)
 			}
 			return err
 		}
 	}
-}
-
-// cutBody remembers that its limit was passed.
-type cutBody struct {
-	io.ReadCloser
-	off bool
-}
-
-func (b *cutBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	var tooBig *http.MaxBytesError
-	b.off = b.off || errors.As(err, &tooBig)
-	return n, err
 }

@@ -107,7 +107,19 @@ func TestRouter(t *testing.T) {
 
 // A client that sends all before it reads gets the answer, not a reset.
 func TestTooLargeIsAnsweredToSlowReaders(t *testing.T) {
-	s := httptest.NewServer(router(metrics.New()))
+	e := web.New(web.Config{Room: "test", Metrics: metrics.New(), BodyLimit: 4 << 20})
+	e.POST("/echo", func(c echo.Context) error {
+		// A limit below the router's, answered by the handler itself.
+		_, err := web.ReadBody(c.Request(), 100)
+		return c.String(web.ErrorStatus(fault.KindOf(err)), fmt.Sprint(err))
+	})
+	tooLargeIsAnswered(t, e)
+	tooLargeIsAnswered(t, router(metrics.New()))
+}
+
+func tooLargeIsAnswered(t *testing.T, h http.Handler) {
+	t.Helper()
+	s := httptest.NewServer(h)
 	defer s.Close()
 	const size = 3 << 20
 	for name, head := range map[string]string{
