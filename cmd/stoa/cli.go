@@ -32,6 +32,7 @@ type cli struct {
 	Framework frameworkCmd `cmd:"" help:"Keep apps and groups running (Marathon REST API)."`
 	DNS       dnsCmd       `cmd:"" name:"dns" help:"Answer A and SRV queries for tasks."`
 	LB        lbCmd        `cmd:"" name:"lb" help:"Keep HAProxy's configuration true to the apps."`
+	Sim       simCmd       `cmd:"" help:"Simulated agents and load, to size a cluster."`
 	Keeper    keeperCmd    `cmd:"" hidden:"" help:"Parent of all task processes of a host; started by the agent."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
