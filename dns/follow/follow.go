@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -114,12 +115,14 @@ type change struct {
 	mode   Mode
 	apply  func(*names.State, time.Time)
 	at     time.Time
+	list   bool // of the whole cluster
 }
 
 // Times of the loop.
 const (
 	changeQueue     = 4096        // changes that wait for the loop
 	batch           = 256         // changes that are applied before one zone
+	manyTasks       = 10_000      // of a view whose list leaves much garbage behind
 	lookupEvery     = time.Minute // host names are resolved again
 	expiryPrecision = time.Second
 )
@@ -158,6 +161,7 @@ type loop struct {
 	dirty  bool
 	began  time.Time // of the work on the changes that are not published
 	newest time.Time // arrival of the newest change that is not published
+	listed bool      // a list is among the changes that are not published
 	unkept bool      // changed since cfg.Keep took it
 	kept   time.Time
 
@@ -231,6 +235,7 @@ func (l *loop) take(c change) {
 	for n := 0; ; n++ {
 		if c.source == l.source {
 			c.apply(l.state, c.at)
+			l.listed = l.listed || c.list
 			l.mode = c.mode
 			l.touch(c.at)
 		}
@@ -253,6 +258,11 @@ func (l *loop) touch(at time.Time) {
 }
 
 func (l *loop) commit() {
+	if l.state.Tasks() > manyTasks && l.listed {
+		// A list leaves several times its size behind; give that back at once.
+		go debug.FreeOSMemory()
+	}
+	l.listed = false
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}

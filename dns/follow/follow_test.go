@@ -420,3 +420,44 @@ func TestParsePorts(t *testing.T) {
 		}
 	}
 }
+
+// A large list read in parts says the same as one read at once.
+func TestLargeListIsReadInParts(t *testing.T) {
+	raw, err := os.ReadFile("testdata/SUBSCRIBE.pb.recordio")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tasks []*mesos.Task
+	for i := range 50 {
+		tasks = append(tasks, mastertest.Task("F", fmt.Sprint("t", i), fmt.Sprint("app", i/5), "A-S0", 31000))
+	}
+	synthetic, err := wire.Protobuf.Marshal(&masterapi.Event{
+		Type: masterapi.Event_SUBSCRIBED.Enum(), Subscribed: &masterapi.Event_Subscribed{GetState: simple("10.0.0.1", tasks...)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := wire.NewReader(bytes.NewReader(raw), 0).ReadRecord()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, record := range [][]byte{recorded, synthetic} {
+		var whole masterapi.Event
+		if err := wire.Protobuf.Unmarshal(record, &whole); err != nil {
+			t.Fatal(err)
+		}
+		want := snapshotOf(whole.GetSubscribed().GetGetState())
+		parts, tasks, err := readLarge(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := snapshotOf(parts.GetSubscribed().GetGetState())
+		got.Tasks = append(got.Tasks, tasks...)
+		if !reflect.DeepEqual(got, want) || parts.GetType() != masterapi.Event_SUBSCRIBED {
+			t.Errorf("in parts %+v\nat once %+v", got, want)
+		}
+		for cut := range len(record) {
+			_, _, _ = readLarge(record[:cut]) // must not panic
+		}
+	}
+}

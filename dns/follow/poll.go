@@ -25,7 +25,7 @@ func (s *source) poll(ctx context.Context, until time.Time) error {
 		}
 		s.f.hear()
 		s.f.cfg.Notify(EventListed)
-		if err := s.send(ctx, Poll, func(v *names.State, now time.Time) { v.Reset(snap, now) }); err != nil {
+		if err := s.sendList(ctx, Poll, snap); err != nil {
 			return err
 		}
 		if !until.IsZero() && time.Now().After(until) {

@@ -83,8 +83,18 @@ func (s *source) answered(ctx context.Context, mode Mode, resp *http.Response) e
 
 // send hands a change to the loop.
 func (s *source) send(ctx context.Context, mode Mode, apply func(*names.State, time.Time)) error {
+	return s.put(ctx, change{mode: mode, apply: apply})
+}
+
+// sendList hands the whole cluster to the loop.
+func (s *source) sendList(ctx context.Context, mode Mode, snap names.Snapshot) error {
+	return s.put(ctx, change{mode: mode, list: true, apply: func(v *names.State, now time.Time) { v.Reset(snap, now) }})
+}
+
+func (s *source) put(ctx context.Context, c change) error {
+	c.source, c.at = s.number, time.Now()
 	select {
-	case s.changes <- change{source: s.number, mode: mode, apply: apply, at: time.Now()}:
+	case s.changes <- c:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -64,8 +64,13 @@ func (s *source) subscribe(ctx context.Context) error {
 			}
 			return fmt.Errorf("event stream: %w", err)
 		}
-		var e masterapi.Event
-		if err := codec.Unmarshal(record, &e); err != nil {
+		e, tasks := &masterapi.Event{}, []names.Task(nil)
+		if len(record) >= largeEvent && codec.MediaType == wire.MediaProtobuf {
+			e, tasks, err = readLarge(record)
+		} else {
+			err = codec.Unmarshal(record, e)
+		}
+		if err != nil {
 			return err
 		}
 		if e.GetType() == masterapi.Event_SUBSCRIBED {
@@ -75,15 +80,15 @@ func (s *source) subscribe(ctx context.Context) error {
 		}
 		alarm.Reset(silence)
 		s.f.hear()
-		if err := s.event(ctx, &e); err != nil {
+		if err := s.event(ctx, e, tasks...); err != nil {
 			return err
 		}
 	}
 }
 
 // event turns one event into a change of the view; kinds that names do not depend on are
-// passed over.
-func (s *source) event(ctx context.Context, e *masterapi.Event) error {
+// passed over. A list of the whole cluster may have some of its tasks apart.
+func (s *source) event(ctx context.Context, e *masterapi.Event, tasks ...names.Task) error {
 	s.f.cfg.Notify(EventReceived)
 	var apply func(*names.State, time.Time)
 	switch e.GetType() {
@@ -94,7 +99,8 @@ func (s *source) event(ctx context.Context, e *masterapi.Event) error {
 		}
 		s.f.cfg.Notify(EventListed)
 		snap := snapshotOf(state)
-		apply = func(v *names.State, now time.Time) { v.Reset(snap, now) }
+		snap.Tasks = append(snap.Tasks, tasks...)
+		return s.sendList(ctx, Subscribe, snap)
 	case masterapi.Event_TASK_ADDED:
 		t := taskOf(e.GetTaskAdded().GetTask())
 		apply = func(v *names.State, _ time.Time) { v.PutTask(t) }

@@ -109,6 +109,9 @@ func (s *State) Commit() *Zone {
 	return z
 }
 
+// Tasks counts the tasks of the view.
+func (s *State) Tasks() int { return s.tasks.size }
+
 // Loaded says whether there was a snapshot.
 func (s *State) Loaded() bool { return s.loaded }
 
@@ -184,6 +187,10 @@ func (s *State) PutTask(t Task) {
 		return
 	}
 	t.text = key
+	t.ID = TaskID(key[len(t.Framework)+1:]) // one text for both
+	if t.Discovery == t.Name {
+		t.Discovery = t.Name
+	}
 	if old != nil {
 		t.text, t.ID, t.Framework = old.text, old.ID, old.Framework // one text for both
 		if t.State == Running && t.Addresses.empty() && old.Agent == t.Agent {
