@@ -57,7 +57,7 @@ type Config struct {
 	MaxOldWorkers int
 	Archives      int // configurations kept
 
-	Once            bool          // list once, apply, end: HAProxy goes on
+	Poll            time.Duration // lists at this interval instead of following events; 0 follows
 	Resync          time.Duration // full listing at least this often
 	MaxBackoff      time.Duration // between two connects to the event stream
 	ReloadInterval  time.Duration // between two reloads

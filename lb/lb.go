@@ -74,9 +74,12 @@ func New(cfg Config, log *slog.Logger) (*LB, error) {
 	if err != nil {
 		return nil, fault.New("stoa lb", fault.Invalid, "templates", err)
 	}
+	if cfg.Poll > 0 {
+		cfg.Resync = cfg.Poll
+	}
 	f, err := follow.New(follow.Config{
 		URLs: cfg.Marathon, User: cfg.User, Password: cfg.Password, Token: cfg.Token, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
-		MaxBackoff: cfg.MaxBackoff, Resync: cfg.Resync, Logger: log,
+		MaxBackoff: cfg.MaxBackoff, Resync: cfg.Resync, Poll: cfg.Poll > 0, Logger: log,
 	})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,7 @@ type Config struct {
 	Insecure   bool          // an https Marathon's certificate is not checked
 	MaxBackoff time.Duration // longest wait between two connects
 	Resync     time.Duration // a full listing at least this often
+	Poll       bool          // no event stream: Resync is all
 	Logger     *slog.Logger
 	HTTP       *http.Client // nil is a client with sensible limits
 }
@@ -138,7 +139,9 @@ const fewApps = 20
 func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var streaming sync.WaitGroup
-	streaming.Go(func() { f.follow(ctx) })
+	if !f.cfg.Poll {
+		streaming.Go(func() { f.follow(ctx) })
+	}
 	defer streaming.Wait()
 	defer cancel()
 

@@ -72,7 +72,7 @@ var (
 	words      = regexp.MustCompile(`^[A-Za-z0-9_./:@*%+=,~() -]*$`)
 	vhostName  = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9_.-]*[a-z0-9])?$`)
 	pathArgs   = regexp.MustCompile(`^[A-Za-z0-9_./~%+=,:@*!()& -]+$`)
-	urlPath    = regexp.MustCompile(`^[A-Za-z0-9_./~+=,:@!*&?-]+$`)
+	urlPath    = regexp.MustCompile(`^[A-Za-z0-9_./~=,:@!&-]+$`)
 	realm      = regexp.MustCompile(`^[A-Za-z0-9_./~+=,@!*() -]+$`)
 	duration   = regexp.MustCompile(`^([0-9]{1,8})(ms|s|m|h)?$`)
 	algorithms = regexp.MustCompile(`^[a-z -]+$`)
@@ -162,6 +162,13 @@ func (l portLabels) service(port int, o Options) (Service, int, error) {
 	}
 	if s.VHosts, err = l.vhosts(); err != nil {
 		return s, -1, err
+	}
+	for _, t := range []struct{ key, value string }{
+		{"HTTP_BACKEND_PROXYPASS_PATH", s.ProxyPass}, {"HTTP_BACKEND_REVPROXY_PATH", s.RevProxy}, {"HTTP_BACKEND_REDIR", s.Redirect},
+	} {
+		if t.value != "" && (len(s.VHosts) == 0 || strings.HasPrefix(s.VHosts[0], "*.")) {
+			return s, -1, &labelError{l.name(t.key), "wants a first host name in " + l.name("VHOST") + " that is no wildcard"}
+		}
 	}
 	if s.Path != "" && s.Weight == 0 {
 		s.Weight = 1

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/stoa-project/stoa/lb/labels"
 )
 
 // template is one entry of the catalog.
@@ -192,3 +194,22 @@ func (t *Templates) Text(name string) string {
 
 // replaced tells whether the user has put a text in place of the built-in one.
 func (t *Templates) replaced(name string) bool { _, ok := t.texts[name]; return ok }
+
+// About tells in a line how a template may be replaced and which values it may use.
+func About(name string) string {
+	e := catalog[name]
+	out := "values: " + strings.Join(e.names, " ")
+	switch {
+	case e.plain:
+		out = "no values: braces are literal"
+	case len(e.names) == 0:
+		out = "no values"
+	}
+	if slices.Contains(labels.Templates, name) {
+		out += "; by label HAPROXY_{n}_" + name
+	}
+	if e.ours {
+		out += "; built in from the flags"
+	}
+	return out
+}

@@ -122,7 +122,7 @@ func (p *port) plainBlock() (block, bool) {
 			out = append(out, p.part("HTTP_FRONTEND_ACL_ONLY_WITH_PATH", v, "PATH"))
 		}
 		redirect := p.part("BACKEND_REDIRECT_HTTP_TO_HTTPS"+suffix, v, "REDIRECT_TO_HTTPS")
-		if n := len(out); one && p.Path == "" {
+		if n := len(out); one && p.Path == "" && !p.replaced("HTTP_FRONTEND_ACL") {
 			// The host's ACL, then the redirect, then its route: HAProxy warns of a
 			// redirect that stands behind a route, although it comes first.
 			acl, route, ok := strings.Cut(out[n-1].text, "  use_backend ")

@@ -10,15 +10,11 @@ import (
 	"github.com/stoa-project/stoa/lb/labels"
 )
 
-// source tells where the text of a template comes from.
-type source string
-
 // port renders what one service port adds to the file.
 type port struct {
 	labels.Service
 	settings *Settings
 	own      map[string]format // compiled template labels
-	used     *[]Origin         // filled as texts are written; nil does not record
 }
 
 func newPort(s labels.Service, settings *Settings) (*port, error) {
@@ -96,7 +92,7 @@ func (p *port) replaced(names ...string) bool {
 func (p *port) frontend() []part {
 	v := values{"bindAddr": p.BindAddr, "backend": p.Backend, "servicePort": strconv.Itoa(p.Port), "mode": p.Mode}
 	if p.SSLCert != "" {
-		v["sslCert"] = " ssl crt " + p.SSLCert
+		v["sslCert"] = " ssl" + crts(strings.Split(p.SSLCert, ","))
 	}
 	if p.BindOptions != "" {
 		v["bindOptions"] = " " + p.BindOptions
