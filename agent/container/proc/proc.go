@@ -191,7 +191,10 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) (container.Pro
 		delete(r.limits, spec.ID)
 		return container.Process{}, err
 	}
-	r.procs[spec.ID] = t
+	// A short process may have ended already: then Watch has taken the reservation back.
+	if _, reserved := r.limits[spec.ID]; reserved {
+		r.procs[spec.ID] = t
+	}
 	return process(t), nil
 }
 
@@ -348,13 +351,20 @@ func (r *Runtime) Forget(ctx context.Context, id container.ID) error {
 	return r.keeper.Forget(ctx, string(id))
 }
 
-// Shutdown ends every container, with SIGKILL after grace, and the keeper. Their exits
-// are kept on disk and told to the next agent.
+// Shutdown ends every container, with SIGKILL after grace, and the keeper, and removes
+// all control groups. Their exits are kept on disk and told to the next agent.
 func (r *Runtime) Shutdown(ctx context.Context, grace time.Duration) error {
 	if err := r.connected("container.Shutdown"); err != nil {
 		return err
 	}
-	return r.keeper.Shutdown(ctx, grace)
+	if err := r.keeper.Shutdown(ctx, grace); err != nil || r.groups == nil {
+		return err
+	}
+	ids, err := r.groups.IDs()
+	for _, id := range ids {
+		err = errors.Join(err, r.groups.Destroy(id, r.cfg.DestroyTimeout))
+	}
+	return errors.Join(err, r.groups.RemoveRoot())
 }
 
 // Close implements container.Runtime.
