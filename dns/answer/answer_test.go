@@ -399,6 +399,7 @@ func BenchmarkA(b *testing.B) {
 		b.Fatal(err)
 	}
 	buf := make([]byte, 1500)
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := conn.Write(raw); err != nil {
 			b.Fatal(err)

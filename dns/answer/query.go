@@ -110,7 +110,7 @@ var plain = func() (p [256]bool) {
 	for c := '!'; c <= '~'; c++ {
 		p[c] = true
 	}
-	for _, c := range `.\"();@$` {
+	for _, c := range `.\"'();@$` {
 		p[c] = false
 	}
 	return p

@@ -84,7 +84,7 @@ func validName(name string) bool {
 				return false
 			}
 			start = i + 1
-		case c <= ' ', c > '~', c == '\\', c == '"', c == '(', c == ')', c == ';', c == '@', c == '$':
+		case c <= ' ', c > '~', c == '\\', c == '"', c == '(', c == ')', c == ';', c == '@', c == '$', c == '\'':
 			return false
 		}
 	}

@@ -27,6 +27,7 @@ type framework struct {
 	Framework
 	label   string
 	tasks   int
+	held    bool // the last snapshot lacks it; it stays while it has tasks
 	records []op
 	skipped string // reason it is counted under
 }
@@ -172,9 +173,16 @@ func (s *State) Reset(snap Snapshot, now time.Time) {
 		known[f.ID] = struct{}{}
 	}
 	for id, f := range s.frameworks {
-		if _, ok := known[id]; !ok && f.tasks == 0 {
-			s.RemoveFramework(id)
-		}
+		_, ok := known[id]
+		f.held = !ok
+		s.dropHeld(id, f)
+	}
+}
+
+// dropHeld removes a framework that was only held for its tasks, when these are gone.
+func (s *State) dropHeld(id FrameworkID, f *framework) {
+	if f.held && f.tasks == 0 {
+		s.RemoveFramework(id)
 	}
 }
 
@@ -360,6 +368,7 @@ func (s *State) PutFramework(next Framework) {
 	if next.PID == (Endpoint{}) {
 		next.PID = f.PID
 	}
+	f.held = false
 	if f.Framework == next {
 		return
 	}
@@ -430,6 +439,9 @@ func (s *State) Expire(now time.Time) (changed bool, next time.Time) {
 		case !a.held.After(now):
 			s.RemoveAgent(id)
 			changed = true
+			for id, f := range s.frameworks {
+				s.dropHeld(id, f)
+			}
 		case next.IsZero() || a.held.Before(next):
 			next = a.held
 		}
