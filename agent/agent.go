@@ -104,6 +104,7 @@ const MesosVersion = "1.11.0"
 // Agent is one agent.
 type Agent struct {
 	cfg       Config
+	cgroups   bool // tasks have limits
 	log       *slog.Logger
 	listening chan struct{}
 	addr      netip.AddrPort // valid once listening is closed
@@ -163,7 +164,14 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if cfg.ExecutorReregistrationTimeout > 15*time.Second {
 		return nil, fault.New(op, fault.Invalid, "--executor_reregistration_timeout", errors.New("at most 15secs"))
 	}
-	return &Agent{cfg: cfg, log: log, listening: make(chan struct{})}, nil
+	cgroups, without, err := parseIsolation(cfg.Isolation)
+	if err != nil {
+		return nil, err
+	}
+	if len(without) > 0 {
+		log.Warn("isolators have no effect", "isolators", without)
+	}
+	return &Agent{cfg: cfg, cgroups: cgroups, log: log, listening: make(chan struct{})}, nil
 }
 
 // Listening is closed when the address is bound; Addr is valid from then on.

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"net/http"
-	"strings"
 	"sync/atomic"
 )
 
@@ -19,5 +18,3 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	(*next).ServeHTTP(w, r)
 }
-
-func hasCgroups(isolation string) bool { return strings.Contains(isolation, "cgroups/") }

@@ -85,7 +85,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	e.runtime = a.cfg.Runtime
 	if e.runtime == nil {
 		e.runtime = proc.New(proc.Config{
-			RuntimeDir: a.cfg.RuntimeDir, Cgroups: hasCgroups(a.cfg.Isolation), CgroupsHierarchy: a.cfg.CgroupsHierarchy,
+			RuntimeDir: a.cfg.RuntimeDir, Cgroups: a.cgroups, CgroupsHierarchy: a.cfg.CgroupsHierarchy,
 			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, KeeperCommand: a.cfg.KeeperCommand,
 		}, a.log)
 	}
