@@ -3,7 +3,7 @@ package framework
 import (
 	"net"
 	"net/http"
-	"strings"
+	"strconv"
 
 	"github.com/stoa-project/stoa/framework/rest"
 )
@@ -15,7 +15,8 @@ func (f *Framework) api() http.Handler {
 	if c.ZK != nil {
 		zkAddress = c.ZK.String()
 	}
-	host, port, _ := net.SplitHostPort(f.self)
+	host, portText, _ := net.SplitHostPort(f.self)
+	port, _ := strconv.Atoi(portText)
 	return rest.New(rest.Config{
 		Core: f, Leadership: f, Events: f.feed, Metrics: f.metrics, Log: f.log,
 		Self: f.self, Rules: c.rules(), Ports: c.Ports, Origins: c.Origins,
@@ -27,7 +28,7 @@ func (f *Framework) api() http.Handler {
 				"mesos_user": orNull(c.User), "failover_timeout": int(c.FailoverTimeout.Seconds()),
 				"checkpoint": !c.NoCheckpoint, "ha": c.ZK != nil,
 				"local_port_min": c.Ports.Min, "local_port_max": c.Ports.Max, "executor": "//cmd",
-				"features": strings.Join(c.Features, ","), "env_vars_prefix": orNull(c.EnvPrefix),
+				"features": append([]string{}, c.Features...), "env_vars_prefix": orNull(c.EnvPrefix),
 				"webui_url": orNull(c.WebUI), "mesos_leader_ui_url": nil,
 			},
 			ZooKeeper: map[string]any{

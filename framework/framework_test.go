@@ -89,6 +89,31 @@ func (p *process) do(t *testing.T, method, path, body string) (int, string) {
 	return resp.StatusCode, b.String()
 }
 
+// TestInfoTypes: clients of Marathon read the port as a number and the features as an array.
+func TestInfoTypes(t *testing.T) {
+	for _, features := range [][]string{nil, {"vips", "secrets"}} {
+		p := startWith(t, Config{WorkDir: t.TempDir(), Features: features})
+		code, body := p.do(t, "GET", "/v2/info", "")
+		var info struct {
+			HTTP struct {
+				Port int `json:"http_port"`
+			} `json:"http_config"`
+			Marathon struct {
+				Features []string `json:"features"`
+			} `json:"marathon_config"`
+		}
+		if err := json.Unmarshal([]byte(body), &info); err != nil || code != 200 {
+			t.Fatal(code, err, body)
+		}
+		if info.HTTP.Port == 0 || info.Marathon.Features == nil || len(info.Marathon.Features) != len(features) {
+			t.Errorf("info %s", body)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestRestart shows that what was answered survives the process, and that the
 // deployment under way is taken up again.
 func TestRestart(t *testing.T) {
