@@ -8,6 +8,8 @@ import (
 	"log/slog"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/stoa-project/stoa/internal/fault"
 )
 
 // version is set at link time.
@@ -76,6 +78,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &process{ctx: ctx, stdout: stdout, stderr: stderr, log: slog.New(h)}
 	if err := k.Run(p); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "stoa:", err)
+		if kind := fault.KindOf(err); kind == fault.Invalid || kind == fault.Malformed {
+			return 2 // the value of a flag, or what a flag names
+		}
 		return 1
 	}
 	return 0
