@@ -337,7 +337,7 @@ func (s *scratch) mapKey(dst []byte, f *fieldPlan, m mark) []byte {
 		sp = s.spans[m.first-1]
 	}
 	if f.kind == protoreflect.StringKind {
-		return appendString(dst, sp.data)
+		return AppendString(dst, sp.data)
 	}
 	return append(f.appendValue(append(dst, '"'), sp.bits, nil), '"')
 }
@@ -391,7 +391,7 @@ func (f *fieldPlan) appendPacked(dst, data []byte, open int) ([]byte, error) {
 func (f *fieldPlan) appendValue(dst []byte, bits uint64, data []byte) []byte {
 	switch f.kind {
 	case protoreflect.StringKind:
-		return appendString(dst, data)
+		return AppendString(dst, data)
 	case protoreflect.BytesKind:
 		return appendBase64(dst, data)
 	case protoreflect.EnumKind:
@@ -399,9 +399,9 @@ func (f *fieldPlan) appendValue(dst []byte, bits uint64, data []byte) []byte {
 	case protoreflect.BoolKind:
 		return strconv.AppendBool(dst, bits != 0)
 	case protoreflect.DoubleKind:
-		return appendDouble(dst, math.Float64frombits(bits))
+		return AppendDouble(dst, math.Float64frombits(bits))
 	case protoreflect.FloatKind:
-		return appendDouble(dst, float64(math.Float32frombits(uint32(bits))))
+		return AppendDouble(dst, float64(math.Float32frombits(uint32(bits))))
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		return strconv.AppendUint(dst, bits, 10)
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:

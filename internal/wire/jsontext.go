@@ -10,9 +10,9 @@ import (
 
 const upperHex = "0123456789ABCDEF"
 
-// appendString quotes s. Only what JSON demands is escaped, nothing for HTML; bytes
-// that are not UTF-8 become the replacement character.
-func appendString(dst, s []byte) []byte {
+// AppendString appends s as a JSON string. Only what JSON demands is escaped, nothing
+// for HTML; bytes that are not UTF-8 become the replacement character.
+func AppendString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	done := 0
 	for i := 0; i < len(s); {
@@ -43,7 +43,7 @@ func appendString(dst, s []byte) []byte {
 			done = i
 			continue
 		}
-		r, n := utf8.DecodeRune(s[i:])
+		r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 		if r == utf8.RuneError && n == 1 {
 			dst = append(append(dst, s[done:i]...), "\uFFFD"...)
 			done = i + 1
@@ -59,9 +59,9 @@ func appendBase64(dst, b []byte) []byte {
 	return append(dst, '"')
 }
 
-// appendDouble prints the shortest digits that give v back, always with a fraction or
+// AppendDouble appends the shortest digits that give v back, always with a fraction or
 // an exponent, plain between 1e-6 and 1e21; infinities and NaN are quoted words.
-func appendDouble(dst []byte, v float64) []byte {
+func AppendDouble(dst []byte, v float64) []byte {
 	switch {
 	case math.IsInf(v, 1):
 		return append(dst, `"Infinity"`...)

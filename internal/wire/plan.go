@@ -137,11 +137,11 @@ func appendDefault(dst []byte, fd protoreflect.FieldDescriptor) []byte {
 	case protoreflect.BoolKind:
 		return strconv.AppendBool(dst, v.Bool())
 	case protoreflect.EnumKind:
-		return appendString(dst, []byte(fd.DefaultEnumValue().Name()))
+		return AppendString(dst, string(fd.DefaultEnumValue().Name()))
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
-		return appendDouble(dst, v.Float())
+		return AppendDouble(dst, v.Float())
 	case protoreflect.StringKind:
-		return appendString(dst, []byte(v.String()))
+		return AppendString(dst, v.String())
 	case protoreflect.BytesKind:
 		return appendBase64(dst, v.Bytes())
 	case protoreflect.Uint32Kind, protoreflect.Uint64Kind, protoreflect.Fixed32Kind, protoreflect.Fixed64Kind:

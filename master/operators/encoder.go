@@ -4,7 +4,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -53,71 +52,20 @@ func (e *encoder) raw(text string) {
 	e.b = append(e.b, text...)
 }
 
-const hexDigits = "0123456789ABCDEF"
-
-// quoted appends a text value; bytes that are not UTF-8 become the replacement character.
+// quoted appends a text value.
 func (e *encoder) quoted(s string) {
 	e.comma()
-	e.b = append(e.b, '"')
-	e.escaped(s)
-	e.b = append(e.b, '"')
+	e.b = wire.AppendString(e.b, s)
 }
 
-func (e *encoder) escaped(s string) {
-	done := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= 0x20 && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && n == 1 {
-				e.b = append(append(e.b, s[done:i]...), "\uFFFD"...)
-				done = i + 1
-			}
-			i += n
-			continue
-		}
-		e.b = append(e.b, s[done:i]...)
-		switch c {
-		case '"', '\\':
-			e.b = append(e.b, '\\', c)
-		case '\n':
-			e.b = append(e.b, '\\', 'n')
-		case '\r':
-			e.b = append(e.b, '\\', 'r')
-		case '\t':
-			e.b = append(e.b, '\\', 't')
-		default:
-			e.b = append(e.b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		done = i
-	}
-	e.b = append(e.b, s[done:]...)
-}
-
-// double appends a number as Mesos prints doubles: shortest digits, always with a
-// fraction or exponent. What JSON has no number for becomes 0.
+// double appends a number in the form of the Mesos JSON dialect. What JSON has no number
+// for becomes 0, because readers of these endpoints expect numbers only.
 func (e *encoder) double(v float64) {
 	e.comma()
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		v = 0
 	}
-	from := len(e.b)
-	if a := math.Abs(v); a != 0 && (a < 1e-6 || a >= 1e21) {
-		e.b = strconv.AppendFloat(e.b, v, 'e', -1, 64)
-		return
-	}
-	e.b = strconv.AppendFloat(e.b, v, 'f', -1, 64)
-	for _, c := range e.b[from:] {
-		if c == '.' {
-			return
-		}
-	}
-	e.b = append(e.b, '.', '0')
+	e.b = wire.AppendDouble(e.b, v)
 }
 
 func (e *encoder) int(v int64) {
