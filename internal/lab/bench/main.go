@@ -42,11 +42,16 @@ type bench struct {
 }
 
 var benches = map[string]bench{
+	"lb": {
+		about: "stoa lb before n apps of 10 tasks: 99th percentile from an event to the server in HAProxy; floor: the runtime commands alone",
+		n:     1000, unit: "ms", run: balance, floor: runtimeCommand,
+	},
 	"deploy": {
 		about: "POST of an app with n instances until all are RUNNING and their processes exist; floor: n bare process starts",
 		n:     100, unit: "s", run: deploy, floor: spawn,
 	},
-	"dns": {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
+	"dnsmove": {about: "a killed task's successor: from the master's event to the DNS answer, median of n moves on stoa dev; floor: one question over loopback", n: 40, unit: "ms", run: dnsMove, floor: dnsRoundTrip},
+	"dns":     {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
 }
 
 func main() {

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	mdns "github.com/miekg/dns"
+
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// dnsMove kills an app's only task n times on a live `stoa dev` and gives the median time
+// in milliseconds from the master's event of its successor's TASK_RUNNING to the DNS
+// answer that has it.
+func dnsMove(n int) (float64, map[string]float64, error) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return 0, nil, err
+	}
+	defer os.RemoveAll(dir)
+	stoa := os.Getenv("STOA_BIN")
+	if stoa == "" {
+		stoa = "bin/stoa"
+	}
+	ports := map[string]string{}
+	args := []string{"dev", "--work_dir", dir, "--agents", "2", "--task_ports", "24000-24999"}
+	var listeners []net.Listener // held until each flag has a port of its own
+	for _, flag := range []string{"--master_port", "--agent_port", "--dns_port", "--dns_http_port", "--lb_stats_port", "--lb_http_port", "--framework_port"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, nil, err
+		}
+		_, ports[flag], _ = net.SplitHostPort(l.Addr().String())
+		args = append(args, flag, ports[flag])
+		listeners = append(listeners, l)
+	}
+	for _, l := range listeners {
+		l.Close()
+	}
+	cmd := exec.Command(stoa, args...)
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return 0, nil, err
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, nil, err
+	}
+	defer func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}()
+	for lines := bufio.NewScanner(out); ; {
+		if !lines.Scan() {
+			return 0, nil, errors.New("stoa dev ended before it was ready")
+		}
+		if lines.Text() == "ready" {
+			break
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	running, err := runningEvents(ctx, "127.0.0.1:"+ports["--master_port"])
+	if err != nil {
+		return 0, nil, err
+	}
+	api := "http://127.0.0.1:" + ports["--framework_port"]
+	app := `{"id":"/moved","cmd":"exec sleep 100000","cpus":0.01,"mem":16,"instances":1,"backoffSeconds":0,"portDefinitions":[{"port":0,"name":"http"}]}`
+	if err := call(ctx, http.MethodPost, api+"/v2/apps", app); err != nil {
+		return 0, nil, err
+	}
+	var times []float64
+	q := new(mdns.Msg)
+	q.SetQuestion("_moved._tcp.marathon.mesos.", mdns.TypeSRV)
+	for i := range n + 1 {
+		if i > 0 {
+			if err := call(ctx, http.MethodDelete, api+"/v2/apps/moved/tasks", ""); err != nil {
+				return 0, nil, err
+			}
+		}
+		var e moved
+		select {
+		case e = <-running:
+		case <-ctx.Done():
+			return 0, nil, fmt.Errorf("task %d did not run in time", i)
+		}
+		for {
+			r, err := mdns.Exchange(q, "127.0.0.1:"+ports["--dns_port"])
+			if err == nil && slices.ContainsFunc(r.Answer, func(rr mdns.RR) bool {
+				s, ok := rr.(*mdns.SRV)
+				return ok && strings.Contains(s.Target, e.agentTail) && s.Port == e.port
+			}) {
+				break
+			}
+			if ctx.Err() != nil {
+				return 0, nil, fmt.Errorf("task %d did not come into DNS in time", i)
+			}
+		}
+		if i > 0 { // the first one is no move
+			times = append(times, float64(time.Since(e.at).Microseconds())/1000)
+		}
+	}
+	slices.Sort(times)
+	return times[len(times)/2], map[string]float64{"p99_ms": times[len(times)*99/100], "max_ms": times[len(times)-1]}, nil
+}
+
+// moved is a task that began to run.
+type moved struct {
+	at        time.Time
+	agentTail string
+	port      uint16
+}
+
+// runningEvents follows the master and tells of each task that begins to run.
+func runningEvents(ctx context.Context, master string) (<-chan moved, error) {
+	raw, err := wire.Protobuf.Marshal(&masterapi.Call{Type: masterapi.Call_SUBSCRIBE.Enum()})
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+master+"/api/v1", bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", wire.MediaProtobuf)
+	req.Header.Set("Accept", wire.MediaProtobuf)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan moved, 100)
+	go func() {
+		defer resp.Body.Close()
+		ports, seen := map[string]uint16{}, map[string]bool{}
+		for records := wire.NewReader(resp.Body, 0); ; {
+			record, err := records.ReadRecord()
+			at := time.Now()
+			var e masterapi.Event
+			if err != nil || wire.Protobuf.Unmarshal(record, &e) != nil {
+				return
+			}
+			if t := e.GetTaskAdded().GetTask(); t != nil {
+				for _, p := range t.GetDiscovery().GetPorts().GetPorts() {
+					ports[t.GetTaskId().GetValue()] = uint16(p.GetNumber()) //nolint:gosec // a port
+				}
+			}
+			u := e.GetTaskUpdated()
+			id := u.GetStatus().GetTaskId().GetValue()
+			if u.GetState() == mesos.TaskState_TASK_RUNNING && !seen[id] {
+				seen[id] = true
+				agent := u.GetStatus().GetAgentId().GetValue()
+				out <- moved{at, strings.ToLower(agent[strings.LastIndexByte(agent, '-')+1:]) + ".", ports[id]}
+			}
+		}
+	}()
+	return out, nil
+}
+
+func call(ctx context.Context, method, url, body string) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, text)
+	}
+	return nil
+}
+
+// dnsRoundTrip is the median time in milliseconds of one question and answer over
+// loopback: less cannot be measured.
+func dnsRoundTrip(n int) (float64, error) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer pc.Close()
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			size, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			buf[2] |= 0x80
+			_, _ = pc.WriteTo(buf[:size], from)
+		}
+	}()
+	q := new(mdns.Msg)
+	q.SetQuestion("_moved._tcp.marathon.mesos.", mdns.TypeSRV)
+	var times []float64
+	for range n {
+		began := time.Now()
+		if _, err := mdns.Exchange(q, pc.LocalAddr().String()); err != nil {
+			return 0, err
+		}
+		times = append(times, float64(time.Since(began).Microseconds())/1000)
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
+}
