@@ -55,7 +55,7 @@ func (e event) dies() bool {
 	case "unhealthy_instance_kill_event", "unhealthy_task_kill_event":
 		return true
 	case "status_update_event":
-		return e.Status != "" && labels.NotServing(e.Status)
+		return labels.Ending(e.Status)
 	case "instance_changed_event":
 		return e.Condition == "Killing"
 	}
@@ -70,7 +70,7 @@ const doomed = time.Minute
 // is not changed later.
 type model struct {
 	apps   map[string]labels.App
-	ending map[string]time.Time // tasks and instances that were told to die, and when
+	ending map[string]time.Time // tasks that were told to die, and when
 }
 
 func newModel() *model {
@@ -102,25 +102,33 @@ func (m *model) replace(now time.Time, apps []labels.App) {
 // put takes one app as listed, but for the tasks that are told to die.
 func (m *model) put(a labels.App) {
 	for i, k := range a.Tasks {
-		if m.isEnding(k.ID) {
+		if _, ends := m.ending[k.ID]; ends {
 			a.Tasks[i].State = "TASK_KILLING"
 		}
 	}
 	m.apps[a.ID] = a
 }
 
-// isEnding tells whether a task was told to die, by its own id or its instance's, which
-// begins it.
-func (m *model) isEnding(task string) bool {
-	if len(m.ending) == 0 {
-		return false
+// maxEnding bounds what a stream can make us remember.
+const maxEnding = 100_000
+
+// doom remembers which task an event condemns. An event about an instance means the
+// tasks it has now: its next one has another id and is not meant.
+func (m *model) doom(now time.Time, e event, tasks []labels.Task) {
+	mark := func(id string) {
+		if len(m.ending) < maxEnding {
+			m.ending[id] = now
+		}
 	}
-	if _, ok := m.ending[task]; ok {
-		return true
+	if e.Task != "" {
+		mark(e.Task)
+		return
 	}
-	instance, _, _ := strings.Cut(task, "._app")
-	_, ok := m.ending[instance]
-	return ok
+	for _, k := range tasks {
+		if instance, _, _ := strings.Cut(k.ID, "._app"); e.Instance != "" && (instance == e.Instance || k.ID == e.Instance) {
+			mark(k.ID)
+		}
+	}
 }
 
 // apply takes what an event says by itself and tells whether anything changed.
@@ -131,11 +139,7 @@ func (m *model) apply(now time.Time, e event) bool {
 		return true
 	}
 	if e.dies() {
-		for _, id := range []string{e.Task, e.Instance} {
-			if id != "" && len(m.ending) < 100_000 {
-				m.ending[id] = now
-			}
-		}
+		m.doom(now, e, a.Tasks)
 		if !known {
 			return false
 		}

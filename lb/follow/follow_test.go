@@ -247,6 +247,34 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// A task that starts is not one that ends, and an instance's next task is not condemned
+// with the one before.
+func TestStartingTasksAreNotCondemned(t *testing.T) {
+	now := time.Now()
+	const first, second = "web.instance-1._app.1", "web.instance-1._app.2"
+	listed := func(id string) []labels.App {
+		return []labels.App{{ID: "/web", Tasks: []labels.Task{{ID: id, State: "TASK_RUNNING"}}}}
+	}
+	m := newModel()
+	for _, status := range []string{"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING"} {
+		m.apply(now, parse("status_update_event", `{"appId":"/web","taskId":"`+first+`","instanceId":"web.instance-1","taskStatus":"`+status+`"}`))
+	}
+	m.replace(now, listed(first))
+	if got := m.list()[0].Tasks[0].State; got != "TASK_RUNNING" {
+		t.Errorf("after its start: %s", got)
+	}
+	m.apply(now, parse("instance_changed_event", `{"runSpecId":"/web","instanceId":"web.instance-1","condition":"Killing"}`))
+	m.apply(now, parse("status_update_event", `{"appId":"/web","taskId":"`+first+`","instanceId":"web.instance-1","taskStatus":"TASK_FAILED"}`))
+	m.replace(now, listed(first))
+	if got := m.list()[0].Tasks[0].State; got != "TASK_KILLING" {
+		t.Errorf("told to die, listed as running: %s", got)
+	}
+	m.replace(now, listed(second))
+	if got := m.list()[0].Tasks[0].State; got != "TASK_RUNNING" {
+		t.Errorf("its replacement: %s", got)
+	}
+}
+
 func TestDCOSLogin(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -39,8 +39,11 @@ func serves(a App, k Task, o Options) bool {
 	return slices.ContainsFunc(k.HealthCheckResults, func(r HealthResult) bool { return r.Alive })
 }
 
-// NotServing tells whether a task of this state gets no traffic.
-func NotServing(state string) bool { return slices.Contains(notServing, state) }
+// Ending tells whether a task of this state ends or has ended: it gets no traffic any
+// more, unlike one that starts and gets none yet.
+func Ending(state string) bool {
+	return slices.Contains(notServing, state) && state != "TASK_STAGING" && state != "TASK_STARTING"
+}
 
 // servers gives the servers of port index n; checkIndex is the port that health checks
 // go to, -1 when it is the server's own.
