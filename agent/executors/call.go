@@ -1,12 +1,10 @@
 package executors
 
 import (
-	"errors"
 	"io"
 	"net/http"
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
-	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/executor"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -118,27 +116,13 @@ func read(r *http.Request) (*executor.Call, *refusal) {
 		return nil, &refusal{413, "The body is over the limit of 16 MiB"}
 	}
 	call := &executor.Call{}
-	if err := codec.Unmarshal(body, call); err != nil {
-		return nil, &refusal{400, unreadable(codec, err)}
+	if why := wire.DecodeCall(codec, body, call); why != "" {
+		return nil, &refusal{400, why}
 	}
 	if why := invalid(call); why != "" {
 		return nil, &refusal{400, "Failed to validate Executor::Call: " + why}
 	}
 	return call, nil
-}
-
-// unreadable says why a body is no call, as Mesos does.
-func unreadable(codec wire.Codec, err error) string {
-	var missing wire.MissingFields
-	switch {
-	case errors.As(err, &missing) && codec.MediaType == wire.MediaJSON:
-		return "Failed to convert JSON into Call protobuf: " + missing.Error()
-	case codec.MediaType == wire.MediaJSON && fault.KindOf(err) == fault.Malformed:
-		return "Failed to parse body into JSON: " + err.Error()
-	case codec.MediaType == wire.MediaJSON:
-		return "Failed to convert JSON into Call protobuf: " + err.Error()
-	}
-	return "Failed to parse body into Call protobuf"
 }
 
 // invalid says which rule a call breaks (mesos-agent.md 1.4), or "".

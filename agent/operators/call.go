@@ -1,8 +1,6 @@
 package operators
 
 import (
-	"errors"
-	"io"
 	"net/http"
 	"sort"
 	"strconv"
@@ -11,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/agentapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -114,33 +113,22 @@ func readCall(r *http.Request) (call *agentapi.Call, recordio bool, bad *refusal
 	if recordio {
 		body, err = wire.NewReader(r.Body, bodyLimit).ReadRecord()
 	} else {
-		body, err = io.ReadAll(io.LimitReader(r.Body, bodyLimit))
+		body, err = web.ReadBody(r, bodyLimit)
+	}
+	if fault.KindOf(err) == fault.TooLarge {
+		return nil, recordio, &refusal{413, "The body is over the limit of 16 MiB"}
 	}
 	if err != nil {
 		return nil, recordio, &refusal{400, "Failed to read the body: " + err.Error()}
 	}
 	call = &agentapi.Call{}
-	if err := codec.Unmarshal(body, call); err != nil {
-		return nil, recordio, &refusal{400, unreadable(codec, err)}
+	if why := wire.DecodeCall(codec, body, call); why != "" {
+		return nil, recordio, &refusal{400, why}
 	}
 	if why := invalid(call); why != "" {
 		return nil, recordio, &refusal{400, "Failed to validate agent::Call: " + why}
 	}
 	return call, recordio, nil
-}
-
-// unreadable says why a body is no call, as Mesos does.
-func unreadable(codec wire.Codec, err error) string {
-	var missing wire.MissingFields
-	switch {
-	case errors.As(err, &missing) && codec.MediaType == wire.MediaJSON:
-		return "Failed to convert JSON into Call protobuf: " + missing.Error()
-	case codec.MediaType == wire.MediaJSON && fault.KindOf(err) == fault.Malformed:
-		return "Failed to parse body into JSON: " + err.Error()
-	case codec.MediaType == wire.MediaJSON:
-		return "Failed to convert JSON into Call protobuf: " + err.Error()
-	}
-	return "Failed to parse body into Call protobuf"
 }
 
 // invalid names the message a call lacks, or "".

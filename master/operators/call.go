@@ -1,9 +1,6 @@
 package operators
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -39,7 +36,7 @@ func (s *Shell) call(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &masterapi.Call{}
-	if why := decode(codec, body, c); why != "" {
+	if why := wire.DecodeCall(codec, body, c); why != "" {
 		text(w, http.StatusBadRequest, why)
 		return
 	}
@@ -137,40 +134,6 @@ func (s *Shell) teardownForm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.teardown(w, r, r.PostForm.Get("frameworkId"))
-}
-
-// decode reads a call; the answer is empty or the text of the 400.
-func decode(codec wire.Codec, body []byte, c *masterapi.Call) string {
-	err := codec.Unmarshal(body, c)
-	var missing wire.MissingFields
-	inJSON := codec.MediaType == wire.MediaJSON
-	const parse, convert = "Failed to parse body into JSON: ", "Failed to convert JSON into Call protobuf: "
-	switch {
-	case err == nil:
-		return ""
-	case !inJSON && errors.As(err, &missing):
-		return "Failed to parse body into Call protobuf: " + missing.Error()
-	case !inJSON:
-		return "Failed to parse body into Call protobuf"
-	case errors.As(err, &missing):
-		return convert + missing.Error()
-	case !json.Valid(body):
-		return parse + err.Error()
-	case !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")):
-		return convert + "Expecting a JSON object"
-	default:
-		return convert + misfit(err)
-	}
-}
-
-// misfit is the text of a value that its field does not take, with the place unless the
-// sentence names the field itself.
-func misfit(err error) string {
-	var f *fault.Error
-	if errors.As(err, &f) && f.Err != nil && strings.Contains(f.Err.Error(), "for field '") {
-		return f.Err.Error()
-	}
-	return err.Error()
 }
 
 // validate checks that a call has what its type needs: the field of the type's name,

@@ -41,7 +41,7 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call := &scheduler.Call{}
-	if why := decode(codec, body, call); why != "" {
+	if why := wire.DecodeCall(codec, body, call); why != "" {
 		text(w, http.StatusBadRequest, why)
 		return
 	}
@@ -104,26 +104,6 @@ func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, call *schedule
 	// The request's context may be over already; the ledger must hear of it nevertheless,
 	// or of the end of its term.
 	_ = s.cfg.Book.Submit(context.WithoutCancel(r.Context()), ledger.ConnectionLost{Conn: conn, Reason: why})
-}
-
-// decode reads a call; the answer is empty or the text of the 400.
-func decode(codec wire.Codec, body []byte, call *scheduler.Call) string {
-	err := codec.Unmarshal(body, call)
-	if err == nil {
-		return ""
-	}
-	var missing wire.MissingFields
-	json := codec.MediaType == wire.MediaJSON
-	switch {
-	case errors.As(err, &missing) && json:
-		return "Failed to convert JSON into Call protobuf: " + missing.Error()
-	case fault.KindOf(err) == fault.Malformed && json:
-		return "Failed to parse body into JSON: " + err.Error()
-	case json:
-		return "Failed to convert JSON into Call protobuf: " + err.Error()
-	default:
-		return "Failed to parse body into Call protobuf"
-	}
 }
 
 func unavailable(w http.ResponseWriter, err error) {
