@@ -20,7 +20,7 @@ type AddressFlags struct {
 // LIBPROCESS_REQUIRE_PEER_ADDRESS_IP_MATCH as getenv gives them (os.Getenv). The bind
 // address defaults to 0.0.0.0 and port 0, a free one; New completes what is not
 // advertised. Errors are of kind fault.Invalid and name the option or variable.
-// (spec/libprocess.md, 1.3)
+// (libprocess.md, 1.3)
 func AddressConfig(flags AddressFlags, getenv func(string) string) (Config, error) {
 	var cfg Config
 	pick := func(flag, name, env string) (string, string) {

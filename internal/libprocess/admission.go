@@ -24,7 +24,7 @@ func refuse(status int, reason, cause string) verdict {
 	return verdict{status: status, reason: reason, cause: cause}
 }
 
-// judge applies the rules of spec/libprocess.md, 2.2, 2.3 and 6.4 that need no body.
+// judge applies the rules of libprocess.md, 2.2, 2.3 and 6.4 that need no body.
 func (t *Transport) judge(h head, peer netip.AddrPort, parse func(string) (UPID, error)) verdict {
 	from, err := parse(h.from)
 	if err != nil || !from.Valid() {

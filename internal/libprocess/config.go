@@ -18,7 +18,7 @@ type Config struct {
 	Listen netip.AddrPort
 	// Advertise is the address inside all UPIDs. An absent or unspecified IP means
 	// the bound one, or, when that is 0.0.0.0, the first IPv4 address of the host's
-	// name; port 0 means the bound port. (spec/libprocess.md, 1.3)
+	// name; port 0 means the bound port. (libprocess.md, 1.3)
 	Advertise netip.AddrPort
 
 	// TLS, when set, is used for accepted connections, and, with ServerName set to

@@ -8,7 +8,7 @@ import (
 
 // Delegate makes /state, /<id>/state and /<id>/state/ reach h as /state, so that one
 // handler serves the process that owns the port. A path with a ".." segment start is
-// 404; trailing slashes are trimmed. (spec/libprocess.md, 2.4)
+// 404; trailing slashes are trimmed. (libprocess.md, 2.4)
 func Delegate(id string, h http.Handler) http.Handler {
 	prefix := "/" + id
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,5 +1,5 @@
 // Package libprocess carries Mesos' internal messages: protobuf bytes addressed to a
-// process id at a socket address, each one an HTTP/1.x POST (spec/libprocess.md,
+// process id at a socket address, each one an HTTP/1.x POST (libprocess.md,
 // sections 1 and 2). It knows UPIDs, sockets and links, and nothing about masters.
 //
 // # Two one-way channels

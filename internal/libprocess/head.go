@@ -38,7 +38,7 @@ func headEnd(b []byte, from int) int {
 }
 
 // parseHead reads a complete head, blank line included. Whether the request is a
-// message: spec/libprocess.md, 2.2. HTTP/1.0 heads may announce chunks (2.1).
+// message: libprocess.md, 2.2. HTTP/1.0 heads may announce chunks (2.1).
 func parseHead(b []byte) head {
 	var h head
 	line, rest := cutLine(b)

@@ -12,7 +12,7 @@ type link struct {
 // before sending: order holds only within one connection. With reconnect a new
 // connection replaces the present one, taking over its queue, without any Exited.
 // A link between local processes ends when the linked one terminates.
-// (spec/libprocess.md, 2.6)
+// (libprocess.md, 2.6)
 func (t *Transport) Link(from, to UPID, reconnect bool) uint64 {
 	l := link{from.ID, to}
 	switch {

@@ -17,7 +17,7 @@ const maxID = 255
 
 // UPID names a process: an id at an IPv4 address and port. The zero UPID means "no
 // process" and prints as "@0.0.0.0:0", as in pid fields that are sent to say so.
-// UPIDs are comparable and serve as map keys. (spec/libprocess.md, 1.1)
+// UPIDs are comparable and serve as map keys. (libprocess.md, 1.1)
 type UPID struct {
 	ID   string         // "master", "slave(1)", "scheduler-<uuid>"
 	Addr netip.AddrPort // always an unmapped IPv4 address
