@@ -22,6 +22,7 @@ type instruments struct {
 	build   metrics.Histogram
 	records *metrics.GaugeVec
 	skipped *metrics.GaugeVec
+	newest  *metrics.Gauge
 
 	lastSkipped map[string]int // shown by skipped
 }
@@ -32,6 +33,7 @@ func newInstruments(r *metrics.Registry, age func() float64) *instruments {
 	}
 	r.GaugeFunc(metrics.Def{Name: "stoa_dns_age_seconds", Help: "Time since the master was last heard of; -1 before the first state."}, age)
 	m := &instruments{
+		newest:        r.Gauge(metrics.Def{Name: "stoa_dns_last_event_timestamp_seconds", Help: "When the newest event that is served arrived, in Unix time."}),
 		mesosRequests: counter("mesos_requests", "Queries for names of the zone."),
 		mesosSuccess:  counter("mesos_success", "Queries for names of the zone that found records."),
 		mesosNXDomain: counter("mesos_nxdomain", "Queries for names of the zone without records."),
@@ -107,6 +109,7 @@ func (m *instruments) event(e follow.Event) { m.follow.WithLabelValues(string(e)
 
 func (m *instruments) published(p follow.Published) {
 	m.latency.Observe(time.Since(p.At).Seconds())
+	m.newest.Set(float64(p.At.UnixMilli()) / 1000)
 	m.build.Observe(p.Took.Seconds())
 	for kind, n := range map[string]int{"A": p.Zone.Counts.A, "AAAA": p.Zone.Counts.AAAA, "SRV": p.Zone.Counts.SRV} {
 		m.records.WithLabelValues(kind).Set(float64(n))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 // library appear in unit files; they are taken and have no effect.
 type dnsCmd struct {
 	Config string `name:"config" default:"config.json" env:"STOA_DNS_CONFIG" placeholder:"FILE" help:"Configuration file with the JSON keys of Mesos-DNS."`
+
+	Action string `arg:"" optional:"" default:"serve" enum:"serve,init" help:"serve, or init: write a configuration file to begin with."`
 
 	Verbosity       int    `name:"v" hidden:""`
 	LogToStderr     bool   `name:"logtostderr" hidden:""`
@@ -86,6 +89,16 @@ func dnsArgs(args []string) []string {
 
 // Run serves until the process is told to stop.
 func (c dnsCmd) Run(p *process) error {
+	if err := c.run(p); err != nil {
+		return errors.New(err.Error()) // without a kind: Mesos-DNS ends with 1 whatever is wrong
+	}
+	return nil
+}
+
+func (c dnsCmd) run(p *process) error {
+	if c.Action == "init" {
+		return writeDNSConfig(c.Config)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(dnsGCPercent)
 	}
@@ -98,6 +111,26 @@ func (c dnsCmd) Run(p *process) error {
 		return err
 	}
 	return room.Run(p.ctx)
+}
+
+// firstDNSConfig serves a cluster well without any tuning, but for the masters.
+const firstDNSConfig = `{
+  "zk": "zk://127.0.0.1:2181/mesos",
+  "domain": "mesos",
+  "resolvers": [],
+  "IPSources": ["auto"],
+  "HTTPListener": "127.0.0.1"
+}
+`
+
+// writeDNSConfig makes a file to begin with; one that exists is left alone.
+func writeDNSConfig(name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fault.New("dns init", fault.Invalid, "--config="+name, fmt.Errorf("%w; name another file", err))
+	}
+	_, err = f.WriteString(firstDNSConfig)
+	return errors.Join(err, f.Close())
 }
 
 // dnsGCPercent is how much garbage there may be beside what lives: little, as answers make

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,5 +59,32 @@ func TestDNSCommandLine(t *testing.T) {
 	code := run(context.Background(), []string{"dns", "-logtostderr=true", "-stderrthreshold=INFO", "-v=1", "-config=" + file}, &out, &errs)
 	if code != 1 || !strings.Contains(errs.String(), "at least one must be true") {
 		t.Errorf("-config: %d %q", code, errs.String())
+	}
+}
+
+func TestDNSInit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.json")
+	var out, errs bytes.Buffer
+	if code := run(context.Background(), []string{"dns", "init", "-config=" + file}, &out, &errs); code != 0 {
+		t.Fatalf("%d %s", code, errs.String())
+	}
+	cfg, err := readDNSConfig(file)
+	if err == nil {
+		_, err = dns.New(cfg, "test", slog.New(slog.DiscardHandler))
+	}
+	if err != nil || !slices.Equal(cfg.IPSources, []string{"auto"}) {
+		t.Errorf("%+v %v", cfg, err)
+	}
+	if code := run(context.Background(), []string{"dns", "init", "--config", file}, &out, &errs); code != 1 {
+		t.Errorf("an existing file: %d", code)
+	}
+	for _, example := range []string{"config.json"} {
+		cfg, err := readDNSConfig(filepath.Join("..", "..", "docs", "examples", "dns", example))
+		if err == nil {
+			_, err = dns.New(cfg, "test", slog.New(slog.DiscardHandler))
+		}
+		if err != nil {
+			t.Errorf("%s: %v", example, err)
+		}
 	}
 }

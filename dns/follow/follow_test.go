@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -460,4 +461,35 @@ func TestLargeListIsReadInParts(t *testing.T) {
 			_, _, _ = readLarge(record[:cut]) // must not panic
 		}
 	}
+}
+
+// A master of old that stands by does not redirect: its empty state names the leader.
+func TestOldStandbyNamesTheLeader(t *testing.T) {
+	leader, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := leader.Addr().(*net.TCPAddr).Port
+	standby, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l, body := range map[net.Listener]string{
+		leader:  `{"leader":"master@127.0.0.2:5050","slaves":[{"id":"A-S0","pid":"slave(1)@10.0.0.2:5051"}]}`,
+		standby: `{"leader":"master@127.0.0.2:5050","slaves":[],"frameworks":[]}`,
+	} {
+		srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, body)
+		})}}
+		srv.Start()
+		t.Cleanup(func() {
+			srv.CloseClientConnections()
+			srv.Close()
+		})
+	}
+	cfg := config()
+	cfg.Masters, cfg.Source = []string{standby.Addr().String()}, Poll
+	zones := run(t, cfg)
+	until(t, zones, "slave.mesos.", "10.0.0.2")
+	until(t, zones, "leader.mesos.", "127.0.0.2")
 }

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stoa-project/stoa/dns/names"
+	"github.com/stoa-project/stoa/internal/election"
 )
 
 // maxState bounds the body of /master/state, in octets.
@@ -39,29 +41,55 @@ func (s *source) poll(ctx context.Context, until time.Time) error {
 	}
 }
 
+// fetch reads the state at the leader. Masters of old do not redirect when they stand by:
+// their state is empty and names the leader, who is asked then, at the same port.
 func (s *source) fetch(ctx context.Context) (names.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.f.cfg.StateTimeout)
 	defer cancel()
-	resp, err := s.f.http.do(ctx, http.MethodGet, s.leader, "/master/state", nil, map[string]string{"Content-Type": "application/json"})
+	doc, err := s.fetchFrom(ctx, s.leader)
 	if err != nil {
 		return names.Snapshot{}, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return names.Snapshot{}, statusError(resp)
-	}
-	if err := s.answered(ctx, Poll, resp); err != nil {
-		return names.Snapshot{}, err
-	}
-	var doc stateDoc
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxState)).Decode(&doc); err != nil {
-		return names.Snapshot{}, fmt.Errorf("/master/state: %w", err)
+	if at := pidOf(doc.Leader); at.Host != "" && at.Host != s.leader.IP && len(doc.Agents)+len(doc.Frameworks) == 0 {
+		leader, err := election.MasterAt(net.JoinHostPort(at.Host, strconv.Itoa(s.leader.Port)))
+		if err == nil {
+			var other stateDoc
+			if other, err = s.fetchFrom(ctx, leader); err == nil {
+				doc = other
+				err = s.send(ctx, Poll, func(v *names.State, _ time.Time) { v.SetLeader(endpoint(leader)) })
+			}
+		}
+		if err != nil {
+			return names.Snapshot{}, err
+		}
 	}
 	return doc.snapshot(), nil
 }
 
+func (s *source) fetchFrom(ctx context.Context, m election.Master) (stateDoc, error) {
+	var doc stateDoc
+	resp, err := s.f.http.do(ctx, http.MethodGet, m, "/master/state", nil, map[string]string{"Content-Type": "application/json"})
+	if err != nil {
+		return doc, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return doc, statusError(resp)
+	}
+	if m == s.leader {
+		if err := s.answered(ctx, Poll, resp); err != nil {
+			return doc, err
+		}
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxState)).Decode(&doc); err != nil {
+		return doc, fmt.Errorf("/master/state: %w", err)
+	}
+	return doc, nil
+}
+
 // stateDoc is the part of /master/state that names depend on.
 type stateDoc struct {
+	Leader     string `json:"leader"` // master@10.0.0.1:5050
 	Frameworks []struct {
 		ID       string      `json:"id"`
 		Name     string      `json:"name"`
