@@ -1,6 +1,6 @@
 // Package check probes tasks: COMMAND, HTTP and TCP checks and health checks
-// (mesos-agent.md 5). Health is the pure part: what a series of results means. Runner
-// does the probing.
+// (mesos-agent.md 5). Runner probes and tells each result; what a series of results means
+// is decided by package lifecycle.
 package check
 
 import (
@@ -29,8 +29,6 @@ type Spec struct {
 	Delay    time.Duration // before the first probe
 	Interval time.Duration // from the end of one probe to the start of the next
 	Timeout  time.Duration // of one probe; 0 none
-	Grace    time.Duration // health: failures do not count so long, until the first success
-	Failures int           // health: consecutive ones before the task is killed, at least 1
 
 	Shell bool     // Command: through /bin/sh -c
 	Value string   // Command: shell text or program
@@ -46,7 +44,7 @@ type Spec struct {
 
 // FromHealthCheck reads a health check; fault.Invalid names the field.
 func FromHealthCheck(h *mesos.HealthCheck) (Spec, error) {
-	s := Spec{Failures: max(1, int(h.GetConsecutiveFailures()))}
+	s := Spec{}
 	if err := s.times(h.GetDelaySeconds(), h.GetIntervalSeconds(), h.GetTimeoutSeconds(), h.GetGracePeriodSeconds()); err != nil {
 		return s, err
 	}
@@ -84,7 +82,7 @@ func FromHealthCheck(h *mesos.HealthCheck) (Spec, error) {
 
 // FromCheck reads a check; fault.Invalid names the field.
 func FromCheck(c *mesos.CheckInfo) (Spec, error) {
-	s := Spec{Failures: 1}
+	s := Spec{}
 	if err := s.times(c.GetDelaySeconds(), c.GetIntervalSeconds(), c.GetTimeoutSeconds(), 0); err != nil {
 		return s, err
 	}
@@ -123,7 +121,7 @@ func (s *Spec) times(delay, interval, timeout, grace float64) error {
 		{"delay_seconds", delay, &s.Delay},
 		{"interval_seconds", interval, &s.Interval},
 		{"timeout_seconds", timeout, &s.Timeout},
-		{"grace_period_seconds", grace, &s.Grace},
+		{"grace_period_seconds", grace, new(time.Duration)}, // only checked: lifecycle counts failures,
 	} {
 		if math.IsNaN(t.seconds) || t.seconds < 0 {
 			return invalid(t.field, "expecting a non-negative number, not %v", t.seconds)
@@ -176,3 +174,9 @@ func (s Spec) port(port uint32) (Spec, error) {
 	s.Port = int(port)
 	return s, nil
 }
+
+// First gives the time of the first probe.
+func (s Spec) First(start time.Time) time.Time { return start.Add(s.Delay) }
+
+// Next gives the time of the probe that follows one that ended at now.
+func (s Spec) Next(now time.Time) time.Time { return now.Add(s.Interval) }

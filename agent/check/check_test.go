@@ -29,8 +29,8 @@ func TestDefaultsAndRefusals(t *testing.T) {
 	s, err := FromHealthCheck(&mesos.HealthCheck{
 		Type: mesos.HealthCheck_HTTP.Enum(), Http: &mesos.HealthCheck_HTTPCheckInfo{Port: proto.Uint32(80)},
 	})
-	want := Spec{Kind: HTTP, Delay: 15 * time.Second, Interval: 10 * time.Second, Timeout: 20 * time.Second, Grace: 10 * time.Second,
-		Failures: 3, Scheme: "http", Path: "/", Port: 80}
+	want := Spec{Kind: HTTP, Delay: 15 * time.Second, Interval: 10 * time.Second, Timeout: 20 * time.Second,
+		Scheme: "http", Path: "/", Port: 80}
 	if err != nil || !same(s, want) {
 		t.Errorf("%+v %v", s, err)
 	}
@@ -70,50 +70,13 @@ func same(a, b Spec) bool {
 }
 
 func (s Spec) text() string {
-	return strings.Join([]string{s.Delay.String(), s.Interval.String(), s.Timeout.String(), s.Grace.String(),
-		strconv.Itoa(s.Failures), s.Scheme, s.Path, strconv.Itoa(s.Port)}, " ")
+	return strings.Join([]string{s.Delay.String(), s.Interval.String(), s.Timeout.String(),
+		s.Scheme, s.Path, strconv.Itoa(s.Port)}, " ")
 }
 
-func TestHealthSeries(t *testing.T) {
+func TestTimes(t *testing.T) {
 	start := time.Unix(1000, 0)
-	spec := Spec{Grace: 10 * time.Second, Failures: 3, Delay: 2 * time.Second, Interval: 5 * time.Second}
-	tests := []struct {
-		name   string
-		series string // one letter per probe, a second apart: + healthy, - not
-		want   string // . nothing, H told healthy, U told unhealthy, K told unhealthy and kill
-	}{
-		{"healthy", "+++", "H.."},
-		{"grace covers failures", "----------+", "..........H"[:9] + "UH"},
-		{"grace ends with the first success", "-+--+", ".HUUH"},
-		{"killed after three in a row", "+--+---", "HUUHUUK"},
-		{"never healthy", "------------", ".........UUK"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			h := NewHealth(spec, start)
-			got := ""
-			for i, c := range tt.series {
-				v := h.Observe(start.Add(time.Duration(i+1)*time.Second), c == '+')
-				switch {
-				case v.Kill:
-					got += "K"
-				case v.Tell && v.Healthy:
-					got += "H"
-				case v.Tell:
-					got += "U"
-				default:
-					got += "."
-				}
-			}
-			if got != tt.want {
-				t.Errorf("%s: %s, want %s", tt.series, got, tt.want)
-			}
-		})
-	}
-	one := NewHealth(Spec{}, start) // 0 failures behave like 1
-	if v := one.Observe(start, false); !v.Kill || v.Count != 1 {
-		t.Errorf("%+v", v)
-	}
+	spec := Spec{Delay: 2 * time.Second, Interval: 5 * time.Second}
 	if spec.First(start) != start.Add(2*time.Second) || spec.Next(start) != start.Add(5*time.Second) {
 		t.Error("times")
 	}
