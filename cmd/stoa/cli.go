@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -46,7 +47,8 @@ func (versionCmd) Run(p *process) error {
 	return err
 }
 
-// run parses args, runs the verb and gives the exit code: 0 done, 1 failed, 2 wrong usage.
+// run parses args, runs the verb and gives the exit code: 0 done, 1 failed, 2 wrong usage,
+// which a value that a room refuses is too.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
 	parser, err := kong.New(&c,
@@ -78,8 +80,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &process{ctx: ctx, stdout: stdout, stderr: stderr, log: slog.New(h)}
 	if err := k.Run(p); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "stoa:", err)
-		if kind := fault.KindOf(err); kind == fault.Invalid || kind == fault.Malformed {
-			return 2 // the value of a flag, or what a flag names
+		// The value of a flag, or what a flag names. Mesos-DNS ends with 1 whatever the
+		// cause (mesos-dns.md 12), and its wrappers look at that.
+		kind := fault.KindOf(err)
+		if (kind == fault.Invalid || kind == fault.Malformed) && !strings.HasPrefix(k.Command(), "dns") {
+			return 2
 		}
 		return 1
 	}

@@ -29,7 +29,6 @@ func TestWrongUsage(t *testing.T) {
 		{"agent --master=127.0.0.1:1 --work_dir=/dev/null --runtime_dir=DIR --ip=127.0.0.1 --port=0", "--work_dir"},
 		{"framework --master=foo", "--work_dir"},
 		{"framework --master=127.0.0.1:1 --zk=foo", "foo"},
-		{"dns --config=/nonexistent", "--config=/nonexistent"},
 		{"lb --marathon=http://127.0.0.1:1", "--group"},
 		{"lb --marathon=foo --group=x", "--marathon foo"},
 	} {
