@@ -89,13 +89,6 @@ func dnsArgs(args []string) []string {
 
 // Run serves until the process is told to stop.
 func (c dnsCmd) Run(p *process) error {
-	if err := c.run(p); err != nil {
-		return errors.New(err.Error()) // without a kind: Mesos-DNS ends with 1 whatever is wrong
-	}
-	return nil
-}
-
-func (c dnsCmd) run(p *process) error {
 	if c.Action == "init" {
 		return writeDNSConfig(c.Config)
 	}
