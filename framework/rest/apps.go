@@ -133,13 +133,9 @@ func (a *api) viewApps(s *core.Snapshot, g *app.Group, f filter, e embeds) []app
 var singleApp = embeds{counts: true, deployments: true, tasks: true, lastFailure: true}
 
 func (a *api) showApp(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, x, err := a.presentApp(id)
 	if err != nil {
 		return err
-	}
-	x := s.Root.App(id)
-	if x == nil {
-		return noApp(id)
 	}
 	return reply(c, http.StatusOK, struct {
 		App appInfo `json:"app"`
@@ -147,24 +143,17 @@ func (a *api) showApp(c echo.Context, id app.PathID) error {
 }
 
 func (a *api) appsOfGroup(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, g, err := a.presentGroup(id)
 	if err != nil {
 		return err
-	}
-	g := s.Root.Group(id)
-	if g == nil {
-		return noGroup(id)
 	}
 	return reply(c, http.StatusOK, map[string]any{"*": a.viewApps(s, g, filter{}, a.readEmbeds(c, singleApp))})
 }
 
 func (a *api) appVersions(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, _, err := a.presentApp(id)
 	if err != nil {
 		return err
-	}
-	if s.Root.App(id) == nil {
-		return noApp(id)
 	}
 	list := s.Versions[id]
 	out := make([]app.Timestamp, 0, len(list))

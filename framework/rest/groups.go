@@ -93,25 +93,17 @@ func (a *api) groupEmbeds(c echo.Context) embeds {
 }
 
 func (a *api) showGroup(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, g, err := a.presentGroup(id)
 	if err != nil {
 		return err
-	}
-	g := s.Root.Group(id)
-	if g == nil {
-		return noGroup(id)
 	}
 	return reply(c, http.StatusOK, a.viewGroup(s, deploymentsByApp(s), g, a.groupEmbeds(c)))
 }
 
 func (a *api) groupApps(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, g, err := a.presentGroup(id)
 	if err != nil {
 		return err
-	}
-	g := s.Root.Group(id)
-	if g == nil {
-		return noGroup(id)
 	}
 	return reply(c, http.StatusOK, a.viewApps(s, g, filter{}, a.readEmbeds(c, embeds{counts: true, deployments: true})))
 }

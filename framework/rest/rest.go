@@ -173,3 +173,29 @@ func (a *api) snapshot() (*core.Snapshot, error) {
 	}
 	return nil, errNotLeading
 }
+
+// presentApp gives the newest snapshot and an app in it, or 404.
+func (a *api) presentApp(id app.PathID) (*core.Snapshot, *app.App, error) {
+	s, err := a.snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
+	x := s.Root.App(id)
+	if x == nil {
+		return nil, nil, noApp(id)
+	}
+	return s, x, nil
+}
+
+// presentGroup gives the newest snapshot and a group in it, or 404.
+func (a *api) presentGroup(id app.PathID) (*core.Snapshot, *app.Group, error) {
+	s, err := a.snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
+	g := s.Root.Group(id)
+	if g == nil {
+		return nil, nil, noGroup(id)
+	}
+	return s, g, nil
+}

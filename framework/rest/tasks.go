@@ -116,24 +116,17 @@ func accepts(c echo.Context, mediaType string) bool {
 }
 
 func (a *api) tasksOfApp(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, _, err := a.presentApp(id)
 	if err != nil {
 		return err
-	}
-	if s.Root.App(id) == nil {
-		return noApp(id)
 	}
 	return reply(c, http.StatusOK, taskList{viewTasks(s, id)})
 }
 
 func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
-	s, err := a.snapshot()
+	s, g, err := a.presentGroup(id)
 	if err != nil {
 		return err
-	}
-	g := s.Root.Group(id)
-	if g == nil {
-		return noGroup(id)
 	}
 	out := taskList{[]taskView{}}
 	for x := range g.AllApps() {
@@ -166,25 +159,8 @@ func (a *api) kill(c echo.Context, ids []app.InstanceID, k killFlags) (core.Outc
 	return out, views, nil
 }
 
-func (a *api) deleteTasksOfApp(c echo.Context, id app.PathID) error {
-	k, err := readKillFlags(c)
-	if err != nil {
-		return err
-	}
-	s, err := a.snapshot()
-	if err != nil {
-		return err
-	}
-	if s.Root.App(id) == nil {
-		return noApp(id)
-	}
-	host := c.QueryParam("host")
-	var ids []app.InstanceID
-	for _, i := range s.Instances[id] {
-		if shown(i) && (host == "" || host == "*" || host == i.Host) {
-			ids = append(ids, i.ID)
-		}
-	}
+// replyKilled kills and answers the tasks, or with scale the deployment.
+func (a *api) replyKilled(c echo.Context, ids []app.InstanceID, k killFlags) error {
 	out, tasks, err := a.kill(c, ids, k)
 	if err != nil {
 		return err
@@ -193,6 +169,25 @@ func (a *api) deleteTasksOfApp(c echo.Context, id app.PathID) error {
 		return a.replyResult(c, http.StatusOK, out.Plan)
 	}
 	return reply(c, http.StatusOK, taskList{tasks})
+}
+
+func (a *api) deleteTasksOfApp(c echo.Context, id app.PathID) error {
+	k, err := readKillFlags(c)
+	if err != nil {
+		return err
+	}
+	s, _, err := a.presentApp(id)
+	if err != nil {
+		return err
+	}
+	host := c.QueryParam("host")
+	var ids []app.InstanceID
+	for _, i := range s.Instances[id] {
+		if shown(i) && (host == "" || host == "*" || host == i.Host) {
+			ids = append(ids, i.ID)
+		}
+	}
+	return a.replyKilled(c, ids, k)
 }
 
 // deleteTask kills one task. Old clients put a wrong app path before /tasks/, so the
@@ -272,12 +267,5 @@ func (a *api) killListed(c echo.Context) error {
 			instances = append(instances, i.ID)
 		}
 	}
-	out, tasks, err := a.kill(c, instances, k)
-	if err != nil {
-		return err
-	}
-	if k.scale {
-		return a.replyResult(c, http.StatusOK, out.Plan)
-	}
-	return reply(c, http.StatusOK, taskList{tasks})
+	return a.replyKilled(c, instances, k)
 }
