@@ -81,13 +81,13 @@ func underAny(dir string, rooms []string) bool {
 }
 
 var (
-	rooms = []string{"master", "agent", "framework", "dns", "lb"}
+	rooms = []string{"master", "agent", "framework", "dns", "lb", "sim"}
 	cores = []string{
 		"master/ledger", "master/allocate", "agent/lifecycle", "framework/core",
 		"framework/deploy", "framework/match", "dns/names", "lb/labels", "lb/render",
 	}
 	words    = []string{"framework/app", "internal/wire", "internal/resource", "internal/fault"}
-	plumbing = []string{"internal/zk", "internal/election", "internal/store", "internal/web", "internal/auth", "internal/metrics", "internal/libprocess"}
+	plumbing = []string{"internal/zk", "internal/election", "internal/store", "internal/web", "internal/metrics", "internal/libprocess"}
 )
 
 // ban forbids imports of the target folders or packages from the files that from matches.
