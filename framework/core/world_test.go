@@ -157,9 +157,6 @@ func (w *world) persist(p core.Persist) {
 	}
 }
 
-// errCrash unwinds the carrying out of effects.
-type errCrash struct{}
-
 func (w *world) step(in core.Input) {
 	if u, ok := in.(core.Update); ok {
 		k := w.known[u.Task]
@@ -591,15 +588,4 @@ func (w *world) rounds(n int) {
 		}
 		w.settled()
 	}
-}
-
-// running counts the live tasks of an app, by version.
-func (w *world) running(id app.PathID) map[app.Timestamp]int {
-	out := map[app.Timestamp]int{}
-	for _, task := range w.tasks {
-		if task.launch.Spec.ID == id && task.live() {
-			out[task.launch.Instance.AppVersion]++
-		}
-	}
-	return out
 }
