@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -50,7 +51,7 @@ func OpenFile(path string) (*File, error) {
 		return nil, fault.New("store.OpenFile", fault.Unavailable, path, err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fault.New("store.OpenFile", fault.Conflict, path,
 			fmt.Errorf("%s has it open: stop that process, or choose another --work_dir", lockHolder(path)))
 	}
