@@ -21,7 +21,7 @@ func (b *LB) settings() render.Settings {
 		StatsPort: b.cfg.StatsPort, AdminBind: b.cfg.AdminBind, AdminAllow: b.cfg.AdminAllow,
 		SSLCerts: b.cfg.SSLCerts, GroupHTTPS: b.cfg.GroupHTTPS, Maps: b.cfg.Maps, MapDir: b.mapDir, Syslog: b.cfg.Syslog,
 		StatsSocket: b.files.StatsSocket(), StateFile: b.files.StateFile(), AdminSocket: b.files.AdminSocket(),
-		HardStop: int(b.cfg.HardStop.Seconds()), MaxConn: haproxy.MaxConn(50000), DefaultsOpts: b.cfg.DefaultsOptions, Templates: b.templates,
+		HardStop: int(b.cfg.HardStop.Seconds()), MaxConn: haproxy.MaxConn(50000, b.listeners, b.servers), DefaultsOpts: b.cfg.DefaultsOptions, Templates: b.templates,
 	}
 }
 
@@ -38,6 +38,10 @@ func (b *LB) options(ctx context.Context, now time.Time) labels.Options {
 // render gives the configuration for services. Where a template label is wrong the port
 // keeps its last good settings, or is left out; the services in effect are given back.
 func (b *LB) render(services []labels.Service) (render.Config, []labels.Service, []labels.Problem) {
+	b.listeners, b.servers = len(services), 0
+	for _, s := range services {
+		b.servers += len(s.Servers)
+	}
 	want, problems := render.File(services, b.settings())
 	if len(problems) == 0 {
 		return want, services, nil

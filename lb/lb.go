@@ -40,12 +40,14 @@ type LB struct {
 	templates *render.Templates
 	mapDir    string
 
-	listed     []labels.App                      // newest listing
-	reported   map[string]bool                   // problems already logged
-	barred     map[labels.PortKey]barred         // what HAProxy refused, so that it is not tried again
-	good       map[labels.PortKey]labels.Service // settings that HAProxy took last, without servers
-	alive      *lastAlive
-	lastReload time.Time
+	listed   []labels.App                      // newest listing
+	reported map[string]bool                   // problems already logged
+	barred   map[labels.PortKey]barred         // what HAProxy refused, so that it is not tried again
+	good     map[labels.PortKey]labels.Service // settings that HAProxy took last, without servers
+	alive    *lastAlive
+	// listeners and servers are those of the configuration that is being rendered.
+	listeners, servers int
+	lastReload         time.Time
 }
 
 // barred is a service that HAProxy refused.

@@ -220,6 +220,8 @@ func TestModel(t *testing.T) {
 		changed    bool
 	}{
 		{"status_update_event", `{"appId":"/web","taskId":"t1","taskStatus":"TASK_RUNNING"}`, false},
+		{"status_update_event", `{"appId":"/web","taskId":"t2","taskStatus":"TASK_STARTING"}`, true},
+		{"status_update_event", `{"appId":"/web","taskId":"t2","taskStatus":"TASK_RUNNING"}`, true},
 		{"status_update_event", `{"appId":"/web","taskId":"t1","taskStatus":"TASK_KILLING"}`, true},
 		{"status_update_event", `{"appId":"/web","taskId":"t1","taskStatus":"TASK_KILLING"}`, false},
 		{"status_update_event", `{"appId":"/gone","taskId":"t9","taskStatus":"TASK_RUNNING"}`, false},
@@ -233,6 +235,10 @@ func TestModel(t *testing.T) {
 		if got := m.apply(now, parse(s.kind, s.data)); got != s.changed {
 			t.Errorf("step %d %s %s: changed %v, want %v", i, s.kind, s.data, got, s.changed)
 		}
+	}
+	m.put(labels.App{ID: "/web", Tasks: []labels.Task{{ID: "t1", State: "TASK_RUNNING"}, {ID: "t2", State: "TASK_RUNNING"}}})
+	if one, two := state("t1")(m.list()), state("t2")(m.list()); one != "TASK_KILLING" || two != "TASK_RUNNING" {
+		t.Errorf("listed after the events: %s and %s, want only the first out of service", one, two)
 	}
 	if handed[0].Tasks[0].State != "TASK_RUNNING" {
 		t.Error("a state that was handed out changed later")

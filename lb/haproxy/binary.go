@@ -138,11 +138,16 @@ func alerts(out string, err error) string {
 }
 
 // MaxConn gives how many connections a HAProxy started here can have, at most want: each
-// costs two file descriptors.
-func MaxConn(want int) int {
+// costs two file descriptors, besides one for each listener and each server's checks.
+func MaxConn(want, listeners, servers int) int {
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Max > uint64(3*want) {
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return want
 	}
-	return max(min(want, (int(limit.Max)-500)/2), 100)
+	// In steps, so that one task more is no other number.
+	other := 1000 * ((listeners+servers)/1000 + 1)
+	if limit.Max > uint64(2*want+other) {
+		return want
+	}
+	return max((int(limit.Max)-other)/2, 100)
 }
