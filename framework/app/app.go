@@ -147,7 +147,7 @@ func (a *App) ServicePorts() []int {
 	return out
 }
 
-// Labels the framework itself reads (Marathon contract 2.11).
+// Labels the framework itself reads (marathon.md 2.11).
 const (
 	LabelSingleInstance = "MARATHON_SINGLE_INSTANCE_APP"
 	LabelGPUScheduling  = "GPU_SCHEDULING_BEHAVIOR"

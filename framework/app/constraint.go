@@ -8,7 +8,7 @@ import (
 // Operator is what a placement constraint demands of its field.
 type Operator string
 
-// The operators (Marathon contract 6.2).
+// The operators (marathon.md 6.2).
 const (
 	OpUnique  Operator = "UNIQUE"
 	OpCluster Operator = "CLUSTER"

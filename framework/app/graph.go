@@ -4,7 +4,7 @@ import "slices"
 
 // Levels gives each app's place in the order of deployment: 1 for an app that depends
 // on nothing, else one more than the highest app it depends on. Apps of one level are
-// independent of each other (Marathon contract 4.3, 5.2). Dependencies on groups mean
+// independent of each other (marathon.md 4.3, 5.2). Dependencies on groups mean
 // every app in and below them, dependencies of a group hold for every app in and below
 // it, unknown targets are ignored. With ids only those apps, and what they depend on,
 // are looked at. A cycle gives an *Invalid at "/".

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// GroupUpdate is the body of a request for one group (Marathon contract 4.1). A nil
+// GroupUpdate is the body of a request for one group (marathon.md 4.1). A nil
 // list was absent and keeps what the group has; a present one replaces it.
 type GroupUpdate struct {
 	path         string

@@ -33,7 +33,7 @@ func (id InstanceID) Task(n int) TaskID {
 	return TaskID(string(id) + "._app." + strconv.Itoa(n))
 }
 
-// TaskID names one launch of a task: <instance>._app.<n> (Marathon contract 7.1).
+// TaskID names one launch of a task: <instance>._app.<n> (marathon.md 7.1).
 type TaskID string
 
 // Parse splits the id. It also reads the forms without a launch number, for which n is 0.
@@ -65,7 +65,7 @@ func (t TaskID) Parse() (id InstanceID, n int, err error) {
 // Goal is what the framework wants of an instance.
 type Goal string
 
-// The goals (Marathon contract 7.5).
+// The goals (marathon.md 7.5).
 const (
 	GoalRunning        Goal = "Running"        // relaunched whenever its task ends
 	GoalStopped        Goal = "Stopped"        // task killed, reservation kept
@@ -75,7 +75,7 @@ const (
 // Condition is where an instance is in its life, as events name it.
 type Condition string
 
-// The conditions (Marathon contract 7.5).
+// The conditions (marathon.md 7.5).
 const (
 	Scheduled           Condition = "Scheduled"   // waits for an offer
 	Provisioned         Condition = "Provisioned" // launch sent, no status yet
@@ -182,7 +182,7 @@ type IPAddress struct {
 }
 
 // HealthResult is what one health check knows of one instance; the JSON is the entry of
-// healthCheckResults (Marathon contract 1.16) without its instance and task id.
+// healthCheckResults (marathon.md 1.16) without its instance and task id.
 type HealthResult struct {
 	Alive               bool      `json:"alive"`
 	ConsecutiveFailures int       `json:"consecutiveFailures"`

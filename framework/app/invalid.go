@@ -13,7 +13,7 @@ type Violation struct {
 }
 
 // Invalid is input that was read but breaks rules; Message is "Invalid JSON" for wrong
-// types and missing keys, "Object is not valid" for broken rules (Marathon contract 1.2).
+// types and missing keys, "Object is not valid" for broken rules (marathon.md 1.2).
 // Doors wrap it in a fault of kind Invalid and answer 422.
 type Invalid struct {
 	Message string      `json:"message"`

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// checkLegacy judges how legacy and present keys are mixed (Marathon contract 2.10).
+// checkLegacy judges how legacy and present keys are mixed (marathon.md 2.10).
 func (d *draft) checkLegacy(p *problems) {
 	c := d.container
 	if d.networks != nil {
@@ -57,7 +57,7 @@ func hasDuplicate(ports []int) bool {
 }
 
 // migrate rewrites the legacy keys into networks, portMappings, portDefinitions and
-// fetch (Marathon contract 2.6).
+// fetch (marathon.md 2.6).
 func (d *draft) migrate(r Rules) {
 	legacyNet := false
 	c := d.container

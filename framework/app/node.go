@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Broken is input that is no JSON at all; doors answer 400 (Marathon contract 1.2).
+// Broken is input that is no JSON at all; doors answer 400 (marathon.md 1.2).
 type Broken struct {
 	Message string `json:"message"`
 	Details string `json:"details"`

@@ -23,7 +23,7 @@ const (
 )
 
 // Compare tells what it takes to get from one definition to the other. Versions and
-// executorResources are not looked at (Marathon contract 2.9).
+// executorResources are not looked at (marathon.md 2.9).
 func Compare(from, to *App) ChangeKind {
 	if from == to {
 		return Unchanged

@@ -7,7 +7,7 @@ import (
 
 // Timestamp is an instant in milliseconds since 1970-01-01 UTC; 0 means unset. It is
 // comparable and ordered, and its text form, always UTC with three fraction digits,
-// sorts the same way and serves as a version name in URLs (Marathon contract 1.3).
+// sorts the same way and serves as a version name in URLs (marathon.md 1.3).
 type Timestamp int64
 
 const timestampLayout = "2006-01-02T15:04:05.000Z"

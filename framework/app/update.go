@@ -12,7 +12,7 @@ type Update struct {
 	path string         // where it stands in the body: "" or like /apps(0)
 	// ID is the id as written, nil when the body has none.
 	ID *string
-	// Version is set when the body asks for an old version (Marathon contract 2.9).
+	// Version is set when the body asks for an old version (marathon.md 2.9).
 	Version *Timestamp
 }
 

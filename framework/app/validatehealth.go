@@ -140,7 +140,7 @@ func (a *App) checkTaskCheck(p *problems) {
 
 var isValue = regexp.MustCompile(`^[a-zA-Z0-9_/.-]*$`)
 
-// check judges one constraint (Marathon contract 6.2).
+// check judges one constraint (marathon.md 6.2).
 func (c Constraint) check(path string, p *problems) {
 	if c.Field == "" {
 		p.add(path, "Missing field and operator")

@@ -35,7 +35,7 @@ func (seen portNames) check(list string, i int, name string, p *problems) {
 	seen[name] = true
 }
 
-// checkNetworking judges networks and the ports of host mode (Marathon contract 2.5).
+// checkNetworking judges networks and the ports of host mode (marathon.md 2.5).
 func (a *App) checkNetworking(p *problems) {
 	names := map[string]bool{}
 	for i, n := range a.Networks {
@@ -98,7 +98,7 @@ func (a *App) checkMappings(networks map[string]bool, p *problems) {
 	}
 }
 
-// checkContainer judges image, engine and volumes (Marathon contract 2.4, 2.8).
+// checkContainer judges image, engine and volumes (marathon.md 2.4, 2.8).
 func (a *App) checkContainer(r Rules, p *problems) {
 	c := a.Container
 	if c == nil {

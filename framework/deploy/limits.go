@@ -6,7 +6,7 @@ import (
 	"github.com/stoa-project/stoa/framework/app"
 )
 
-// Limits bound a rolling restart (Marathon contract 5.4; the float64 arithmetic is part
+// Limits bound a rolling restart (marathon.md 5.4; the float64 arithmetic is part
 // of the contract).
 type Limits struct {
 	MinHealthy  int // healthy instances to keep

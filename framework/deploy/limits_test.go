@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBegin is the table of the Marathon contract, 5.4.
+// TestBegin is the table of marathon.md 5.4.
 func TestBegin(t *testing.T) {
 	for _, c := range []struct {
 		n                  int

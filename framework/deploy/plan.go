@@ -126,7 +126,7 @@ func pairs[T any](old, now []*T, id func(*T) app.PathID, f func(o, n *T)) {
 }
 
 // Affected lists the apps the plan creates, changes or removes, sorted. They are what
-// the plan locks (Marathon contract 5.5).
+// the plan locks (marathon.md 5.5).
 func (p *Plan) Affected() []app.PathID {
 	out := make([]app.PathID, 0, len(p.Changes))
 	for i := range p.Changes {
@@ -159,7 +159,7 @@ func (p *Plan) Conflicts(running []*Deployment) []string {
 // Revert gives the present tree with this plan's changes undone and everything else
 // kept: created apps go, removed apps come back, changed apps get their old definition.
 // Groups the plan created go when they are empty. The tree must be settled with a new
-// version before it is used (Marathon contract 5.6).
+// version before it is used (marathon.md 5.6).
 func (p *Plan) Revert(root *app.Group, version app.Timestamp) *app.Group {
 	for i := range p.Changes {
 		c := &p.Changes[i]

@@ -9,7 +9,7 @@ import (
 	"github.com/stoa-project/stoa/framework/deploy"
 )
 
-// The payloads of the event types, field by field as in the Marathon contract 9.2.
+// The payloads of the event types, field by field as in marathon.md 9.2.
 // head carries what all of them have.
 type (
 	head struct {

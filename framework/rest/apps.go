@@ -10,7 +10,7 @@ import (
 	"github.com/stoa-project/stoa/framework/core"
 )
 
-// apps serves /v2/apps (Marathon contract 1.4).
+// apps serves /v2/apps (marathon.md 1.4).
 func (a *api) apps(c echo.Context) error {
 	return methods(c, map[string]echo.HandlerFunc{
 		http.MethodGet:   a.listApps,

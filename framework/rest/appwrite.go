@@ -141,7 +141,7 @@ func (a *api) putApp(c echo.Context, id app.PathID, create bool) error {
 }
 
 // editApp applies one update to the tree: a roll-back, a patch or a whole definition
-// (Marathon contract 2.9).
+// (marathon.md 2.9).
 func (a *api) editApp(old *app.Group, h core.History, v app.Timestamp, id app.PathID, u *app.Update, create, partial bool) (*app.Group, error) {
 	cur := old.App(id)
 	if cur == nil && !create {

@@ -11,7 +11,7 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// deploymentView is a running deployment (Marathon contract 5.8).
+// deploymentView is a running deployment (marathon.md 5.8).
 type deploymentView struct {
 	ID             string                `json:"id"`
 	Version        app.Timestamp         `json:"version"`
@@ -42,7 +42,7 @@ func viewDeployment(s *core.Snapshot, d *deploy.Deployment) deploymentView {
 	return v
 }
 
-// deployments serves /v2/deployments (Marathon contract 1.9).
+// deployments serves /v2/deployments (marathon.md 1.9).
 func (a *api) deployments(c echo.Context) error {
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
 		s, err := a.snapshot()

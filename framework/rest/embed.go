@@ -6,7 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// embeds says what an answer shows beside the definitions (Marathon contract 1.14).
+// embeds says what an answer shows beside the definitions (marathon.md 1.14).
 type embeds struct {
 	tasks, counts, deployments, readiness, lastFailure, stats bool
 	groups, apps, pods                                        bool

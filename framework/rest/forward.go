@@ -17,7 +17,7 @@ import (
 
 const viaHeader = "X-Marathon-Via"
 
-// forwarder sends requests on to the leader (Marathon contract 1.1).
+// forwarder sends requests on to the leader (marathon.md 1.1).
 type forwarder struct {
 	leadership Leadership
 	self       string

@@ -13,7 +13,7 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// groups serves /v2/groups and everything below (Marathon contract 1.8).
+// groups serves /v2/groups and everything below (marathon.md 1.8).
 func (a *api) groups(c echo.Context) error {
 	segs := segments(strings.TrimPrefix(c.Request().URL.Path, "/v2/groups"))
 	id := func(drop int) app.PathID {
@@ -48,7 +48,7 @@ func (a *api) hasGroup(id app.PathID) bool {
 	return s != nil && s.Root.Group(id) != nil
 }
 
-// groupInfo is a group as clients see it (Marathon contract 1.16).
+// groupInfo is a group as clients see it (marathon.md 1.16).
 type groupInfo struct {
 	ID           app.PathID           `json:"id"`
 	Version      app.Timestamp        `json:"version"`

@@ -12,7 +12,7 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// queueItem is one waiting app (Marathon contract 1.10).
+// queueItem is one waiting app (marathon.md 1.10).
 type queueItem struct {
 	Count      int            `json:"count"`
 	Role       string         `json:"role"`

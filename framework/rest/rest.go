@@ -128,7 +128,7 @@ func (a *api) routes(e *echo.Echo) {
 	e.RouteNotFound("/*", func(echo.Context) error { return echo.NewHTTPError(http.StatusNotFound, "URI not found") })
 }
 
-// standardHeaders adds what every answer carries (Marathon contract 1.1).
+// standardHeaders adds what every answer carries (marathon.md 1.1).
 func (a *api) standardHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()

@@ -9,7 +9,7 @@ import (
 )
 
 // selector is one condition on labels; all operators but "exists" need the label to be
-// there (Marathon contract 1.15).
+// there (marathon.md 1.15).
 type selector struct {
 	key    string
 	op     string // "", "==", "!=", "in" or "notin"

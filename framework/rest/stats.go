@@ -8,7 +8,7 @@ import (
 	"github.com/stoa-project/stoa/framework/core"
 )
 
-// taskStats groups the tasks of an app by their definition (Marathon contract 1.16).
+// taskStats groups the tasks of an app by their definition (marathon.md 1.16).
 type taskStats struct {
 	AfterScaling *taskGroup `json:"startedAfterLastScaling,omitempty"`
 	Latest       *taskGroup `json:"withLatestConfig,omitempty"`

@@ -7,7 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// info serves /v2/info (Marathon contract 1.16); unset settings are null here.
+// info serves /v2/info (marathon.md 1.16); unset settings are null here.
 func (a *api) info(c echo.Context) error {
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
 		leader, self := a.Leadership.Leader()
@@ -23,7 +23,7 @@ func (a *api) info(c echo.Context) error {
 	}})
 }
 
-// leader serves /v2/leader (Marathon contract 1.11).
+// leader serves /v2/leader (marathon.md 1.11).
 func (a *api) leader(c echo.Context) error {
 	leader, self := a.Leadership.Leader()
 	return methods(c, map[string]echo.HandlerFunc{
@@ -50,7 +50,7 @@ func (a *api) leader(c echo.Context) error {
 	})
 }
 
-// events serves /v2/events (Marathon contract 9.1).
+// events serves /v2/events (marathon.md 9.1).
 func (a *api) events(c echo.Context) error {
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
 		if !accepts(c, "text/event-stream") {

@@ -18,7 +18,7 @@ type taskList struct {
 	Tasks []taskView `json:"tasks"`
 }
 
-// allTasks serves /v2/tasks (Marathon contract 1.6).
+// allTasks serves /v2/tasks (marathon.md 1.6).
 func (a *api) allTasks(c echo.Context) error {
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: a.listTasks})
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/stoa-project/stoa/framework/core"
 )
 
-// appInfo is an app with live facts beside its definition (Marathon contract 1.16).
+// appInfo is an app with live facts beside its definition (marathon.md 1.16).
 type appInfo struct {
 	*app.App
 	counts
@@ -31,7 +31,7 @@ func (c *counts) init() {
 	c.Staged, c.Running, c.Healthy, c.Unhealthy = new(int), new(int), new(int), new(int)
 }
 
-// taskView is one task (Marathon contract 1.16).
+// taskView is one task (marathon.md 1.16).
 type taskView struct {
 	ID                 app.TaskID              `json:"id"`
 	AppID              app.PathID              `json:"appId"`
