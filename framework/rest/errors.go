@@ -17,7 +17,7 @@ import (
 
 var errNotLeading = fault.New("", fault.Unavailable, "", errors.New("this process does not lead: try again"))
 
-// errorStatus maps fault kinds (Marathon contract 1.2).
+// errorStatus maps fault kinds (marathon.md 1.2).
 func errorStatus(k fault.Kind) int {
 	switch k {
 	case fault.Timeout:
@@ -74,7 +74,7 @@ func encode(v any) []byte {
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		b.Reset()
-		b.WriteString(`{"message":` + strconv.Quote("cannot encode the answer: "+err.Error()) + `}`)
+		b.WriteString(`{"message":"the answer cannot be encoded"}`)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
