@@ -90,7 +90,7 @@ func (c Config) withDefaults() Config {
 
 // rules is how definitions are completed and judged.
 func (c Config) rules() app.Rules {
-	r := app.Rules{MesosRole: c.Role, DefaultNetwork: c.DefaultNetwork, BridgeName: c.BridgeName, Features: map[string]bool{}}
+	r := app.Rules{MesosRole: c.Role, Subscribed: []string{c.Role}, DefaultNetwork: c.DefaultNetwork, BridgeName: c.BridgeName, Features: map[string]bool{}}
 	for _, f := range c.Features {
 		r.Features[f] = true
 	}

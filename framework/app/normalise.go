@@ -8,6 +8,7 @@ import (
 // Rules are the settings of the framework that shape what a definition becomes.
 type Rules struct {
 	MesosRole      string          // --mesos_role; default role of services
+	Subscribed     []string        // roles whose offers the framework gets; nil: any
 	DefaultNetwork string          // --default_network_name; "" when unset
 	BridgeName     string          // --mesos_bridge_name
 	Features       map[string]bool // --enable_features
@@ -82,7 +83,7 @@ func (d *draft) canonical(id PathID, r Rules, roles Roles, p *problems) *App {
 	return a
 }
 
-// placeNetworking settles networks, container and ports (Marathon contract 2.5, 2.6).
+// placeNetworking settles networks, container and ports (marathon.md 2.5, 2.6).
 func (d *draft) placeNetworking(a *App, r Rules) {
 	if len(a.Networks) == 0 {
 		a.Networks = []Network{{Mode: NetworkHost}}
@@ -126,7 +127,7 @@ func (d *draft) placeNetworking(a *App, r Rules) {
 }
 
 // placeStrategies fills upgradeStrategy and unreachableStrategy, whose defaults depend
-// on the kind of app (Marathon contract 2.1).
+// on the kind of app (marathon.md 2.1).
 func (d *draft) placeStrategies(a *App) {
 	a.Upgrade = UpgradeStrategy{MaximumOverCapacity: 1, MinimumHealthCapacity: 1}
 	switch {
