@@ -49,6 +49,9 @@ func add[T comparable](x index[T], name string, list *[]T, refs *[]uint32, v T) 
 	if m := x[name]; m != nil {
 		m[v] = int32(len(*list)) //nolint:gosec // as above
 	}
+	if n := len(*list); n == cap(*list) { // many small sets: doubling would waste much
+		*list = append(make([]T, 0, n+1+n/4), *list...)
+	}
 	*list = append(*list, v)
 	if *refs != nil {
 		*refs = append(*refs, 1)

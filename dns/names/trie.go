@@ -19,7 +19,7 @@ type trie[V keyed] struct {
 }
 
 const (
-	fanBits = 5
+	fanBits = 4
 	fan     = 1 << fanBits
 	deepest = 60 // bits of the hash; deeper branches are plain lists
 )
@@ -88,7 +88,7 @@ func (b *branch[V]) own(edit uint64) *branch[V] {
 	if b.edit == edit {
 		return b
 	}
-	return &branch[V]{edit: edit, used: b.used, slots: append(make([]slot[V], 0, len(b.slots)+1), b.slots...)}
+	return &branch[V]{edit: edit, used: b.used, slots: append(make([]slot[V], 0, len(b.slots)), b.slots...)}
 }
 
 func (t *trie[V]) putAt(edit uint64, b *branch[V], shift int, h uint64, v V) *branch[V] {
@@ -109,9 +109,11 @@ func (t *trie[V]) putAt(edit uint64, b *branch[V], shift int, h uint64, v V) *br
 	switch {
 	case b.used&place == 0:
 		b.used |= place
-		b.slots = append(b.slots, slot[V]{})
-		copy(b.slots[i+1:], b.slots[i:])
-		b.slots[i] = slot[V]{value: v}
+		wider := make([]slot[V], len(b.slots)+1) // just as wide as needed: there are many branches
+		copy(wider, b.slots[:i])
+		wider[i].value = v
+		copy(wider[i+1:], b.slots[i:])
+		b.slots = wider
 		t.size++
 	case b.slots[i].below != nil:
 		b.slots[i].below = t.putAt(edit, b.slots[i].below, shift+fanBits, h, v)
