@@ -29,7 +29,7 @@ import (
 // Shape of the DNS rows.
 const (
 	dnsPerApp  = 3 // tasks per app, each on another agent
-	dnsSeconds = 2 * time.Second
+	dnsTime    = 2 * time.Second
 	dnsChanges = 1000 // per second, while queries are timed
 	dnsSmall   = 1000 // tasks of the small cluster beside the large one
 )
@@ -228,7 +228,7 @@ func flood(addr string, pid int, form string, kind uint16, names int) (rate, cpu
 		all.Go(func() {
 			defer conn.Close()
 			buf := make([]byte, 4096)
-			for i := rand.IntN(len(queries)); time.Since(began) < dnsSeconds; {
+			for i := rand.IntN(len(queries)); time.Since(began) < dnsTime; {
 				for range window {
 					i = (i + 1) % len(queries)
 					_, _ = conn.Write(queries[i])
@@ -278,7 +278,6 @@ type dnsMaster struct {
 	first  []byte
 	events chan []byte
 	tasks  int
-	next   int
 }
 
 func newDNSMaster(n int) (*dnsMaster, error) {
@@ -430,7 +429,7 @@ func (m *dnsMaster) busy(d *dnsProcess, size string, extra map[string]float64) e
 		return err
 	}
 	defer conn.Close()
-	for began := time.Now(); time.Since(began) < 2*dnsSeconds; time.Sleep(time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*dnsTime; time.Sleep(time.Millisecond) {
 		asked := time.Now()
 		_ = conn.SetDeadline(asked.Add(time.Second))
 		err := conn.WriteMsg(q)
