@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -150,7 +151,7 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	m := newModel()
-	all, touched := true, map[string]bool{}
+	all, news, touched := true, false, map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -171,7 +172,9 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 		if !all && len(touched) == 0 {
 			continue
 		}
-		if err := f.refresh(ctx, m, all, touched); err != nil {
+		more, err := f.refresh(ctx, m, all, touched)
+		news = news || more // what came before a failure is told after it
+		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -181,7 +184,10 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 		}
 		all = false
 		clear(touched)
-		changed(m.list())
+		if news {
+			news = false
+			changed(m.list())
+		}
 	}
 }
 
@@ -199,27 +205,31 @@ func (f *Follower) take(m *model, e event, touched map[string]bool) (changed boo
 	}
 }
 
-// refresh fetches the touched apps, or all.
-func (f *Follower) refresh(ctx context.Context, m *model, all bool, touched map[string]bool) error {
+// refresh fetches the touched apps, or all. It tells whether anything may be news: often
+// an app is just what its event made of it.
+func (f *Follower) refresh(ctx context.Context, m *model, all bool, touched map[string]bool) (news bool, err error) {
 	if all {
 		apps, err := f.List(ctx)
 		if err == nil {
 			m.replace(time.Now(), apps)
 		}
-		return err
+		return true, err
 	}
 	for id := range touched {
 		a, err := f.fetch(ctx, id)
+		before, known := m.apps[id]
 		switch {
 		case err != nil:
-			return err
+			return news, err
 		case a == nil:
 			delete(m.apps, id)
+			news = news || known
 		default:
 			m.put(*a)
+			news = news || !known || !reflect.DeepEqual(before, m.apps[id])
 		}
 	}
-	return nil
+	return news, nil
 }
 
 // follow reads event streams one after the other.

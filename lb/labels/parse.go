@@ -77,7 +77,6 @@ var (
 	duration   = regexp.MustCompile(`^([0-9]{1,8})(ms|s|m|h)?$`)
 	algorithms = regexp.MustCompile(`^[a-z -]+$`)
 	crypted    = regexp.MustCompile(`^[A-Za-z0-9./$_=!*-]+$`)
-	oddInName  = regexp.MustCompile(`[^a-zA-Z0-9-]`)
 )
 
 // checked gives a label's text when it matches, else why not.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // notServing are the states whose tasks get no traffic. LOST and UNREACHABLE tasks do:
@@ -89,12 +90,20 @@ func servers(a App, n, checkIndex int, o Options) ([]Server, []Problem) {
 		if s.Host != s.Addr {
 			s.Name = s.Host + ":" + s.Name
 		}
-		s.Name = oddInName.ReplaceAllString(s.Name, "_")
+		s.Name = strings.Map(plain, s.Name)
 		s.ID = serverID(s.Name, taken)
 		sum := sha1.Sum([]byte(s.Name))
 		s.Cookie = hex.EncodeToString(sum[:])[:10]
 	}
 	return out, problems
+}
+
+// plain keeps what a server's name may hold and makes the rest '_'.
+func plain(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+		return r
+	}
+	return '_'
 }
 
 // serverID gives the number that a server of this name has had since Marathon-LB began

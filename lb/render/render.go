@@ -126,6 +126,14 @@ func File(services []labels.Service, s Settings) (Config, []labels.Problem) {
 		ports = append(ports, p)
 	}
 	w := &writer{settings: s, line: 1}
+	servers := 0
+	for _, p := range ports {
+		servers += len(p.Servers)
+	}
+	// Grown once to about what they will hold, not doubled on the way.
+	w.text.Grow(4096 + 700*len(ports) + 80*servers)
+	w.structure.Grow(4096 + 700*len(ports))
+	w.origins = make([]Origin, 0, 16+12*len(ports)+servers)
 	w.frame("HEAD", s.head())
 	w.userlists(ports)
 	w.plainFrontend(ports)
