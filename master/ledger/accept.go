@@ -18,6 +18,7 @@ type acceptance struct {
 	role      string
 	remaining resource.Resources
 	tasks     int
+	used      bool // something was taken from the offers
 }
 
 // accept turns offers into tasks (mesos-master.md 1.6). All offers must be of one agent
@@ -62,8 +63,11 @@ func (l *Ledger) accept(f *framework, m *scheduler.Call_Accept) {
 		}
 	}
 	if len(acc.remaining) > 0 {
+		// refuse_seconds 0 asks for the rest at once, and gets it from who used a part: an
+		// exchange without progress waits for the allocation interval.
+		refuse := refuseDuration(m.GetFilters())
 		l.emit(Released{Agent: acc.a.id, Framework: f.id, Role: acc.role, Resources: acc.remaining,
-			Declined: true, Refuse: refuseDuration(m.GetFilters())})
+			Declined: refuse > 0 || !acc.used, Refuse: refuse})
 	}
 }
 
@@ -150,7 +154,7 @@ func (l *Ledger) launch(acc *acceptance, op *mesos.Offer_Operation, given *mesos
 		l.refuseTask(f, a.id, given, mesos.TaskStatus_REASON_TASK_INVALID, why)
 		return
 	}
-	acc.remaining = acc.remaining.Subtract(want.task)
+	acc.remaining, acc.used = acc.remaining.Subtract(want.task), true
 	info.Resources = inFormat(want.task, a.caps.Refinement)
 	launchExecutor := true
 	if e := info.GetExecutor(); e != nil {
