@@ -24,6 +24,14 @@ func (d *Daemon) Restart() {
 	d.Process = Start(d.t, d.args[0], Stoa(d.t), d.args...)
 }
 
+// StartDaemon starts one verb of stoa that is restarted with the same arguments.
+func StartDaemon(t testing.TB, url string, args ...string) *Daemon {
+	t.Helper()
+	d := &Daemon{URL: url, args: args, t: t}
+	d.Restart()
+	return d
+}
+
 // Cluster is an estate of separate daemons on loopback, with the predecessors' flags.
 type Cluster struct {
 	Dir        string
@@ -46,11 +54,7 @@ func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 	k := &Cluster{Dir: t.TempDir(), ZK: c.ZK}
 	ports := Ports(t, c.Masters+c.Agents+c.Frameworks)
 	port := func() int { p := ports[0]; ports = ports[1:]; return p }
-	start := func(url string, args ...string) *Daemon {
-		d := &Daemon{URL: url, args: args, t: t}
-		d.Restart()
-		return d
-	}
+	start := func(url string, args ...string) *Daemon { return StartDaemon(t, url, args...) }
 	leader := ""
 	for i := range c.Masters {
 		p := port()

@@ -31,6 +31,7 @@ type framework struct {
 	rate    float64
 
 	launched, running atomic.Int64 // read by the progress line
+	unanswered        atomic.Int64 // acknowledgements on the way
 
 	// The fields below belong to run's goroutine.
 	todo        []int // tasks to launch, the last one first
@@ -43,7 +44,6 @@ type framework struct {
 	tokens      float64
 	filled      time.Time
 	idle        bool // SUPPRESS was sent
-	unanswered  int  // acknowledgements
 	finished    time.Time
 }
 
@@ -102,15 +102,20 @@ func (f *framework) run(ctx context.Context, began time.Time) error {
 			}
 		}
 	}()
-	type reply struct {
-		id  int
-		err error
-	}
-	replies := make(chan reply, 256)
+	// Answers must never wait for this goroutine, which may wait for them to make room.
+	failed, answered := make(chan error, 1), make(chan struct{}, 1)
 	err := f.session.dial(ctx, func(id int, err error) {
-		select {
-		case replies <- reply{id, err}:
-		case <-ctx.Done():
+		if err != nil {
+			select {
+			case failed <- err:
+			default:
+			}
+		}
+		if id == acknowledgement && f.unanswered.Add(-1) == 0 {
+			select {
+			case answered <- struct{}{}:
+			default:
+			}
 		}
 	})
 	if err != nil {
@@ -121,19 +126,15 @@ func (f *framework) run(ctx context.Context, began time.Time) error {
 	if f.rate == 0 {
 		pace.Stop()
 	}
-	for f.ran+f.lost < len(f.tasks) || f.unanswered > 0 {
+	for f.ran+f.lost < len(f.tasks) || f.unanswered.Load() > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-broken:
 			return err
-		case r := <-replies:
-			if r.err != nil {
-				return fault.New("call", fault.Unavailable, f.session.target.Host, r.err)
-			}
-			if r.id == acknowledgement {
-				f.unanswered--
-			}
+		case err := <-failed:
+			return fault.New("call", fault.Unavailable, f.session.target.Host, err)
+		case <-answered: // perhaps the last one
 		case ev := <-events:
 			if err := f.handle(ctx, ev); err != nil {
 				return err
@@ -220,7 +221,7 @@ func (f *framework) update(ctx context.Context, st *mesos.TaskStatus) error {
 	if len(st.GetUuid()) == 0 {
 		return nil
 	}
-	f.unanswered++
+	f.unanswered.Add(1)
 	return f.call(ctx, acknowledgement, &scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE.Enum(), Acknowledge: &scheduler.Call_Acknowledge{
 		AgentId: st.GetAgentId(), TaskId: st.GetTaskId(), Uuid: st.GetUuid(),
 	}})
