@@ -50,6 +50,14 @@ var benches = map[string]bench{
 		about: "POST of an app with n instances until all are RUNNING and their processes exist; floor: n bare process starts",
 		n:     100, unit: "s", run: deploy, floor: spawn,
 	},
+	"tasks": {
+		about: "tasks per second of a master with 1,000 simulated agents and one scheduler, n tasks until all are RUNNING and acknowledged; floor: the same messages encoded, echoed over one loopback socket and decoded",
+		n:     20_000, unit: "1/s", run: tasks, floor: bareTasks,
+	},
+	"offers": {
+		about: "rest of an agent given back until it is offered again, median, with 1,000 simulated agents and n launches at 500/s; floor: one exchange of encoded messages over loopback",
+		n:     2_000, unit: "ms", run: offers, floor: roundTrip,
+	},
 	"dnsmove": {about: "a killed task's successor: from the master's event to the DNS answer, median of n moves on stoa dev; floor: one question over loopback", n: 40, unit: "ms", run: dnsMove, floor: dnsRoundTrip},
 	"dns":     {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
 }

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/scheduler"
+)
+
+const (
+	simAgents = 1000
+	offerRate = 500 // launches per second of the offers row
+)
+
+// simReport is the line that `stoa sim load` prints.
+type simReport struct {
+	Running int     `json:"running"`
+	Seconds float64 `json:"seconds"`
+	Rate    float64 `json:"tasks_per_second"`
+	Launch  simMS   `json:"launch_latency_ms"`
+	Offer   simMS   `json:"offer_latency_ms"`
+}
+
+type simMS struct{ P50, P99, Max float64 }
+
+// simulate runs a master with simulated agents and one load, and gives what the load
+// says and the master's figures.
+func simulate(args ...string) (r simReport, extra map[string]float64, err error) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return r, nil, err
+	}
+	defer os.RemoveAll(dir)
+	stoa := os.Getenv("STOA_BIN")
+	if stoa == "" {
+		stoa = "bin/stoa"
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return r, nil, err
+	}
+	addr := l.Addr().String()
+	_, port, _ := net.SplitHostPort(addr)
+	l.Close()
+	master, _, err := background(stoa, filepath.Join(dir, "master.log"), "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", dir)
+	if err != nil {
+		return r, nil, err
+	}
+	defer end(master)
+	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", addr, "--count", strconv.Itoa(simAgents))
+	if err != nil {
+		return r, nil, err
+	}
+	defer end(agents)
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready ") {
+		text, _ := os.ReadFile(filepath.Join(dir, "agents.log"))
+		return r, nil, fmt.Errorf("the agents did not register: %s", text)
+	}
+	before := cpuSeconds(master.Process.Pid)
+	load := exec.Command(stoa, append([]string{"sim", "load", "--master", addr, "--timeout", "2mins"}, args...)...)
+	var said, why bytes.Buffer
+	load.Stdout, load.Stderr = &said, &why
+	if err := load.Run(); err != nil {
+		return r, nil, fmt.Errorf("sim load: %w: %s%s", err, said.Bytes(), why.Bytes())
+	}
+	if err := json.Unmarshal(said.Bytes(), &r); err != nil {
+		return r, nil, err
+	}
+	extra = map[string]float64{
+		"launch_p50_ms": r.Launch.P50, "launch_p99_ms": r.Launch.P99, "offer_p50_ms": r.Offer.P50, "offer_p99_ms": r.Offer.P99,
+		"master_cpu_us_per_task": (cpuSeconds(master.Process.Pid) - before) * 1e6 / float64(r.Running),
+		"master_rss_mib":         rss(master.Process.Pid), "agents_rss_mib": rss(agents.Process.Pid),
+	}
+	return r, extra, nil
+}
+
+// background starts a program with its log in a file and its output in a pipe.
+func background(path, log string, args ...string) (*exec.Cmd, io.Reader, error) {
+	w, err := os.Create(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer w.Close() // the child has its own
+	c := exec.Command(path, args...)
+	c.Stderr = w
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, out, c.Start()
+}
+
+func end(c *exec.Cmd) {
+	_ = c.Process.Signal(syscall.SIGTERM)
+	_ = c.Wait()
+}
+
+// cpuSeconds is what a process has used so far, in user and system mode.
+func cpuSeconds(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / 100 // clock ticks of Linux
+}
+
+// tasks gives tasks per second through ACCEPT, run, two updates and two acknowledgements.
+func tasks(n int) (float64, map[string]float64, error) {
+	r, extra, err := simulate("--tasks", strconv.Itoa(n))
+	return r.Rate, extra, err
+}
+
+// offers gives the median time until the rest of an agent is offered again, while
+// launches go on at a steady rate.
+func offers(n int) (float64, map[string]float64, error) {
+	r, extra, err := simulate("--tasks", strconv.Itoa(n), "--rate", strconv.Itoa(offerRate), "--tasks_per_offer", "1")
+	return r.Offer.P50, extra, err
+}
+
+// echo answers every length-prefixed message with itself.
+func echo() (net.Conn, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, _ = io.Copy(nc, nc)
+	}()
+	return net.Dial("tcp", l.Addr().String())
+}
+
+// bareTasks sends each task through the encodings and sockets that no master can avoid,
+// one after the other: a launch of ten to a peer and back, and for each task two
+// updates with their acknowledgements.
+func bareTasks(n int) (float64, error) {
+	nc, err := echo()
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	if err := nc.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		return 0, err
+	}
+	id := &mesos.AgentID{Value: proto.String("d7c04596-ea68-43d8-9ff4-459ba365e659-S1")}
+	info := &mesos.TaskInfo{Name: proto.String("stoa-sim-load"), TaskId: &mesos.TaskID{Value: proto.String("load-12345")}, AgentId: id,
+		Command: &mesos.CommandInfo{Value: proto.String("exec sleep 1000000")}}
+	for name, v := range map[string]float64{"cpus": 0.1, "mem": 32} {
+		info.Resources = append(info.Resources, &mesos.Resource{Name: &name, Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: &v}})
+	}
+	accept := &scheduler.Call{Type: scheduler.Call_ACCEPT.Enum(), Accept: &scheduler.Call_Accept{
+		Operations: []*mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH.Enum(), Launch: &mesos.Offer_Operation_Launch{}}}}}
+	for range 10 {
+		l := accept.Accept.Operations[0].Launch
+		l.TaskInfos = append(l.TaskInfos, info)
+	}
+	status := &mesos.TaskStatus{TaskId: info.TaskId, State: mesos.TaskState_TASK_RUNNING.Enum(), AgentId: id, Uuid: make([]byte, 16)}
+	update := &scheduler.Event{Type: scheduler.Event_UPDATE.Enum(), Update: &scheduler.Event_Update{Status: status}}
+	ack := &scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE.Enum(), Acknowledge: &scheduler.Call_Acknowledge{AgentId: id, TaskId: info.TaskId, Uuid: status.Uuid}}
+	r := bufio.NewReader(nc)
+	var buf []byte
+	pass := func(messages ...proto.Message) error {
+		buf = buf[:0]
+		for _, m := range messages {
+			at := len(buf)
+			buf = append(buf, 0, 0, 0, 0)
+			var err error
+			if buf, err = (proto.MarshalOptions{}).MarshalAppend(buf, m); err != nil {
+				return err
+			}
+			binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
+		}
+		if _, err := nc.Write(buf); err != nil {
+			return err
+		}
+		for _, m := range messages {
+			var size [4]byte
+			if _, err := io.ReadFull(r, size[:]); err != nil {
+				return err
+			}
+			body := make([]byte, binary.BigEndian.Uint32(size[:]))
+			if _, err := io.ReadFull(r, body); err != nil {
+				return err
+			}
+			if err := proto.Unmarshal(body, m.ProtoReflect().New().Interface()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	began := time.Now()
+	for done := 0; done < n; done += 10 {
+		if err := pass(accept); err != nil {
+			return 0, err
+		}
+		for range 2 {
+			var all []proto.Message
+			for range 10 {
+				all = append(all, update, ack)
+			}
+			if err := pass(all...); err != nil {
+				return 0, err
+			}
+		}
+	}
+	took := time.Since(began).Seconds()
+	if took <= 0 {
+		return 0, errors.New("the clock did not advance")
+	}
+	return float64(n) / took, nil
+}
+
+// roundTrip gives the mean time in ms of one encoded launch to a peer and back.
+func roundTrip(n int) (float64, error) {
+	rate, err := bareTasks(n)
+	if err != nil {
+		return 0, err
+	}
+	// Three passes are made for ten tasks.
+	return 1e3 * 10 / rate / 3, nil
+}
