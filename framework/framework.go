@@ -38,6 +38,7 @@ type Framework struct {
 	feed    *feed.Feed
 	metrics *metrics.Registry
 
+	ended  atomic.Pointer[error]  // why the last term ended, nil before any did
 	term   atomic.Pointer[term]   // the present leadership, nil while standing by
 	leader atomic.Pointer[string] // host:port of whoever leads, as the election says
 
@@ -111,6 +112,7 @@ func (f *Framework) campaigns(ctx context.Context, records store.Store, contende
 			return ctx.Err()
 		}
 		f.log.Warn("leadership ended", "error", err)
+		f.ended.Store(&err)
 		switch fault.KindOf(err) {
 		case fault.Malformed, fault.Invalid, fault.Unsupported:
 			return err // the records cannot be used; trying again does not mend them
@@ -218,12 +220,32 @@ func (f *Framework) Snapshot() *core.Snapshot {
 func (f *Framework) Do(ctx context.Context, cmd core.Command) (core.Outcome, error) {
 	t := f.term.Load()
 	if t == nil {
-		return core.Outcome{}, errNotLeading
+		return core.Outcome{}, f.notLeading()
 	}
 	return t.do(ctx, cmd)
 }
 
-var errNotLeading = fault.New("framework", fault.Unavailable, "", errors.New("this process does not lead: try again"))
+// notLeading is the error of a command that finds no term, with the reason why the last
+// one ended where that was a failure.
+func (f *Framework) notLeading() error {
+	if why := f.ended.Load(); why != nil {
+		return termEnded(*why)
+	}
+	return termEnded(nil)
+}
+
+// termEnded words the end of a term for a client. A full disk is told as such: trying
+// again does not help.
+func termEnded(why error) error {
+	const text = "this process does not lead: try again"
+	switch {
+	case why == nil:
+		return fault.New("framework", fault.Unavailable, "", errors.New(text))
+	case fault.KindOf(why) == fault.Full:
+		return fault.New("framework", fault.Full, "", fmt.Errorf("nothing can be recorded, make space: %w", why))
+	}
+	return fault.New("framework", fault.Unavailable, "", fmt.Errorf("%s (its last term ended: %w)", text, why))
+}
 
 // Compile-time checks.
 var (

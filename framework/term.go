@@ -48,6 +48,7 @@ type term struct {
 	inputs  chan core.Input
 	writes  chan core.Persist // at most one is under way
 	over    chan struct{}     // closed when run has ended
+	why     error             // the reason of the end, set before over is closed
 	shown   atomic.Pointer[core.Snapshot]
 	mu      sync.Mutex // guards waiting and token
 	waiting map[uint64]chan core.Reply
@@ -164,6 +165,7 @@ func (t *term) run(ctx context.Context, effects []core.Effect) {
 		case <-ticks.C:
 			t.carryOut(t.core.Step(time.Now(), core.Tick{}))
 		case <-ctx.Done():
+			t.why = context.Cause(ctx)
 			return
 		}
 	}
@@ -236,7 +238,7 @@ func (t *term) do(ctx context.Context, cmd core.Command) (core.Outcome, error) {
 	select {
 	case t.inputs <- core.Do{Token: token, Command: cmd}:
 	case <-t.over:
-		return core.Outcome{}, errNotLeading
+		return core.Outcome{}, termEnded(t.why)
 	case <-ctx.Done():
 		return core.Outcome{}, ctx.Err()
 	}
@@ -244,7 +246,7 @@ func (t *term) do(ctx context.Context, cmd core.Command) (core.Outcome, error) {
 	case r := <-reply:
 		return r.Outcome, r.Err
 	case <-t.over:
-		return core.Outcome{}, errNotLeading
+		return core.Outcome{}, termEnded(t.why)
 	case <-ctx.Done():
 		return core.Outcome{}, ctx.Err()
 	}

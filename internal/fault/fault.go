@@ -25,11 +25,12 @@ const (
 	Timeout              // a deadline passed
 	Unsupported          // understood but not offered here
 	Fenced               // a write was refused because leadership moved
+	Full                 // no space is left where the write should go
 )
 
 var kindNames = [...]string{
 	"error", "malformed", "invalid", "not found", "conflict", "unauthenticated",
-	"forbidden", "too large", "unavailable", "timeout", "unsupported", "fenced",
+	"forbidden", "too large", "unavailable", "timeout", "unsupported", "fenced", "full",
 }
 
 // String gives the kind's name as printed in messages.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -242,5 +243,9 @@ func fileError(op, subject string, err error) error {
 	if fault.KindOf(err) != fault.Other {
 		return err
 	}
-	return fault.New(op, fault.Unavailable, subject, err)
+	kind := fault.Unavailable
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		kind = fault.Full
+	}
+	return fault.New(op, kind, subject, err)
 }

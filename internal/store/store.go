@@ -48,7 +48,7 @@ func Delete(key string) Op { return Op{Key: key, Version: AnyVersion, Delete: tr
 //
 // Errors: fault.NotFound (Get), fault.Conflict (a version did not match; Subject is the key),
 // fault.Fenced (the lease behind the fence is gone: stop leading), fault.TooLarge,
-// fault.Unavailable (backend away), fault.Timeout. After an Apply that ends in
+// fault.Unavailable (backend away), fault.Full (no disk space), fault.Timeout. After an Apply that ends in
 // Unavailable or Timeout the batch may or may not have happened: a leader steps down
 // instead of retrying.
 type Store interface {

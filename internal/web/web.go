@@ -85,6 +85,8 @@ func ErrorStatus(k fault.Kind) int {
 		return http.StatusGatewayTimeout
 	case fault.Unsupported:
 		return http.StatusNotImplemented
+	case fault.Full:
+		return http.StatusInsufficientStorage
 	}
 	return http.StatusInternalServerError
 }

@@ -144,7 +144,7 @@ func tooLargeIsAnswered(t *testing.T, h http.Handler) {
 }
 
 func TestErrorStatusKnowsAllKinds(t *testing.T) {
-	for k := fault.Malformed; k <= fault.Fenced; k++ {
+	for k := fault.Malformed; k <= fault.Full; k++ {
 		if s := web.ErrorStatus(k); s == 500 {
 			t.Errorf("kind %v has no status", k)
 		}
