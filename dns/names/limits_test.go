@@ -122,3 +122,23 @@ func BenchmarkChange(b *testing.B) {
 		})
 	}
 }
+
+// Names of a thousand apps, asked again and again.
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := names.NewState(rules())
+			s.Reset(cluster(n), epoch)
+			z := s.Commit()
+			var asked [][]byte
+			for i := range 1000 {
+				asked = append(asked, fmt.Appendf(nil, "web%d-prod.marathon.mesos.", i*7919%(n/10)))
+			}
+			for i := 0; b.Loop(); i++ {
+				if len(z.LookupBytes(asked[i%len(asked)]).V4()) == 0 {
+					b.Fatal("not found")
+				}
+			}
+		})
+	}
+}
