@@ -190,8 +190,10 @@ func (p *Proxy) Binds() map[string]bool {
 	}
 	out := map[string]bool{}
 	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "bind" {
-			out[f[1]] = true
+		if rest, ok := strings.CutPrefix(strings.TrimLeft(line, " \t"), "bind "); ok {
+			if f := strings.Fields(rest); len(f) > 0 {
+				out[f[0]] = true
+			}
 		}
 	}
 	return out
@@ -226,27 +228,32 @@ func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
 			return "", err
 		}
 		p.master = m
-		return Started, p.await(ctx, 0)
+		return Started, p.await(ctx, 0, 0)
 	}
 	before := p.workerPID(ctx)
 	p.master.heard()
 	if err := p.saveState(ctx); err != nil {
 		p.log.Warn("server states not saved before the reload", "error", err)
 	}
+	asked := uptime()
 	if err := p.master.reload(); err != nil {
 		return "", err
 	}
-	return Reloaded, p.await(ctx, before)
+	return Reloaded, p.await(ctx, before, asked)
 }
 
-// await waits until a worker other than old answers on the runtime API.
-func (p *Proxy) await(ctx context.Context, old int64) error {
+// await waits until a worker other than old answers on the runtime API that was born
+// after the reload was asked for, in seconds since boot: an adopted master may still be
+// at a reload of before. In that case it can lose our signal, so it is asked again.
+func (p *Proxy) await(ctx context.Context, old int64, asked float64) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
+	again := time.NewTimer(3 * time.Second)
+	defer again.Stop()
 	for {
-		if pid := p.workerPID(ctx); pid != 0 && pid != old {
+		if pid := p.workerPID(ctx); pid != 0 && pid != old && bornSince(pid, asked) {
 			p.worker = pid
 			return nil
 		}
@@ -259,6 +266,13 @@ func (p *Proxy) await(ctx context.Context, old int64) error {
 		select {
 		case <-ctx.Done():
 			return fault.New("reload haproxy", fault.Timeout, p.cfg.ConfigPath, errors.New("no new worker within 30 s"))
+		case <-again.C:
+			if old != 0 {
+				if err := p.master.reload(); err != nil {
+					return err
+				}
+				again.Reset(8 * time.Second)
+			}
 		case <-tick.C:
 		}
 	}

@@ -2,7 +2,11 @@ package haproxy
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -27,4 +31,25 @@ func (p *Proxy) TrimWorkers(ctx context.Context) int {
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
 	return p.cfg.MaxOldWorkers + 1
+}
+
+// uptime gives the seconds since boot, 0 when the kernel does not tell.
+func uptime() float64 {
+	b, _ := os.ReadFile("/proc/uptime")
+	first, _, _ := strings.Cut(string(b), " ")
+	up, _ := strconv.ParseFloat(first, 64)
+	return up
+}
+
+// bornSince tells whether a process was started at or after a time since boot. What
+// cannot be read counts as born since.
+func bornSince(pid int64, since float64) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, ok := strings.Cut(string(b), ") ")
+	f := strings.Fields(rest)
+	if err != nil || !ok || len(f) < 20 || since == 0 {
+		return true
+	}
+	ticks, _ := strconv.ParseFloat(f[19], 64) // a hundred of them to the second
+	return ticks/100 >= since-0.02
 }
