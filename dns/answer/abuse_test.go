@@ -90,6 +90,7 @@ func FuzzPacket(f *testing.F) {
 	add(`a\.b\000.mesos.`, dns.TypeA, nil)
 	add("mesos.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })
 	add("mesos.", dns.TypeNS, func(m *dns.Msg) { m.SetEdns0(1232, false); m.IsEdns0().SetVersion(3) })
+	add(`it\'s.mesos.`, dns.TypeA, nil)
 	add(".", dns.TypeNS, nil)
 	add(strings.Repeat("a.", 120)+"mesos.", dns.TypeA, nil)
 	add("x.mesos.", dns.TypeA, func(m *dns.Msg) { m.Answer = append(m.Answer, &dns.A{Hdr: dns.RR_Header{Name: "x."}}) })
