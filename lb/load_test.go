@@ -189,6 +189,7 @@ func TestNoRequestFails(t *testing.T) {
 		}
 	}
 	before := r.Status().Reloads
+	var leaving []task
 	for i := range cycles {
 		k := newTask(fmt.Sprint("n", i))
 		tasks = append(tasks, k)
@@ -198,7 +199,11 @@ func TestNoRequestFails(t *testing.T) {
 		tasks = slices.Clone(tasks[1:])
 		m.set(r.app(list(tasks)...))
 		r.holds(t, dir, tasks)
-		old.end()
+		// A task is ended a while after its last connection, as by a framework that drains.
+		if leaving = append(leaving, old); len(leaving) > 3 {
+			leaving[0].end()
+			leaving = leaving[1:]
+		}
 	}
 	check("add, drain, delete")
 	if now := r.Status().Reloads; now != before {
@@ -234,7 +239,7 @@ func TestNoRequestFails(t *testing.T) {
 	check("restarts of the controller")
 	l.stop()
 	check("at the end")
-	for _, k := range tasks {
+	for _, k := range append(tasks, leaving...) {
 		k.end()
 	}
 	t.Logf("%d requests, none failed", l.requests.Load())
