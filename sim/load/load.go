@@ -44,7 +44,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (Report, error) {
 	report := Report{Tasks: cfg.Tasks}
 	at := *cfg.Master
 	at.Path, at.RawQuery = "/api/v1/scheduler", ""
-	transport := &http.Transport{MaxConnsPerHost: 0, DisableCompression: true}
+	transport := &http.Transport{DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 
@@ -102,6 +102,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (Report, error) {
 		if f.finished.After(end) {
 			end = f.finished
 		}
+	}
+	if failed != nil {
+		end = time.Now() // it went on without anything happening
 	}
 	report.Seconds = rounded(end.Sub(began).Seconds())
 	if report.Seconds > 0 {
