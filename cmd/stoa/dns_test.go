@@ -57,7 +57,7 @@ func TestDNSCommandLine(t *testing.T) {
 	}
 	errs.Reset()
 	code := run(context.Background(), []string{"dns", "-logtostderr=true", "-stderrthreshold=INFO", "-v=1", "-config=" + file}, &out, &errs)
-	if code != 2 || !strings.Contains(errs.String(), "at least one must be true") {
+	if code != 1 || !strings.Contains(errs.String(), "at least one must be true") {
 		t.Errorf("-config: %d %q", code, errs.String())
 	}
 }
@@ -75,7 +75,7 @@ func TestDNSInit(t *testing.T) {
 	if err != nil || !slices.Equal(cfg.IPSources, []string{"auto"}) {
 		t.Errorf("%+v %v", cfg, err)
 	}
-	if code := run(context.Background(), []string{"dns", "init", "--config", file}, &out, &errs); code != 2 {
+	if code := run(context.Background(), []string{"dns", "init", "--config", file}, &out, &errs); code != 1 {
 		t.Errorf("an existing file: %d", code)
 	}
 	for _, example := range []string{"config.json"} {
