@@ -84,8 +84,8 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	services, problems := labels.Services(b.listed, b.options(ctx, began))
 	services, refusals := b.withoutBarred(services)
 	problems = append(problems, refusals...)
-	services, refusals = b.withoutBusy(services)
-	problems = append(problems, refusals...)
+	services, busy := b.withoutBusy(services)
+	problems = append(problems, busy...)
 	want, services, refusals := b.render(services)
 	problems = append(problems, refusals...)
 	if wait := b.cfg.ReloadInterval - time.Since(b.lastReload); !now && wait > 0 && b.proxy.NeedsReload(want) {
@@ -109,6 +109,10 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	}
 	if err == nil {
 		b.remember(services)
+	}
+	if len(busy) > 0 && *later == nil {
+		// No event tells when another process lets go of a port.
+		*later = time.After(busyRetry)
 	}
 	b.report(services, problems, change, err, began)
 }

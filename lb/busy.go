@@ -7,9 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/stoa-project/stoa/lb/labels"
 )
+
+// busyRetry is how often ports that were in use are tried again.
+const busyRetry = 2 * time.Second
 
 // withoutBusy leaves out services whose port another process listens on: HAProxy would
 // find the file valid and then fail to reload it, for all services. A port that our
