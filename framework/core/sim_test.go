@@ -3,6 +3,7 @@ package core_test
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ import (
 // at the end everything must come to rest exactly as wanted.
 func TestSimulation(t *testing.T) {
 	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 20
+	if os.Getenv("STOA_SOAK") == "1" {
+		seeds = 3000
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
