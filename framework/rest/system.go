@@ -40,7 +40,7 @@ func (a *api) leader(c echo.Context) error {
 			for _, unsupported := range []string{"backup", "restore"} {
 				if c.QueryParam(unsupported) != "" {
 					return echo.NewHTTPError(http.StatusUnprocessableEntity,
-						unsupported+" is not supported: save the tree with GET /v2/groups and load it with PUT /v2/groups")
+						unsupported+" is not supported: save the tree with GET /v2/groups and load it, without its versions, with PUT /v2/groups")
 				}
 			}
 			err := reply(c, http.StatusOK, message{"Leadership abdicated"})
