@@ -1,81 +1,30 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // deploy starts `stoa dev` on ports of its own, posts one app of n sleeping instances and
 // counts the time from the request to the moment when all run.
 func deploy(n int) (float64, map[string]float64, error) {
-	dir, err := os.MkdirTemp("", "bench")
+	d, err := startDev(1, "21000-23999")
 	if err != nil {
 		return 0, nil, err
 	}
-	defer os.RemoveAll(dir)
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	var listeners []net.Listener // held until each flag has a port of its own
-	args := []string{"dev", "--work_dir", dir, "--agents", "1", "--task_ports", "21000-23999"}
-	var apiPort string
-	for _, flag := range []string{"--master_port", "--agent_port", "--dns_port", "--dns_http_port", "--lb_stats_port", "--lb_http_port", "--framework_port"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, nil, err
-		}
-		_, apiPort, _ = net.SplitHostPort(l.Addr().String())
-		args = append(args, flag, apiPort)
-		listeners = append(listeners, l)
-	}
-	for _, l := range listeners {
-		l.Close()
-	}
-	cmd := exec.Command(stoa, args...)
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return 0, nil, err
-	}
-	defer log.Close()
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, nil, err
-	}
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return 0, nil, err
-	}
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	}()
-	lines := bufio.NewScanner(out)
-	for lines.Scan() && lines.Text() != "ready" {
-	}
-	if lines.Text() != "ready" {
-		text, _ := os.ReadFile(log.Name())
-		return 0, nil, fmt.Errorf("stoa dev did not get ready: %s", text)
-	}
-	extra := map[string]float64{"dev_ready_s": time.Since(began).Seconds()}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
-
-	api := "http://127.0.0.1:" + apiPort
+	defer d.stop()
+	api, extra := d.api(), map[string]float64{"dev_ready_s": d.ready.Seconds()}
 	app := fmt.Sprintf(`{"id":"/bench","cmd":"exec sleep 100000","instances":%d,"cpus":0.001,"mem":1,"portDefinitions":[]}`, n)
-	began = time.Now()
+	began := time.Now()
 	res, err := http.Post(api+"/v2/apps", "application/json", bytes.NewReader([]byte(app)))
 	if err != nil {
 		return 0, nil, err
@@ -98,7 +47,7 @@ func deploy(n int) (float64, map[string]float64, error) {
 	if alive := processes("MARATHON_APP_ID=/bench"); alive != n {
 		return 0, nil, fmt.Errorf("%d tasks are said to run, %d processes exist", n, alive)
 	}
-	extra["dev_rss_mib"] = rss(cmd.Process.Pid)
+	extra["dev_rss_mib"] = rss(d.cmd.Process.Pid)
 	return took, extra, nil
 }
 

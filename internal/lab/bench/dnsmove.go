@@ -1,20 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -28,65 +22,19 @@ import (
 // in milliseconds from the master's event of its successor's TASK_RUNNING to the DNS
 // answer that has it.
 func dnsMove(n int) (float64, map[string]float64, error) {
-	dir, err := os.MkdirTemp("", "bench")
+	d, err := startDev(2, "24000-24999")
 	if err != nil {
 		return 0, nil, err
 	}
-	defer os.RemoveAll(dir)
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	ports := map[string]string{}
-	args := []string{"dev", "--work_dir", dir, "--agents", "2", "--task_ports", "24000-24999"}
-	var listeners []net.Listener // held until each flag has a port of its own
-	for _, flag := range []string{"--master_port", "--agent_port", "--dns_port", "--dns_http_port", "--lb_stats_port", "--lb_http_port", "--framework_port"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, nil, err
-		}
-		_, ports[flag], _ = net.SplitHostPort(l.Addr().String())
-		args = append(args, flag, ports[flag])
-		listeners = append(listeners, l)
-	}
-	for _, l := range listeners {
-		l.Close()
-	}
-	cmd := exec.Command(stoa, args...)
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return 0, nil, err
-	}
-	defer log.Close()
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, nil, err
-	}
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	}()
-	for lines := bufio.NewScanner(out); ; {
-		if !lines.Scan() {
-			return 0, nil, errors.New("stoa dev ended before it was ready")
-		}
-		if lines.Text() == "ready" {
-			break
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
+	defer d.stop()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	running, err := runningEvents(ctx, "127.0.0.1:"+ports["--master_port"])
+	running, err := runningEvents(ctx, d.at("--master_port"))
 	if err != nil {
 		return 0, nil, err
 	}
-	api := "http://127.0.0.1:" + ports["--framework_port"]
+	api := d.api()
 	app := `{"id":"/moved","cmd":"exec sleep 100000","cpus":0.01,"mem":16,"instances":1,"backoffSeconds":0,"portDefinitions":[{"port":0,"name":"http"}]}`
 	if err := call(ctx, http.MethodPost, api+"/v2/apps", app); err != nil {
 		return 0, nil, err
@@ -107,7 +55,7 @@ func dnsMove(n int) (float64, map[string]float64, error) {
 			return 0, nil, fmt.Errorf("task %d did not run in time", i)
 		}
 		for {
-			r, err := mdns.Exchange(q, "127.0.0.1:"+ports["--dns_port"])
+			r, err := mdns.Exchange(q, d.at("--dns_port"))
 			if err == nil && slices.ContainsFunc(r.Answer, func(rr mdns.RR) bool {
 				s, ok := rr.(*mdns.SRV)
 				return ok && strings.Contains(s.Target, e.agentTail) && s.Port == e.port
