@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -239,10 +240,29 @@ func TestStaleExitIsDropped(t *testing.T) {
 	if e := next(t, me.exits); e.peer != peer.pid("a") {
 		t.Fatalf("got %v", e)
 	}
-	// busy still handles its message; its exit is queued, or will be, with the old number
+	// busy still handles its message; its exit is queued behind it, with the old number
+	tr.mu.RLock()
+	box := tr.procs["busy"]
+	tr.mu.RUnlock()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		box.mu.Lock()
+		queued := slices.ContainsFunc(box.queue, func(i item) bool { return i.exit })
+		box.mu.Unlock()
+		if queued {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no exit was queued")
+		}
+	}
 	gen := tr.Link(busy, peer.pid("a"), false)
 	second := next(t, peer.conns)
 	close(hold)
+	// The turn of a message sent now comes after that of the stale exit.
+	if err := tr.SendRaw(tr.PID("me"), busy, "n", nil); err != nil {
+		t.Fatal(err)
+	}
+	next(t, entered)
 	second.Close()
 	wantExit(t, me, peer.pid("a"), gen, ErrPeerClosed)
 }
