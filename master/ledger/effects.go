@@ -87,7 +87,9 @@ type (
 		Total        resource.Resources
 		Hostname     string
 		Capabilities AgentCapabilities
-		Region       string // fault domain; empty means local
+		Region, Zone string                // fault domain; empty means the master's own
+		Attributes   []*mesos.Attribute    // for offer constraints
+		Unavailable  *mesos.Unavailability // planned maintenance: inverse offers are wanted
 	}
 	// AgentClosed says that nothing of the agent may be offered until AgentOpen. Gone: it is
 	// removed together with all it held; otherwise its bookkeeping stays.
@@ -102,6 +104,7 @@ type (
 		Suppressed   []string
 		Capabilities FrameworkCapabilities
 		Filters      map[string]*mesos.OfferFilters // role -> least resources worth offering
+		Constraints  *scheduler.OfferConstraints    // validated; nil: none
 	}
 	// FrameworkClosed says that the framework takes no offers. Gone: it is removed for good.
 	FrameworkClosed struct {
@@ -136,6 +139,46 @@ type (
 	Suppressed struct {
 		Framework FrameworkID
 		Roles     []string
+	}
+)
+
+// The outputs for the allocator that operators and operations cause.
+type (
+	// Converted replaces, on one agent, resources that are booked for a framework by others
+	// of the same quantities in another form (RESERVE, UNRESERVE, CREATE, DESTROY: mesos-master.md
+	// 1.6), or of other quantities (GROW_VOLUME, SHRINK_VOLUME). The agent's total changes with
+	// it. Framework is empty when an operator converts what nobody holds.
+	Converted struct {
+		Agent     AgentID
+		Framework FrameworkID
+		Role      string
+		From, To  resource.Resources
+	}
+	// QuotaSet replaces guarantees and limits of a role; both empty: the role has no quota. A
+	// name that Limits lacks is not limited (11.2).
+	QuotaSet struct {
+		Role               string
+		Guarantees, Limits resource.Quantities
+	}
+	// WeightSet gives a role path its weight; 1 is the default (11.3).
+	WeightSet struct {
+		Role   string
+		Weight float64
+	}
+	// InverseAnswered says that a framework took or declined an inverse offer; the next one for
+	// this agent waits for Refuse, and with Rescinded it may come at once (11.1).
+	InverseAnswered struct {
+		Agent     AgentID
+		Framework FrameworkID
+		Refuse    time.Duration
+		Rescinded bool
+	}
+	// Awaiting holds offers back after a failover until this many agents are back, or until
+	// Until, because quotas cannot be kept with part of the cluster (section 0, allocator
+	// recovery). It comes first in a term, and only when a quota is set.
+	Awaiting struct {
+		Agents int
+		Until  time.Time
 	}
 )
 
@@ -181,3 +224,8 @@ func (Taken) effect()           {}
 func (Released) effect()        {}
 func (Revived) effect()         {}
 func (Suppressed) effect()      {}
+func (Converted) effect()       {}
+func (QuotaSet) effect()        {}
+func (WeightSet) effect()       {}
+func (InverseAnswered) effect() {}
+func (Awaiting) effect()        {}

@@ -73,6 +73,9 @@ type (
 	// Release effect.
 	Grants struct{ Grants []Grant }
 
+	// InverseGrants are the allocator's wishes for inverse offers; each is checked again.
+	InverseGrants struct{ Grants []InverseGrant }
+
 	// Tick lets time pass: timers that are due fire.
 	Tick struct{}
 
@@ -90,6 +93,13 @@ type Grant struct {
 	Agent      AgentID
 	Generation uint64 // the agent's, as in AgentOpen; an older one is void
 	Resources  resource.Resources
+}
+
+// InverseGrant asks a framework to leave an agent before its maintenance.
+type InverseGrant struct {
+	Framework  FrameworkID
+	Agent      AgentID
+	Generation uint64 // the agent's, as in AgentOpen; an older one is void
 }
 
 // Admission is a registry fact: this agent may come back under its id.
@@ -111,5 +121,6 @@ func (AgentMessage) event()   {}
 func (AgentExited) event()    {}
 func (RegistryDone) event()   {}
 func (Grants) event()         {}
+func (InverseGrants) event()  {}
 func (Tick) event()           {}
 func (Teardown) event()       {}
