@@ -5,17 +5,14 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 )
-
-// gzipFrom is the size in bytes from which an answer is compressed when the client asks.
-const gzipFrom = 1024
 
 // pack compresses once for all who want it so.
 func (c *content) pack() []byte {
@@ -62,7 +59,7 @@ func write(w http.ResponseWriter, r *http.Request, media string, c *content) {
 	h := w.Header()
 	h.Set("Content-Type", media)
 	body := c.plain
-	if len(body) >= gzipFrom && wantsGzip(r) {
+	if len(body) >= web.GzipFrom && web.WantsGzip(r) {
 		if small := c.pack(); small != nil {
 			body = small
 			h.Set("Content-Encoding", "gzip")
@@ -73,21 +70,6 @@ func write(w http.ResponseWriter, r *http.Request, media string, c *content) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body) // the client is gone
 	}
-}
-
-func wantsGzip(r *http.Request) bool {
-	for _, line := range r.Header.Values("Accept-Encoding") {
-		for entry := range strings.SplitSeq(line, ",") {
-			name, params, _ := strings.Cut(strings.TrimSpace(entry), ";")
-			if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
-				continue
-			}
-			q, found := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
-			v, err := strconv.ParseFloat(q, 64)
-			return !found || err != nil || v > 0
-		}
-	}
-	return false
 }
 
 // text answers an error as Mesos does: a sentence, its media type with charset.
@@ -116,7 +98,5 @@ func (s *Shell) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 
 // wrongMethod refuses a method: 405 with the list of those that the route takes.
 func wrongMethod(w http.ResponseWriter, r *http.Request, allowed ...string) {
-	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	text(w, http.StatusMethodNotAllowed, fmt.Sprintf("405 Method Not Allowed. Expecting one of { '%s' }, but received '%s'.",
-		strings.Join(allowed, "', '"), r.Method))
+	web.WrongMethod(w, r, allowed...)
 }

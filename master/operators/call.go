@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
@@ -16,28 +15,8 @@ import (
 // call is POST /api/v1 on a leading, recovered master: the checks of mesos-master.md 1.2
 // and 5.1 in their order, then the call.
 func (s *Shell) call(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		wrongMethod(w, r, http.MethodPost)
-		return
-	}
-	contentType := r.Header.Get("Content-Type")
-	if contentType == "" {
-		text(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
-		return
-	}
-	codec, ok := wire.CodecFor(contentType)
-	if !ok {
-		text(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
-		return
-	}
-	body, err := web.ReadBody(r, s.cfg.BodyLimit)
-	if err != nil {
-		text(w, web.ErrorStatus(fault.KindOf(err)), err.Error())
-		return
-	}
 	c := &masterapi.Call{}
-	if why := wire.DecodeCall(codec, body, c); why != "" {
-		text(w, http.StatusBadRequest, why)
+	if !web.ReadCall(w, r, s.cfg.BodyLimit, c) {
 		return
 	}
 	if why := validate(c); why != "" {

@@ -3,14 +3,10 @@ package schedulers
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"strings"
 
 	"github.com/google/uuid"
 
-	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
@@ -20,44 +16,23 @@ import (
 // ServeHTTP is POST /api/v1/scheduler on a leading, recovered master: rows 6 to 18 of
 // the table in mesos-master.md 1.2, in its order. The door sees to rows 1 to 5.
 func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", "POST")
-		text(w, http.StatusMethodNotAllowed, fmt.Sprintf("405 Method Not Allowed. Expecting one of { 'POST' }, but received '%s'.", r.Method))
-		return
-	}
-	contentType := r.Header.Get("Content-Type")
-	if contentType == "" {
-		text(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
-		return
-	}
-	codec, ok := wire.CodecFor(contentType)
-	if !ok {
-		text(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
-		return
-	}
-	body, err := web.ReadBody(r, s.cfg.BodyLimit)
-	if err != nil {
-		text(w, web.ErrorStatus(fault.KindOf(err)), err.Error())
-		return
-	}
 	call := &scheduler.Call{}
-	if why := wire.DecodeCall(codec, body, call); why != "" {
-		text(w, http.StatusBadRequest, why)
+	if !web.ReadCall(w, r, s.cfg.BodyLimit, call) {
 		return
 	}
 	if why := validate(call); why != "" {
-		text(w, http.StatusBadRequest, "Failed to validate scheduler::Call: "+why)
+		web.Text(w, r, http.StatusBadRequest, "Failed to validate scheduler::Call: "+why)
 		return
 	}
 	answer, acceptable := wire.Negotiate(r.Header.Values("Accept"))
 	if !acceptable && (call.GetType() == scheduler.Call_SUBSCRIBE || call.GetType() == scheduler.Call_RECONCILE_OPERATIONS) {
-		text(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
+		web.Text(w, r, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
 		return
 	}
 	stream := r.Header.Get("Mesos-Stream-Id")
 	if call.GetType() == scheduler.Call_SUBSCRIBE {
 		if stream != "" {
-			text(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
+			web.Text(w, r, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 			return
 		}
 		s.subscribe(w, r, call, answer)
@@ -65,7 +40,7 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	got, err := s.cfg.Book.Ask(r.Context(), ledger.Call{From: ledger.Conn{Stream: stream}, Call: call})
 	if err != nil {
-		unavailable(w, err)
+		unavailable(w, r, err)
 		return
 	}
 	switch {
@@ -77,7 +52,7 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(got.Code)
 	default:
-		text(w, got.Code, got.Body)
+		web.Text(w, r, got.Code, got.Body)
 	}
 }
 
@@ -85,7 +60,7 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, call *scheduler.Call, codec wire.Codec) {
 	st := newStream(uuid.NewString(), codec, s.cfg.QueueBytes)
 	if !s.add(st) {
-		unavailable(w, errors.New("this master does not lead"))
+		unavailable(w, r, errors.New("this master does not lead"))
 		return
 	}
 	defer s.remove(st)
@@ -106,17 +81,9 @@ func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, call *schedule
 	_ = s.cfg.Book.Submit(context.WithoutCancel(r.Context()), ledger.ConnectionLost{Conn: conn, Reason: why})
 }
 
-func unavailable(w http.ResponseWriter, err error) {
+func unavailable(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) {
 		return // the client is gone
 	}
-	text(w, http.StatusServiceUnavailable, err.Error())
-}
-
-// text answers an error as Mesos does: its media type with charset, the sentence as body.
-func text(w http.ResponseWriter, code int, body string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-	w.WriteHeader(code)
-	_, _ = io.Copy(w, strings.NewReader(body))
+	web.Text(w, r, http.StatusServiceUnavailable, err.Error())
 }
