@@ -29,6 +29,7 @@ type agent struct {
 	connected    bool
 	total        resource.Resources
 	used         map[FrameworkID]resource.Resources // tasks and executors, by framework
+	usedSum      resource.Resources                 // of used
 	offered      resource.Resources
 	offers       map[OfferID]*offer
 	tasks        map[taskKey]*task

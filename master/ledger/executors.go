@@ -20,11 +20,13 @@ type executor struct {
 	info      *mesos.ExecutorInfo
 	role      string
 	resources resource.Resources
+	place     int // in its framework's line
 }
 
 func (l *Ledger) openExecutor(f *framework, a *agent, info *mesos.ExecutorInfo, role string, told bool) {
 	e := &executor{info: info, role: role, resources: allocated(info.GetResources(), role)}
 	f.executors[executorKey{a.id, ExecutorID(info.GetExecutorId().GetValue())}] = e
+	f.executorLine.add(ExecutorView{Agent: a.id, Info: info}, &e.place)
 	l.book(f, a, role, e.resources, told)
 }
 
@@ -34,6 +36,7 @@ func (l *Ledger) closeExecutor(f *framework, a *agent, key executorKey) {
 		return
 	}
 	delete(f.executors, key)
+	f.executorLine.remove(e.place)
 	l.unbook(f, a, e.role, e.resources)
 }
 

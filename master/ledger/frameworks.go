@@ -30,10 +30,13 @@ type framework struct {
 	reregistered time.Time
 	epoch        uint64 // of the connection: voids failover timers of earlier absences
 	tasks        map[TaskID]*task
+	line         line[*mesos.Task] // the descriptions of tasks, by launch
 	completed    ring[*mesos.Task]
 	unreachable  ring[*mesos.Task]
 	executors    map[executorKey]*executor
+	executorLine line[ExecutorView] // of executors, as they came
 	offers       map[OfferID]*offer
+	offerLine    line[*mesos.Offer] // of offers, as they were made
 	used         resource.Resources
 	offered      resource.Resources
 }

@@ -22,6 +22,7 @@ type offer struct {
 	role      string
 	resources resource.Resources
 	wire      *mesos.Offer // as the operator API shows it: with allocation_info
+	place     int          // in its framework's line
 }
 
 // granted turns the allocator's grants into offers, after checking each against the
@@ -81,6 +82,7 @@ func (l *Ledger) openOffer(f *framework, a *agent, role string, r resource.Resou
 		o.wire.ExecutorIds = append(o.wire.ExecutorIds, &mesos.ExecutorID{Value: proto.String(string(key.executor))})
 	}
 	l.offers[o.id], f.offers[o.id], a.offers[o.id] = o, o, o
+	f.offerLine.add(o.wire, &o.place)
 	a.offered = a.offered.Add(o.resources)
 	f.offered = f.offered.Add(o.resources)
 	l.touchAgent(a)
@@ -124,6 +126,7 @@ func (l *Ledger) closeOffer(o *offer) {
 	delete(l.offers, o.id)
 	if f := l.frameworks[o.framework]; f != nil {
 		delete(f.offers, o.id)
+		f.offerLine.remove(o.place)
 		f.offered = f.offered.Subtract(o.resources)
 		l.touchFramework(f)
 	}

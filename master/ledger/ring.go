@@ -24,6 +24,10 @@ func (r *ring[T]) push(v T) (dropped T, full bool) {
 	return dropped, true
 }
 
+// list gives the values, oldest first. Readers may keep it: what is pushed later goes
+// behind its end, and cut works on a copy.
+func (r *ring[T]) list() []T { return r.items[:len(r.items):len(r.items)] }
+
 // cut removes the first value that matches.
 func (r *ring[T]) cut(match func(T) bool) (found T, ok bool) {
 	for i, v := range r.items {
@@ -41,6 +45,7 @@ func (r *ring[T]) cut(match func(T) bool) (found T, ok bool) {
 type absences struct {
 	since map[AgentID]time.Time
 	order []AgentID // oldest first
+	told  []Absence // what list gave last; nil when something changed since
 }
 
 func newAbsences() *absences { return &absences{since: map[AgentID]time.Time{}} }
@@ -49,6 +54,7 @@ func (a *absences) add(id AgentID, since time.Time) {
 	a.remove(id)
 	a.order = append(a.order, id)
 	a.since[id] = since
+	a.told = nil
 }
 
 func (a *absences) remove(id AgentID) bool {
@@ -56,8 +62,20 @@ func (a *absences) remove(id AgentID) bool {
 		return false
 	}
 	delete(a.since, id)
+	a.told = nil
 	a.order = slices.DeleteFunc(a.order, func(each AgentID) bool { return each == id })
 	return true
+}
+
+// list gives all, oldest first; the slice is never changed again.
+func (a *absences) list() []Absence {
+	if a.told == nil && len(a.order) > 0 {
+		a.told = make([]Absence, 0, len(a.order))
+		for _, id := range a.order {
+			a.told = append(a.told, Absence{Agent: id, Since: a.since[id]})
+		}
+	}
+	return a.told
 }
 
 func (a *absences) has(id AgentID) bool { _, known := a.since[id]; return known }

@@ -15,11 +15,11 @@ type Snapshot struct {
 	Now         time.Time // of the last event in it
 	Elected     time.Time // start of this term
 	Master      *mesos.MasterInfo
-	Agents      []*AgentView       // registered: connected or disconnected; by registration number
+	Agents      []*AgentView       // registered: connected or disconnected; as they came in this term
 	Recovered   []*mesos.AgentInfo // in the registry, not heard of in this term
 	Unreachable []Absence          // marked unreachable, oldest first
 	Gone        []Absence          // marked gone, oldest first
-	Frameworks  []*FrameworkView   // subscribed, disconnected or recovered; by id
+	Frameworks  []*FrameworkView   // subscribed, disconnected or recovered; as they came in this term
 	Completed   []*FrameworkView   // removed, oldest first
 	Offers      int                // outstanding
 	Counters    Counters           // since the start of this term
@@ -54,13 +54,13 @@ type FrameworkView struct {
 	Connected    bool
 	Recovered    bool // only an agent told of it so far
 	Registered   time.Time
-	Reregistered time.Time     // zero until it subscribed again
-	Unregistered time.Time     // zero while it is there
-	Tasks        []*mesos.Task // live, and ended ones whose end is not acknowledged; by launch
-	Unreachable  []*mesos.Task // on unreachable agents, oldest first
-	CompletedT   []*mesos.Task // ended, oldest first
-	Offers       []*mesos.Offer
-	Executors    []ExecutorView // custom executors only
+	Reregistered time.Time      // zero until it subscribed again
+	Unregistered time.Time      // zero while it is there
+	Tasks        []*mesos.Task  // live, and ended ones whose end is not acknowledged; by launch
+	Unreachable  []*mesos.Task  // on unreachable agents, oldest first
+	CompletedT   []*mesos.Task  // ended, oldest first
+	Offers       []*mesos.Offer // as they were made
+	Executors    []ExecutorView // custom executors only, as they came
 	Used         resource.Resources
 	Offered      resource.Resources
 }
@@ -71,17 +71,20 @@ type ExecutorView struct {
 	Info  *mesos.ExecutorInfo
 }
 
-// viewCache remembers the views that did not change since the last snapshot.
+// viewCache remembers what did not change since the last snapshot.
 type viewCache struct {
 	touchedA   map[AgentID]bool
 	touchedF   map[FrameworkID]bool
-	agentViews map[AgentID]*AgentView
-	fwViews    map[FrameworkID]*FrameworkView
+	agents     line[*AgentView]
+	frameworks line[*FrameworkView]
+	placeA     map[AgentID]*int // in agents
+	placeF     map[FrameworkID]*int
+	recovered  []*mesos.AgentInfo // by id; of all that are still recovered, and of some that came back
 }
 
 func newViewCache() viewCache {
 	return viewCache{touchedA: map[AgentID]bool{}, touchedF: map[FrameworkID]bool{},
-		agentViews: map[AgentID]*AgentView{}, fwViews: map[FrameworkID]*FrameworkView{}}
+		placeA: map[AgentID]*int{}, placeF: map[FrameworkID]*int{}}
 }
 
 func (l *Ledger) touchAgent(a *agent)         { l.view.touchedA[a.id] = true }
@@ -91,107 +94,98 @@ func (l *Ledger) forgetFramework(id FrameworkID) {
 	l.view.touchedF[id] = true
 }
 
-// Snapshot gives the book for readers. Its cost is that of what changed since the last
-// one, plus one pointer for each agent and framework.
+// renew puts the present views of what was touched in their places in the line; view
+// gives nil for what is gone. Newcomers go to the end, by id.
+func renew[ID ~string, V any](line *line[*V], places map[ID]*int, touched map[ID]bool, view func(ID) *V) {
+	var come []ID
+	for id := range touched {
+		at := places[id]
+		if at == nil {
+			come = append(come, id)
+			continue
+		}
+		if now := view(id); now != nil {
+			line.set(*at, now)
+		} else {
+			line.remove(*at)
+			delete(places, id)
+		}
+	}
+	sort.Slice(come, func(i, j int) bool { return idLess(come[i], come[j]) })
+	for _, id := range come {
+		if now := view(id); now != nil {
+			places[id] = new(int)
+			line.add(now, places[id])
+		}
+	}
+	clear(touched)
+}
+
+// Snapshot gives the book for readers. It runs on the owner's time, so that its cost is
+// that of what changed since the last one plus one pointer for each agent and framework,
+// and one for each task of the frameworks that changed: nothing is sorted or encoded.
 func (l *Ledger) Snapshot() *Snapshot {
 	v := &l.view
-	for id := range v.touchedA {
+	renew(&v.agents, v.placeA, v.touchedA, func(id AgentID) *AgentView {
 		if a := l.agents[id]; a != nil {
-			v.agentViews[id] = a.view()
-		} else {
-			delete(v.agentViews, id)
+			return a.view()
 		}
-	}
-	for id := range v.touchedF {
-		if f := l.frameworks[id]; f != nil {
-			v.fwViews[id] = f.view(time.Time{})
-		} else {
-			delete(v.fwViews, id)
-		}
-	}
-	clear(v.touchedA)
-	clear(v.touchedF)
-	s := &Snapshot{Now: l.now, Elected: l.started, Master: l.cfg.Master, Offers: len(l.offers), Counters: l.count.clone(),
-		Unreachable: l.unreachable.list(), Gone: l.gone.list(),
-		Completed: append([]*FrameworkView(nil), l.completed.items...)}
-	for _, a := range v.agentViews {
-		s.Agents = append(s.Agents, a)
-	}
-	sort.Slice(s.Agents, func(i, j int) bool { return idLess(string(s.Agents[i].ID), string(s.Agents[j].ID)) })
-	for _, f := range v.fwViews {
-		s.Frameworks = append(s.Frameworks, f)
-	}
-	sort.Slice(s.Frameworks, func(i, j int) bool { return s.Frameworks[i].ID < s.Frameworks[j].ID })
-	for _, r := range l.recovered {
-		s.Recovered = append(s.Recovered, r.info)
-	}
-	sort.Slice(s.Recovered, func(i, j int) bool {
-		return idLess(s.Recovered[i].GetId().GetValue(), s.Recovered[j].GetId().GetValue())
+		return nil
 	})
-	return s
+	renew(&v.frameworks, v.placeF, v.touchedF, func(id FrameworkID) *FrameworkView {
+		if f := l.frameworks[id]; f != nil {
+			return f.view(time.Time{})
+		}
+		return nil
+	})
+	return &Snapshot{Now: l.now, Elected: l.started, Master: l.cfg.Master, Offers: len(l.offers), Counters: l.count.clone(),
+		Unreachable: l.unreachable.list(), Gone: l.gone.list(), Completed: l.completed.list(),
+		Agents: v.agents.list(), Frameworks: v.frameworks.list(), Recovered: l.recoveredList()}
+}
+
+// recoveredList gives the recovered agents by id. All of them come in the first step of
+// a term and later only leave, so that they are sorted once.
+func (l *Ledger) recoveredList() []*mesos.AgentInfo {
+	v := &l.view
+	if v.recovered == nil && len(l.recovered) > 0 {
+		for _, r := range l.recovered {
+			v.recovered = append(v.recovered, r.info)
+		}
+		sort.Slice(v.recovered, func(i, j int) bool {
+			return idLess(v.recovered[i].GetId().GetValue(), v.recovered[j].GetId().GetValue())
+		})
+	}
+	if len(v.recovered) != len(l.recovered) {
+		left := make([]*mesos.AgentInfo, 0, len(l.recovered))
+		for _, info := range v.recovered {
+			if l.recovered[AgentID(info.GetId().GetValue())] != nil {
+				left = append(left, info)
+			}
+		}
+		v.recovered = left
+	}
+	return v.recovered
 }
 
 // idLess orders ids that end in a number by that number.
-func idLess(a, b string) bool {
+func idLess[ID ~string](a, b ID) bool {
 	if len(a) != len(b) {
 		return len(a) < len(b)
 	}
 	return a < b
 }
 
-func (a *absences) list() []Absence {
-	if len(a.since) == 0 {
-		return nil
-	}
-	out := make([]Absence, 0, len(a.since))
-	for _, id := range a.order {
-		if since, known := a.since[id]; known {
-			out = append(out, Absence{Agent: id, Since: since})
-		}
-	}
-	return out
-}
-
 func (a *agent) view() *AgentView {
-	v := &AgentView{ID: a.id, Info: a.info, PID: a.pid, Version: a.version, Capabilities: a.capabilities,
+	return &AgentView{ID: a.id, Info: a.info, PID: a.pid, Version: a.version, Capabilities: a.capabilities,
 		Connected: a.connected, Active: a.connected, Registered: a.registered, Reregistered: a.reregistered,
-		Total: a.total, Offered: a.offered}
-	owners := make([]FrameworkID, 0, len(a.used))
-	for id := range a.used {
-		owners = append(owners, id)
-	}
-	sort.Slice(owners, func(i, j int) bool { return owners[i] < owners[j] })
-	for _, id := range owners {
-		v.Used = v.Used.Add(a.used[id])
-	}
-	return v
+		Total: a.total, Used: a.usedSum, Offered: a.offered}
 }
 
 // view gives the framework for readers; ended is its end, or zero while it is there.
 func (f *framework) view(ended time.Time) *FrameworkView {
-	v := &FrameworkView{ID: f.id, Info: f.info, PID: f.conn.PID, Roles: f.roles, Suppressed: f.suppressed,
+	return &FrameworkView{ID: f.id, Info: f.info, PID: f.conn.PID, Roles: f.roles, Suppressed: f.suppressed,
 		Constraints: f.constraints, Active: f.active && !f.conn.None(), Connected: !f.conn.None(), Recovered: f.recovered,
 		Registered: f.registered, Reregistered: f.reregistered, Unregistered: ended, Used: f.used, Offered: f.offered,
-		Unreachable: append([]*mesos.Task(nil), f.unreachable.items...),
-		CompletedT:  append([]*mesos.Task(nil), f.completed.items...)}
-	for _, t := range f.sortedTasks() {
-		v.Tasks = append(v.Tasks, t.proto)
-	}
-	for _, o := range sortedOffers(f.offers) {
-		v.Offers = append(v.Offers, o.wire)
-	}
-	keys := make([]executorKey, 0, len(f.executors))
-	for key := range f.executors {
-		keys = append(keys, key)
-	}
-	sort.Slice(keys, func(i, j int) bool {
-		if keys[i].agent != keys[j].agent {
-			return idLess(string(keys[i].agent), string(keys[j].agent))
-		}
-		return keys[i].executor < keys[j].executor
-	})
-	for _, key := range keys {
-		v.Executors = append(v.Executors, ExecutorView{Agent: key.agent, Info: f.executors[key].info})
-	}
-	return v
+		Tasks: f.line.list(), Unreachable: f.unreachable.list(), CompletedT: f.completed.list(),
+		Offers: f.offerLine.list(), Executors: f.executorLine.list()}
 }

@@ -18,9 +18,10 @@ type task struct {
 	agent     AgentID
 	role      string
 	order     uint64             // of launch or adoption, for listings
-	proto     *mesos.Task        // replaced, never changed in place: readers hold it
+	proto     *mesos.Task        // by framework.replace, never changed in place: readers hold it
 	resources resource.Resources // allocated to role
 	released  bool               // resources are given back: the latest state is terminal
+	place     int                // in its framework's line
 }
 
 func (t *task) key() taskKey { return taskKey{t.framework, t.id} }
@@ -46,6 +47,7 @@ func (l *Ledger) openTask(f *framework, a *agent, p *mesos.Task) *task {
 	}
 	t.resources = allocated(p.GetResources(), t.role)
 	f.tasks[t.id] = t
+	f.line.add(p, &t.place)
 	a.tasks[t.key()] = t
 	l.touchFramework(f)
 	l.touchAgent(a)
@@ -57,6 +59,7 @@ func (l *Ledger) openTask(f *framework, a *agent, p *mesos.Task) *task {
 // to hear of it, because it did not grant them.
 func (l *Ledger) book(f *framework, a *agent, role string, r resource.Resources, told bool) {
 	a.used[f.id] = a.used[f.id].Add(r)
+	a.usedSum = a.usedSum.Add(r)
 	f.used = f.used.Add(r)
 	l.touchAgent(a)
 	l.touchFramework(f)
@@ -73,6 +76,7 @@ func (l *Ledger) unbook(f *framework, a *agent, role string, r resource.Resource
 	} else {
 		a.used[f.id] = left
 	}
+	a.usedSum = a.usedSum.Subtract(r)
 	f.used = f.used.Subtract(r)
 	l.touchAgent(a)
 	l.touchFramework(f)
@@ -92,7 +96,7 @@ func (l *Ledger) setState(t *task, latest mesos.TaskState, status *mesos.TaskSta
 		next = withState(next, latest)
 	}
 	next = withStatus(next, status)
-	t.proto = next
+	f.replace(t, next)
 	l.touchFramework(f)
 	if Terminal(next.GetState()) && !t.released {
 		t.released = true
@@ -135,7 +139,7 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 	}
 	l.setState(t, latest, status)
 	if !f.conn.None() && len(status.GetUuid()) > 0 {
-		t.proto = withForwarded(t.proto, status.GetState(), status.GetUuid())
+		f.replace(t, withForwarded(t.proto, status.GetState(), status.GetUuid()))
 	}
 }
 
@@ -216,6 +220,7 @@ func (l *Ledger) removeTask(t *task) *framework {
 		l.unbook(f, l.agents[t.agent], t.role, t.resources)
 	}
 	delete(f.tasks, t.id)
+	f.line.remove(t.place)
 	if a := l.agents[t.agent]; a != nil {
 		delete(a.tasks, t.key())
 		delete(a.killed, t.key())
@@ -239,6 +244,12 @@ func (l *Ledger) acknowledge(f *framework, m *scheduler.Call_Acknowledge) {
 	}
 	l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: &messages.StatusUpdateAcknowledgementMessage{
 		SlaveId: a.id.wire(), FrameworkId: f.id.wire(), TaskId: m.GetTaskId(), Uuid: m.GetUuid()}})
+}
+
+// replace puts a new version of a task's description in the place of the present one.
+func (f *framework) replace(t *task, next *mesos.Task) {
+	t.proto = next
+	f.line.set(t.place, next)
 }
 
 // with… give a copy of the task with one change; everything else is shared.
