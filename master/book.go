@@ -26,6 +26,12 @@ func (d *Door) Teardown(ctx context.Context, id ledger.FrameworkID) (ledger.Answ
 	return d.ask(ctx, ledger.Teardown{Framework: id})
 }
 
+// Order hands an operator's call to the ledger and gives its answer, which may wait for
+// the registry. Errors are Submit's.
+func (d *Door) Order(ctx context.Context, c ledger.OperatorCall) (ledger.Answer, error) {
+	return d.ask(ctx, c)
+}
+
 func (d *Door) ask(ctx context.Context, e ledger.Event) (ledger.Answer, error) {
 	t := d.term.Load()
 	if t == nil {

@@ -155,6 +155,7 @@ func (t *term) more() {
 }
 
 func (t *term) do(r request) {
+	later := false // the answer may wait for the registry
 	switch {
 	case r.read != nil:
 		r.read(t.snapshot())
@@ -168,11 +169,14 @@ func (t *term) do(r request) {
 		case ledger.Teardown:
 			e.Ticket = t.ticket
 			r.event = e
+		case ledger.OperatorCall:
+			e.Ticket, later = t.ticket, true
+			r.event = e
 		}
 		t.waiting[t.ticket] = r.reply
 	}
 	t.step(r.event)
-	if reply, open := t.waiting[t.ticket]; open && r.reply != nil {
+	if reply, open := t.waiting[t.ticket]; open && r.reply != nil && !later {
 		delete(t.waiting, t.ticket)
 		reply <- ledger.Answer{Code: 500, Body: "the call found no answer"}
 	}

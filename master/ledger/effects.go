@@ -155,10 +155,11 @@ type (
 		From, To  resource.Resources
 	}
 	// QuotaSet replaces guarantees and limits of a role; both empty: the role has no quota. A
-	// name that Limits lacks is not limited (11.2).
+	// name that Limits lacks is not limited, one that is zero there is not given at all (11.2).
 	QuotaSet struct {
-		Role               string
-		Guarantees, Limits resource.Quantities
+		Role       string
+		Guarantees resource.Quantities
+		Limits     map[string]resource.Fixed
 	}
 	// WeightSet gives a role path its weight; 1 is the default (11.3).
 	WeightSet struct {

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
@@ -79,6 +80,14 @@ type (
 	// Tick lets time pass: timers that are due fire.
 	Tick struct{}
 
+	// OperatorCall is an operator's call that changes the book (mesos-master.md 5.1); an Answer
+	// comes at once or when the registry has what changed.
+	OperatorCall struct {
+		Call      *masterapi.Call
+		Principal string // who calls; empty: nobody in particular
+		Ticket    Ticket
+	}
+
 	// Teardown is an operator's removal of a framework.
 	Teardown struct {
 		Framework FrameworkID
@@ -123,4 +132,5 @@ func (RegistryDone) event()   {}
 func (Grants) event()         {}
 func (InverseGrants) event()  {}
 func (Tick) event()           {}
+func (OperatorCall) event()   {}
 func (Teardown) event()       {}

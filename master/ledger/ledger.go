@@ -105,6 +105,8 @@ func (l *Ledger) Step(now time.Time, event Event) []Effect {
 		l.tick()
 	case Teardown:
 		l.teardown(e)
+	case OperatorCall:
+		l.operatorCall(e)
 	}
 	out := l.out
 	l.out = nil
