@@ -52,6 +52,8 @@ type Config struct {
 	MaxCompletedTasks      int // --max_completed_tasks_per_framework, 1000
 	MaxUnreachableTasks    int // --max_unreachable_tasks_per_framework, 1000
 
+	Security Security // who may speak to this master, and what they may do
+
 	Product string            // version of this program, for /version
 	Flags   map[string]string // all flags as given, for /flags and /state
 	Seed    uint64            // of the allocator's shuffle; 0: from the master id

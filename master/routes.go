@@ -11,13 +11,17 @@ import (
 
 // routes is every HTTP route of the master; libprocess serves each also below /master.
 // Who mounts a route says what it needs: leader(h) redirects to the leader, recovered(h)
-// also answers 503 until the registry is read.
+// also answers 503 until the registry is read. Which realm a path belongs to stands in
+// operators.RealmOf.
 func (d *Door) routes() http.Handler {
 	e := web.New(web.Config{Logger: d.log, Room: "master", Metrics: d.metrics, BodyLimit: 32 << 20, ErrorBody: plainError})
 	e.Any("/health", ok)
 	e.Any("/redirect", d.redirect)
-	e.GET("/metrics", echo.WrapHandler(d.metrics.Handler()))
-	e.Any("/api/v1/scheduler", echo.WrapHandler(d.leader(d.recovered(d.schedulers))))
+	mount := func(path string, h http.Handler) {
+		e.Any(path, echo.WrapHandler(d.guard(operators.RealmOf(path), h)))
+	}
+	mount("/metrics", d.metrics.Handler())
+	mount("/api/v1/scheduler", d.leader(d.recovered(d.schedulers)))
 	for _, route := range d.operators.Routes() {
 		h := route.Handler
 		switch route.Needs {
@@ -26,7 +30,7 @@ func (d *Door) routes() http.Handler {
 		case operators.Recovered:
 			h = d.leader(d.recovered(h))
 		}
-		e.Any(route.Path, echo.WrapHandler(h))
+		mount(route.Path, h)
 	}
 	return e
 }

@@ -86,8 +86,8 @@ var (
 		"master/ledger", "master/allocate", "agent/lifecycle", "framework/core",
 		"framework/deploy", "framework/match", "dns/names", "lb/labels", "lb/render",
 	}
-	words    = []string{"framework/app", "internal/wire", "internal/resource", "internal/fault"}
-	plumbing = []string{"internal/zk", "internal/election", "internal/store", "internal/web", "internal/metrics", "internal/libprocess"}
+	words    = []string{"framework/app", "internal/wire", "internal/resource", "internal/fault", "internal/acl"}
+	plumbing = []string{"internal/zk", "internal/election", "internal/store", "internal/web", "internal/auth", "internal/metrics", "internal/libprocess"}
 )
 
 // ban forbids imports of the target folders or packages from the files that from matches.
@@ -177,6 +177,7 @@ var bans = []ban{
 	only("github.com/go-zookeeper/zk", "internal/zk"),
 	only("github.com/miekg/dns", "dns/answer", "dns/follow"),
 	only("github.com/haproxytech/client-native/v6", "lb/haproxy"),
+	only("github.com/golang-jwt/jwt", "internal/auth"),
 	only("go.etcd.io/bbolt", "internal/store", "agent/journal"),
 	only("github.com/prometheus/client_golang", "internal/metrics"),
 }

@@ -24,7 +24,7 @@ func (l *Ledger) call(c Call) {
 			l.count.Dropped++
 			return
 		}
-	} else if code, why := l.fromStream(f, c.From); code != 0 {
+	} else if code, why := l.fromStream(f, c); code != 0 {
 		l.answer(c, code, why)
 		return
 	}
@@ -80,10 +80,13 @@ func (l *Ledger) answer(c Call, code int, body string) {
 }
 
 // fromStream checks that an HTTP call comes from the subscribed instance; 0 means yes.
-func (l *Ledger) fromStream(f *framework, from Conn) (int, string) {
+func (l *Ledger) fromStream(f *framework, c Call) (int, string) {
+	from := c.From
 	switch {
 	case f == nil:
 		return 400, "Framework cannot be found"
+	case c.Principal != "" && c.Principal != f.info.GetPrincipal():
+		return 400, ForeignPrincipal(c.Principal, f.info.GetPrincipal())
 	case f.conn.None():
 		return 403, "Framework is not subscribed"
 	case f.conn.PID != "":

@@ -42,6 +42,8 @@ type (
 		From   Conn
 		Call   *scheduler.Call
 		Ticket Ticket // answered by Answer; SUBSCRIBE is answered by events instead
+		// Principal is who the shell authenticated; empty: nobody. It has to be the framework's.
+		Principal string
 		// Force is the v0 driver's: take the framework id over from another pid. HTTP
 		// subscriptions always do.
 		Force bool

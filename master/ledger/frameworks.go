@@ -101,7 +101,10 @@ func (l *Ledger) subscribe(c Call) {
 	info := proto.Clone(m.GetFrameworkInfo()).(*mesos.FrameworkInfo)
 	id := FrameworkID(info.GetId().GetValue())
 	v0 := c.From.PID != ""
-	why := l.checkFramework(info, m.GetSuppressedRoles())
+	why := owned(info, c.Principal)
+	if why == "" {
+		why = l.checkFramework(info, m.GetSuppressedRoles())
+	}
 	switch {
 	case why != "":
 	case c.New && id != "":

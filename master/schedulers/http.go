@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
@@ -30,15 +31,20 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	stream := r.Header.Get("Mesos-Stream-Id")
+	who := auth.Name(r.Context())
 	if call.GetType() == scheduler.Call_SUBSCRIBE {
 		if stream != "" {
 			web.Text(w, r, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 			return
 		}
+		if info := call.GetSubscribe().GetFrameworkInfo(); who != "" && info.Principal != nil && info.GetPrincipal() != who {
+			web.Text(w, r, http.StatusBadRequest, "Failed to validate scheduler::Call: "+ledger.ForeignPrincipal(who, info.GetPrincipal()))
+			return
+		}
 		s.subscribe(w, r, call, answer)
 		return
 	}
-	got, err := s.cfg.Book.Ask(r.Context(), ledger.Call{From: ledger.Conn{Stream: stream}, Call: call})
+	got, err := s.cfg.Book.Ask(r.Context(), ledger.Call{From: ledger.Conn{Stream: stream}, Call: call, Principal: who})
 	if err != nil {
 		unavailable(w, r, err)
 		return
@@ -72,7 +78,7 @@ func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, call *schedule
 		return
 	}
 	conn := ledger.Conn{Stream: st.id}
-	if err := s.cfg.Book.Submit(r.Context(), ledger.Call{From: conn, Call: call}); err != nil {
+	if err := s.cfg.Book.Submit(r.Context(), ledger.Call{From: conn, Call: call, Principal: auth.Name(r.Context())}); err != nil {
 		return
 	}
 	why := st.serve(w, r.Context().Done(), s.cfg.Heartbeat)
