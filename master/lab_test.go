@@ -21,6 +21,21 @@ type running struct {
 	door *master.Door
 	addr string
 	stop func()
+	as   string // principal whose requests these are; its secret is the same word. Empty: nobody
+}
+
+// sign shows who asks.
+func (m *running) sign(r *http.Request) {
+	if m.as != "" {
+		r.SetBasicAuth(m.as, m.as)
+	}
+}
+
+// by gives the same master to somebody else.
+func (m *running) by(principal string) *running {
+	other := *m
+	other.as = principal
+	return &other
 }
 
 // startMaster starts a master and waits until it leads.
@@ -101,6 +116,7 @@ func (m *running) post(header map[string]string, body string) (*http.Response, s
 	for k, v := range header {
 		req.Header.Set(k, v)
 	}
+	m.sign(req)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		m.t.Fatal(err)
@@ -134,6 +150,7 @@ func (m *running) subscribe(call string) *subscription {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
+	m.sign(req)
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		m.t.Fatal(err)

@@ -51,12 +51,17 @@ type masterCmd struct {
 	MaxFrameworks   int      `name:"max_completed_frameworks" env:"MESOS_MAX_COMPLETED_FRAMEWORKS" default:"50" help:"Removed frameworks remembered."`
 	MaxTasks        int      `name:"max_completed_tasks_per_framework" env:"MESOS_MAX_COMPLETED_TASKS_PER_FRAMEWORK" default:"1000" help:"Ended tasks remembered for each framework."`
 	MaxUnreachable  int      `name:"max_unreachable_tasks_per_framework" env:"MESOS_MAX_UNREACHABLE_TASKS_PER_FRAMEWORK" default:"1000" help:"Unreachable tasks remembered for each framework."`
+
+	masterSecurity
 }
 
 // Run leads or stands by until the process is told to stop.
 func (c *masterCmd) Run(p *process) error {
 	cfg, err := c.config()
 	if err != nil {
+		return err
+	}
+	if cfg.Security, err = c.masterSecurity.config(p.log); err != nil {
 		return err
 	}
 	door, err := master.New(cfg, p.log)

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/stoa-project/stoa/internal/acl"
+	"github.com/stoa-project/stoa/internal/auth"
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/master"
+	"github.com/stoa-project/stoa/master/operators"
+)
+
+// masterSecurity are the flags of who may speak to a master and what they may do
+// (mesos-master.md section 8).
+type masterSecurity struct {
+	Credentials   string `name:"credentials" env:"MESOS_CREDENTIALS" help:"File of principals and secrets: {\"credentials\":[{\"principal\":\"p\",\"secret\":\"s\"}]}, or lines of principal and secret."`
+	AuthReadonly  bool   `name:"authenticate_http_readonly" env:"MESOS_AUTHENTICATE_HTTP_READONLY" negatable:"" help:"Only principals of --credentials may read over HTTP."`
+	AuthReadwrite bool   `name:"authenticate_http_readwrite" aliases:"authenticate_http" env:"MESOS_AUTHENTICATE_HTTP_READWRITE,MESOS_AUTHENTICATE_HTTP" negatable:"" help:"Only principals of --credentials may use /api/v1 and the endpoints that change something."`
+	AuthHTTPFrame bool   `name:"authenticate_http_frameworks" env:"MESOS_AUTHENTICATE_HTTP_FRAMEWORKS" negatable:"" help:"Only principals of --credentials may use the scheduler API; needs --http_framework_authenticators."`
+	HTTPAuth      string `name:"http_authenticators" env:"MESOS_HTTP_AUTHENTICATORS" default:"basic" help:"How HTTP principals show who they are: basic, jwt, or both with a comma."`
+	HTTPFrameAuth string `name:"http_framework_authenticators" env:"MESOS_HTTP_FRAMEWORK_AUTHENTICATORS" help:"The same for frameworks; no default."`
+	JWTKey        string `name:"jwt_secret_key" env:"MESOS_JWT_SECRET_KEY" help:"File with the key of tokens signed with HS256, for jwt; Mesos has this flag on agents only."`
+	ACLs          string `name:"acls" env:"MESOS_ACLS" help:"Who may do what: JSON, or a file with it. Everything is allowed without."`
+	Authorizers   string `name:"authorizers" env:"MESOS_AUTHORIZERS" default:"local" help:"Only local."`
+}
+
+// config reads the files and makes the authenticators.
+func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
+	var s master.Security
+	bad := func(flag, value, why string) error {
+		return fault.New("stoa master", fault.Invalid, fmt.Sprintf("--%s=%s", flag, value), errors.New(why))
+	}
+	var known *auth.Credentials
+	if c.Credentials != "" {
+		var warnings []string
+		var err error
+		if known, warnings, err = auth.ReadCredentials(c.Credentials); err != nil {
+			return s, err
+		}
+		warn(log, warnings)
+	}
+	var key []byte
+	if c.JWTKey != "" {
+		var warnings []string
+		var err error
+		if key, warnings, err = auth.ReadSecret(c.JWTKey); err != nil {
+			return s, err
+		}
+		warn(log, warnings)
+	}
+	if c.AuthHTTPFrame && c.HTTPFrameAuth == "" {
+		return s, bad("http_framework_authenticators", "", "it must say how, for example basic, because --authenticate_http_frameworks is given")
+	}
+	for _, each := range []struct {
+		on    bool
+		flag  string
+		names string
+		realm operators.Realm
+		into  *auth.Authenticator
+	}{
+		{c.AuthReadonly, "http_authenticators", c.HTTPAuth, operators.Readonly, &s.Readonly},
+		{c.AuthReadwrite, "http_authenticators", c.HTTPAuth, operators.Readwrite, &s.Readwrite},
+		{c.AuthHTTPFrame, "http_framework_authenticators", c.HTTPFrameAuth, operators.Scheduler, &s.Scheduler},
+	} {
+		a, err := authenticators(each.names, each.realm.String(), each.on, known, key)
+		if err != nil {
+			return s, bad(each.flag, each.names, err.Error())
+		}
+		if each.on {
+			*each.into = a
+		}
+	}
+	if c.Authorizers != "local" {
+		return s, bad("authorizers", c.Authorizers, "only local is supported; native modules cannot be loaded")
+	}
+	if c.ACLs != "" {
+		text, err := textOrFile(c.ACLs)
+		if err != nil {
+			return s, bad("acls", c.ACLs, err.Error())
+		}
+		list, warnings, err := acl.Parse(text)
+		if err != nil {
+			return s, fault.New("stoa master", fault.Invalid, "--acls", err)
+		}
+		warn(log, warnings)
+		s.ACL = list
+	}
+	return s, nil
+}
+
+func warn(log *slog.Logger, warnings []string) {
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+}
+
+// authenticators makes the named ones, in their order. required says that they will be
+// used, so that what they need must be there.
+func authenticators(names, realm string, required bool, known *auth.Credentials, key []byte) (auth.Authenticator, error) {
+	var all auth.Combined
+	for _, name := range words(names) {
+		switch name {
+		case "basic":
+			if required && known.Len() == 0 {
+				return nil, errors.New("basic needs --credentials")
+			}
+			all = append(all, &auth.Basic{Realm: realm, Credentials: known})
+		case "jwt":
+			if required && len(key) == 0 {
+				return nil, errors.New("jwt needs --jwt_secret_key")
+			}
+			all = append(all, &auth.JWT{Realm: realm, Key: key})
+		default:
+			return nil, fmt.Errorf("%q is not one of basic, jwt; native modules cannot be loaded", name)
+		}
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	if required && len(all) == 0 {
+		return nil, errors.New("it names no authenticator")
+	}
+	return all, nil
+}
+
+// maxFlagFile bounds the files whose content is a flag's value, in bytes.
+const maxFlagFile = 16 << 20
+
+// textOrFile gives the content of file:///path or /path, else the value itself.
+func textOrFile(value string) ([]byte, error) {
+	path, named := strings.CutPrefix(value, "file://")
+	if !named && !strings.HasPrefix(value, "/") {
+		return []byte(value), nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFlagFile || info.IsDir() {
+		return nil, fmt.Errorf("it must be a file of at most %d bytes", maxFlagFile)
+	}
+	return os.ReadFile(path)
+}
