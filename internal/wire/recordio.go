@@ -25,9 +25,13 @@ const (
 // feed, the payload, and nothing after it (mesos-agent.md 0.2). mesos-go refuses
 // frames over 4 MiB, so events with lists are to be split by their sender.
 func AppendRecord(dst, payload []byte) []byte {
-	dst = strconv.AppendInt(dst, int64(len(payload)), 10)
-	dst = append(dst, '\n')
-	return append(dst, payload...)
+	return append(AppendRecordHead(dst, len(payload)), payload...)
+}
+
+// AppendRecordHead appends what comes before a payload of so many bytes, for those who
+// write a long one in pieces.
+func AppendRecordHead(dst []byte, length int) []byte {
+	return append(strconv.AppendInt(dst, int64(length), 10), '\n')
 }
 
 // Writer frames records onto a stream, one Write per record. It is not safe for

@@ -1,8 +1,6 @@
 package operators
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -14,39 +12,21 @@ import (
 	"github.com/stoa-project/stoa/internal/wire"
 )
 
-// pack compresses once for all who want it so.
-func (c *content) pack() []byte {
-	c.once.Do(func() {
-		var out bytes.Buffer
-		z, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
-		if err != nil {
-			return // the level is a constant that exists
-		}
-		if _, err := z.Write(c.plain); err != nil {
-			return
-		}
-		if z.Close() == nil {
-			c.small = out.Bytes()
-		}
-	})
-	return c.small
-}
-
 // writeJSON answers 200 with JSON, or with a script when the query names a jsonp
 // callback (mesos-master.md 5.4).
-func writeJSON(w http.ResponseWriter, r *http.Request, c *content) {
+func writeJSON(w http.ResponseWriter, r *http.Request, body []byte) {
 	if cb := r.URL.Query().Get("jsonp"); cb != "" {
 		if !callback(cb) {
-			text(w, http.StatusBadRequest, "The jsonp callback must be a name of letters, digits, '_', '$' and '.', at most 128 long")
+			text(w, http.StatusBadRequest, badCallback)
 			return
 		}
-		script := make([]byte, 0, len(c.plain)+len(cb)+2)
-		script = append(append(append(append(script, cb...), '('), c.plain...), ')')
-		write(w, r, "text/javascript", &content{plain: script})
+		write(w, r, "text/javascript", []byte(cb+"("+string(body)+")"))
 		return
 	}
-	write(w, r, wire.MediaJSON, c)
+	write(w, r, wire.MediaJSON, body)
 }
+
+const badCallback = "The jsonp callback must be a name of letters, digits, '_', '$' and '.', at most 128 long"
 
 func callback(name string) bool {
 	return len(name) <= 128 && !strings.ContainsFunc(name, func(r rune) bool {
@@ -54,14 +34,17 @@ func callback(name string) bool {
 	})
 }
 
-// write answers 200 with exactly this media type and a Content-Length.
-func write(w http.ResponseWriter, r *http.Request, media string, c *content) {
+// write answers 200 with exactly this media type and a Content-Length. It is for short
+// answers; deliver is for long ones.
+func write(w http.ResponseWriter, r *http.Request, media string, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", media)
-	body := c.plain
 	if len(body) >= web.GzipFrom && web.WantsGzip(r) {
-		if small := c.pack(); small != nil {
-			body = small
+		var pack deflater
+		if small, err := pack.page(append([]byte(nil), gzipHead...), body); err == nil {
+			var sum gzipSum
+			sum.add(body)
+			body = append(small, sum.tail()...)
 			h.Set("Content-Encoding", "gzip")
 		}
 	}

@@ -34,12 +34,12 @@ func (s *Shell) call(w http.ResponseWriter, r *http.Request) {
 func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Call, codec wire.Codec) {
 	t := c.GetType()
 	if list := s.lists[t.String()+" "+codec.MediaType]; list != nil {
-		found, err := list.get(r.Context(), s.views.View)
+		d, err := list.get(r.Context(), s.views.View)
 		if err != nil {
 			s.unavailable(w, r, err)
 			return
 		}
-		write(w, r, codec.MediaType, found)
+		s.deliver(w, r, codec.MediaType, d)
 		return
 	}
 	switch t {
@@ -75,7 +75,7 @@ func (s *Shell) respond(w http.ResponseWriter, r *http.Request, m *masterapi.Res
 		s.unavailable(w, r, err)
 		return
 	}
-	write(w, r, codec.MediaType, &content{plain: body})
+	write(w, r, codec.MediaType, body)
 }
 
 // teardown removes a framework; 200 without body, or the ledger's refusal.

@@ -13,20 +13,23 @@ import (
 // encoder appends JSON text. Commas come by themselves: one is put before each key and
 // element that is not the first of its object or array. The first error stays.
 type encoder struct {
-	b   []byte
-	pb  []byte // scratch of embedded messages
-	err error
+	b    []byte
+	last byte   // what is before b, when b continues a text; 0 for nothing
+	pb   []byte // scratch of embedded messages
+	err  error
 }
 
 // comma goes before what follows a value. No value ends in an opening bracket, because
 // strings end in their quote.
 func (e *encoder) comma() {
+	last := e.last
 	if n := len(e.b); n > 0 {
-		switch e.b[n-1] {
-		case '{', '[', ':', '(':
-		default:
-			e.b = append(e.b, ',')
-		}
+		last = e.b[n-1]
+	}
+	switch last {
+	case '{', '[', ':', 0:
+	default:
+		e.b = append(e.b, ',')
 	}
 }
 

@@ -97,5 +97,5 @@ func (s *Shell) systemStats(w http.ResponseWriter, r *http.Request) {
 	e.key("mem_total_bytes")
 	e.int(int64(h.total))
 	e.shut('}')
-	writeJSON(w, r, &content{plain: e.b})
+	writeJSON(w, r, e.b)
 }

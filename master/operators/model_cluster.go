@@ -80,32 +80,36 @@ func (e *encoder) endpoint(list resource.Resources) {
 	e.shut(']')
 }
 
-// agents is the pair of members that lists all agents for which keep says yes.
-func (e *encoder) agents(s *ledger.Snapshot, keep func(id string) bool, more func(*ledger.AgentView)) {
-	e.key("slaves")
-	e.open('[')
-	for _, a := range s.Agents {
-		if !keep(string(a.ID)) {
-			continue
-		}
-		e.open('{')
-		e.agent(a)
-		more(a)
-		e.shut('}')
+// agentParts is the pair of members that lists agents; more adds members to each.
+func agentParts(agents []*ledger.AgentView, recovered []*mesos.AgentInfo, more func(*encoder, *ledger.AgentView)) []part {
+	return []part{
+		listOpens("slaves"),
+		each(agents, func(e *encoder, a *ledger.AgentView) {
+			e.open('{')
+			e.agent(a)
+			more(e, a)
+			e.shut('}')
+		}),
+		listShuts,
+		listOpens("recovered_slaves"),
+		each(recovered, func(e *encoder, info *mesos.AgentInfo) {
+			e.open('{')
+			e.agentInfo(info)
+			e.shut('}')
+		}),
+		listShuts,
 	}
-	e.shut(']')
-	e.key("recovered_slaves")
-	e.open('[')
-	for _, info := range s.Recovered {
-		if !keep(info.GetId().GetValue()) {
-			continue
-		}
-		e.open('{')
-		e.agentInfo(info)
-		e.shut('}')
-	}
-	e.shut(']')
 }
+
+// listOpens begins a member with an array, listShuts ends it.
+func listOpens(name string) part {
+	return one(func(e *encoder) {
+		e.key(name)
+		e.open('[')
+	})
+}
+
+var listShuts = one(func(e *encoder) { e.shut(']') })
 
 // frameworkHead prints the members that /state and /state-summary share.
 func (e *encoder) frameworkHead(f *ledger.FrameworkView) {
@@ -138,8 +142,8 @@ func multiRole(info *mesos.FrameworkInfo) bool {
 	})
 }
 
-// framework prints one framework with its tasks.
-func (e *encoder) framework(f *ledger.FrameworkView) {
+// frameworkOpens prints a framework up to its tasks.
+func (e *encoder) frameworkOpens(f *ledger.FrameworkView) {
 	info := f.Info
 	e.open('{')
 	e.frameworkHead(f)
@@ -161,30 +165,11 @@ func (e *encoder) framework(f *ledger.FrameworkView) {
 	} else {
 		e.str("role", info.GetRole())
 	}
-	for _, list := range []struct {
-		name  string
-		tasks []*mesos.Task
-	}{{"tasks", f.Tasks}, {"unreachable_tasks", f.Unreachable}, {"completed_tasks", f.CompletedT}} {
-		e.key(list.name)
-		e.open('[')
-		for _, t := range list.tasks {
-			e.task(t)
-		}
-		e.shut(']')
-	}
-	e.key("offers")
-	e.open('[')
-	for _, o := range f.Offers {
-		e.offer(o)
-	}
-	e.shut(']')
-	e.key("executors")
-	e.open('[')
-	for _, x := range f.Executors {
-		e.executor(x)
-	}
-	e.shut(']')
-	e.labels(info.GetLabels())
+}
+
+// frameworkShuts prints what follows its executors.
+func (e *encoder) frameworkShuts(f *ledger.FrameworkView) {
+	e.labels(f.Info.GetLabels())
 	e.key("offer_constraints")
 	if f.Constraints != nil {
 		e.message(f.Constraints)
@@ -194,19 +179,25 @@ func (e *encoder) framework(f *ledger.FrameworkView) {
 	e.shut('}')
 }
 
-// frameworks are the two members that list frameworks for which keep says yes.
-func (e *encoder) frameworks(s *ledger.Snapshot, keep func(id string) bool) {
-	for _, list := range []struct {
+// frameworkParts are the two members that list frameworks with their tasks.
+func frameworkParts(live, completed []*ledger.FrameworkView) []part {
+	var list []part
+	for _, all := range []struct {
 		name  string
 		items []*ledger.FrameworkView
-	}{{"frameworks", s.Frameworks}, {"completed_frameworks", s.Completed}} {
-		e.key(list.name)
-		e.open('[')
-		for _, f := range list.items {
-			if keep(string(f.ID)) {
-				e.framework(f)
-			}
+	}{{"frameworks", live}, {"completed_frameworks", completed}} {
+		list = append(list, listOpens(all.name))
+		for _, f := range all.items {
+			list = append(list,
+				one(func(e *encoder) { e.frameworkOpens(f) }),
+				listOpens("tasks"), each(f.Tasks, (*encoder).task), listShuts,
+				listOpens("unreachable_tasks"), each(f.Unreachable, (*encoder).task), listShuts,
+				listOpens("completed_tasks"), each(f.CompletedT, (*encoder).task), listShuts,
+				listOpens("offers"), each(f.Offers, (*encoder).offer), listShuts,
+				listOpens("executors"), each(f.Executors, (*encoder).executor), listShuts,
+				one(func(e *encoder) { e.frameworkShuts(f) }))
 		}
-		e.shut(']')
+		list = append(list, listShuts)
 	}
+	return list
 }

@@ -76,6 +76,7 @@ type Shell struct {
 	log   *slog.Logger
 	hub   *hub
 	lists map[string]*shared // JSON endpoints by path, v1 reads by type and media type
+	pages pageStore          // of all long answers
 	tally tally
 }
 
@@ -115,11 +116,11 @@ func (s *Shell) Routes() []Route {
 		{"/flags", Anyone, http.HandlerFunc(s.flags)},
 		{"/metrics/snapshot", Anyone, http.HandlerFunc(s.metricsSnapshot)},
 		{"/system/stats.json", Anyone, http.HandlerFunc(s.systemStats)},
-		{"/state", Leader, s.polled("/state")},
-		{"/state.json", Leader, s.polled("/state")}, // the name of older days, still asked for by old tools
-		{"/state-summary", Leader, s.polled("/state-summary")},
-		{"/slaves", Leader, http.HandlerFunc(s.agents)},
-		{"/frameworks", Leader, http.HandlerFunc(s.frameworks)},
+		{"/state", Leader, s.polled("/state", "", nil)},
+		{"/state.json", Leader, s.polled("/state", "", nil)}, // the name of older days, still asked for by old tools
+		{"/state-summary", Leader, s.polled("/state-summary", "", nil)},
+		{"/slaves", Leader, s.polled("/slaves", "slave_id", s.agentNamed)},
+		{"/frameworks", Leader, s.polled("/frameworks", "framework_id", s.frameworkNamed)},
 		{"/tasks", Leader, http.HandlerFunc(s.tasks)},
 		{"/roles", Leader, http.HandlerFunc(s.roles)},
 		{"/weights", Leader, http.HandlerFunc(s.weights)},

@@ -55,7 +55,7 @@ func (s *Shell) weights(w http.ResponseWriter, r *http.Request) {
 		e.shut('}')
 	}
 	e.shut(']')
-	writeJSON(w, r, &content{plain: e.b})
+	writeJSON(w, r, e.b)
 }
 
 func (s *Shell) quota(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +77,7 @@ func (s *Shell) maintenanceStatus(w http.ResponseWriter, r *http.Request) {
 }
 
 // nothing is what Mesos prints for no quota, no schedule and no machine in maintenance.
-var nothing = &content{plain: []byte("{}")}
+var nothing = []byte("{}")
 
 // flagList gives the flags by name.
 func (s *Shell) flagList() []*mesos.Flag {
@@ -103,7 +103,7 @@ func (s *Shell) flags(w http.ResponseWriter, r *http.Request) {
 	e.key("flags")
 	e.flags(s.cfg.Flags)
 	e.shut('}')
-	writeJSON(w, r, &content{plain: e.b})
+	writeJSON(w, r, e.b)
 }
 
 // version answers /version; the names are in alphabetical order.
@@ -124,7 +124,7 @@ func (s *Shell) version(w http.ResponseWriter, r *http.Request) {
 	}
 	e.str("version", v.GetVersion())
 	e.shut('}')
-	writeJSON(w, r, &content{plain: e.b})
+	writeJSON(w, r, e.b)
 }
 
 // metricValues gives the flat metrics by name (mesos-master.md section 9).
@@ -145,5 +145,5 @@ func (s *Shell) metricsSnapshot(w http.ResponseWriter, r *http.Request) {
 		e.double(m.GetValue())
 	}
 	e.shut('}')
-	writeJSON(w, r, &content{plain: e.b})
+	writeJSON(w, r, e.b)
 }

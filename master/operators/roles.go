@@ -111,30 +111,31 @@ func (e *encoder) quantities(name string, q resource.Quantities) {
 
 // roles answers /roles.
 func (s *Shell) roles(w http.ResponseWriter, r *http.Request) {
-	s.fresh(w, r, func(e *encoder, b *ledger.Snapshot) {
-		e.open('{')
-		e.key("roles")
-		e.open('[')
-		for _, v := range rolesOf(b, s.cfg.Weights) {
-			e.open('{')
-			e.str("name", v.name)
-			e.num("weight", v.weight)
-			e.key("quota")
-			e.open('{')
-			e.str("role", v.name)
-			e.raw(`"guarantee":{},"limit":{}`) // this master has no quota calls, so no role has one
-			e.quantities("consumed", v.consumed())
-			e.shut('}')
-			e.quantities("resources", v.held())
-			e.quantities("allocated", v.allocated)
-			e.quantities("offered", v.offered)
-			e.quantities("reserved", v.reserved)
-			e.strings("frameworks", v.frameworks)
-			e.shut('}')
+	s.fresh(w, r, func(b *ledger.Snapshot) []part {
+		return []part{
+			one(func(e *encoder) { e.open('{') }),
+			listOpens("roles"), each(rolesOf(b, s.cfg.Weights), (*encoder).roleEntry), listShuts,
+			one(func(e *encoder) { e.shut('}') }),
 		}
-		e.shut(']')
-		e.shut('}')
 	})
+}
+
+func (e *encoder) roleEntry(v *roleView) {
+	e.open('{')
+	e.str("name", v.name)
+	e.num("weight", v.weight)
+	e.key("quota")
+	e.open('{')
+	e.str("role", v.name)
+	e.raw(`"guarantee":{},"limit":{}`) // this master has no quota calls, so no role has one
+	e.quantities("consumed", v.consumed())
+	e.shut('}')
+	e.quantities("resources", v.held())
+	e.quantities("allocated", v.allocated)
+	e.quantities("offered", v.offered)
+	e.quantities("reserved", v.reserved)
+	e.strings("frameworks", v.frameworks)
+	e.shut('}')
 }
 
 // getRoles is GET_ROLES, whose resources are only the four scalars.

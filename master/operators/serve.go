@@ -12,27 +12,22 @@ import (
 
 // addLists declares the answers that are shared between those who poll them.
 func (s *Shell) addLists() {
-	s.share("/state", func(e *encoder, b *ledger.Snapshot) { s.state(e, b) })
-	s.share("/state-summary", func(e *encoder, b *ledger.Snapshot) { s.summary(e, b) })
+	s.share("/state", s.state)
+	s.share("/state-summary", s.summary)
+	s.share("/slaves", s.agents)
+	s.share("/frameworks", s.frameworks)
 	for _, t := range sharedReads {
 		for _, codec := range []wire.Codec{wire.JSON, wire.Protobuf} {
-			l := &shared{tally: &s.tally}
-			l.encode = func(b *ledger.Snapshot) ([]byte, error) {
-				return s.encodeRead(t, codec, b, l.room())
-			}
-			s.lists[t.String()+" "+codec.MediaType] = l
+			s.share(t.String()+" "+codec.MediaType, func(b *ledger.Snapshot) []part { return s.readParts(t, codec, b) })
 		}
+	}
+	for _, codec := range []wire.Codec{wire.JSON, wire.Protobuf} {
+		s.share(snapshotOf(codec), func(b *ledger.Snapshot) []part { return s.subscribedParts(codec, b) })
 	}
 }
 
-func (s *Shell) share(path string, print func(*encoder, *ledger.Snapshot)) {
-	l := &shared{tally: &s.tally}
-	l.encode = func(b *ledger.Snapshot) ([]byte, error) {
-		e := &encoder{b: make([]byte, 0, l.room())}
-		print(e, b)
-		return e.b, e.err
-	}
-	s.lists[path] = l
+func (s *Shell) share(name string, plan func(*ledger.Snapshot) []part) {
+	s.lists[name] = &shared{store: &s.pages, plan: plan, tally: &s.tally}
 }
 
 // book is the snapshot for the JSON endpoints. A leader that still reads its registry
@@ -48,36 +43,46 @@ func (s *Shell) book(ctx context.Context) (*ledger.Snapshot, error) {
 	return b, err
 }
 
-// polled answers with a shared encoding.
-func (s *Shell) polled(list string) http.Handler {
+// polled answers with a shared document; with the parameter in the query it is one for
+// this request alone.
+func (s *Shell) polled(list, selector string, selected func(b *ledger.Snapshot, id string) []part) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := s.lists[list].get(r.Context(), s.book)
+		if q := r.URL.Query(); selector != "" && q.Has(selector) {
+			s.fresh(w, r, func(b *ledger.Snapshot) []part { return selected(b, q.Get(selector)) })
+			return
+		}
+		d, err := s.lists[list].get(r.Context(), s.book)
 		if err != nil {
 			s.unavailable(w, r, err)
 			return
 		}
-		writeJSON(w, r, c)
+		s.deliverJSON(w, r, d)
 	})
 }
 
-// fresh answers with an object that is encoded for this request alone.
-func (s *Shell) fresh(w http.ResponseWriter, r *http.Request, print func(*encoder, *ledger.Snapshot)) {
+// fresh answers with an object that is printed for this request alone.
+func (s *Shell) fresh(w http.ResponseWriter, r *http.Request, plan func(*ledger.Snapshot) []part) {
 	b, err := s.book(r.Context())
 	if err != nil {
 		s.unavailable(w, r, err)
 		return
 	}
-	e := &encoder{}
-	print(e, b)
-	if e.err != nil {
-		s.unavailable(w, r, e.err)
-		return
-	}
-	writeJSON(w, r, &content{plain: e.b})
+	s.deliverJSON(w, r, newDocument(&s.pages, plan(b)))
 }
 
-// state prints /state.
-func (s *Shell) state(e *encoder, b *ledger.Snapshot) {
+// state plans /state.
+func (s *Shell) state(b *ledger.Snapshot) []part {
+	list := []part{one(func(e *encoder) { s.stateHead(e, b) })}
+	list = append(list, agentParts(b.Agents, b.Recovered, func(*encoder, *ledger.AgentView) {})...)
+	list = append(list, frameworkParts(b.Frameworks, b.Completed)...)
+	return append(list, one(func(e *encoder) {
+		e.raw(`"orphan_tasks":[],"unregistered_frameworks":[]`)
+		e.shut('}')
+	}))
+}
+
+// stateHead prints what /state has before its lists.
+func (s *Shell) stateHead(e *encoder, b *ledger.Snapshot) {
 	info, v := b.Master, s.cfg.Version
 	e.open('{')
 	e.str("version", v.GetVersion())
@@ -126,11 +131,6 @@ func (s *Shell) state(e *encoder, b *ledger.Snapshot) {
 	}
 	e.key("flags")
 	e.flags(s.cfg.Flags)
-	all := func(string) bool { return true }
-	e.agents(b, all, func(*ledger.AgentView) {})
-	e.frameworks(b, all)
-	e.raw(`"orphan_tasks":[],"unregistered_frameworks":[]`)
-	e.shut('}')
 }
 
 func (e *encoder) leader(info *mesos.MasterInfo) {
@@ -144,29 +144,45 @@ func (e *encoder) leader(info *mesos.MasterInfo) {
 	e.shut('}')
 }
 
-// only selects by a query parameter; without it everything.
-func only(r *http.Request, name string) func(string) bool {
-	q := r.URL.Query()
-	if !q.Has(name) {
-		return func(string) bool { return true }
-	}
-	want := q.Get(name)
-	return func(id string) bool { return id == want }
+// agents plans /slaves.
+func (s *Shell) agents(b *ledger.Snapshot) []part { return wholeAgents(b.Agents, b.Recovered) }
+
+func (s *Shell) agentNamed(b *ledger.Snapshot, id string) []part {
+	return wholeAgents(
+		keep(b.Agents, func(a *ledger.AgentView) bool { return string(a.ID) == id }),
+		keep(b.Recovered, func(info *mesos.AgentInfo) bool { return info.GetId().GetValue() == id }))
 }
 
-func (s *Shell) agents(w http.ResponseWriter, r *http.Request) {
-	s.fresh(w, r, func(e *encoder, b *ledger.Snapshot) {
-		e.open('{')
-		e.agents(b, only(r, "slave_id"), e.agentFull)
-		e.shut('}')
-	})
+func wholeAgents(agents []*ledger.AgentView, recovered []*mesos.AgentInfo) []part {
+	list := []part{one(func(e *encoder) { e.open('{') })}
+	list = append(list, agentParts(agents, recovered, (*encoder).agentFull)...)
+	return append(list, one(func(e *encoder) { e.shut('}') }))
 }
 
-func (s *Shell) frameworks(w http.ResponseWriter, r *http.Request) {
-	s.fresh(w, r, func(e *encoder, b *ledger.Snapshot) {
-		e.open('{')
-		e.frameworks(b, only(r, "framework_id"))
+// frameworks plans /frameworks.
+func (s *Shell) frameworks(b *ledger.Snapshot) []part {
+	return wholeFrameworks(b.Frameworks, b.Completed)
+}
+
+func (s *Shell) frameworkNamed(b *ledger.Snapshot, id string) []part {
+	named := func(f *ledger.FrameworkView) bool { return string(f.ID) == id }
+	return wholeFrameworks(keep(b.Frameworks, named), keep(b.Completed, named))
+}
+
+func wholeFrameworks(live, completed []*ledger.FrameworkView) []part {
+	list := []part{one(func(e *encoder) { e.open('{') })}
+	list = append(list, frameworkParts(live, completed)...)
+	return append(list, one(func(e *encoder) {
 		e.raw(`"unregistered_frameworks":[]`)
 		e.shut('}')
-	})
+	}))
+}
+
+func keep[T any](list []T, yes func(T) bool) (kept []T) {
+	for _, v := range list {
+		if yes(v) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
 }

@@ -4,73 +4,103 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/stoa-project/stoa/master/ledger"
 )
 
-// shared is an answer that many poll. It is encoded once for a snapshot, however many
-// ask; and while it is being encoded, all who come wait and share the next one. So a
-// thousand pollers of a busy master cost one encoding at a time, and nobody gets an
+// shared is an answer that many poll. It is printed once for a snapshot, however many
+// ask; and while it is being printed, all who come wait and share the next one. So a
+// thousand pollers of a busy master cost one printing at a time, and nobody gets an
 // answer that is older than the question.
 type shared struct {
-	encode func(*ledger.Snapshot) ([]byte, error)
-	tally  *tally
+	store *pageStore
+	plan  func(*ledger.Snapshot) []part
+	tally *tally
 
 	arrived atomic.Uint64
 
-	mu      sync.Mutex // held while encoding; guards the fields below
-	covers  uint64     // the last arrival before the snapshot was taken
-	of      *ledger.Snapshot
-	content *content
+	mu     sync.Mutex // held while the book is read and planned; guards the fields below
+	covers uint64     // the last arrival before the snapshot was taken
+	of     *ledger.Snapshot
+	doc    *document
 }
 
-// content is one encoded answer; nobody changes its bytes.
-type content struct {
-	plain []byte
-	once  sync.Once // guards packed
-	small []byte
-}
+// patience is how long newcomers wait for a printing that goes no faster than its
+// readers read. Then a second one begins beside it.
+const patience = 100 * time.Millisecond
 
-// get gives the answer as of now or later than the call. Errors are view's and encode's.
-func (s *shared) get(ctx context.Context, view func(context.Context) (*ledger.Snapshot, error)) (*content, error) {
+// get gives the answer as of now or later than the call. Errors are view's.
+func (s *shared) get(ctx context.Context, view func(context.Context) (*ledger.Snapshot, error)) (*document, error) {
 	me := s.arrived.Add(1)
 	s.tally.waiting.Add(1)
 	defer s.tally.waiting.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.content != nil && s.covers >= me {
-		s.tally.hits.Add(1)
-		return s.content, nil
+	for s.doc != nil {
+		if s.covers >= me {
+			s.tally.hits.Add(1)
+			return s.doc, nil
+		}
+		d := s.doc
+		left := d.pressing()
+		if left <= 0 {
+			break
+		}
+		s.mu.Unlock()
+		timer := time.NewTimer(left)
+		select {
+		case <-d.done:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		s.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	covers := s.arrived.Load()
 	snapshot, err := view(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.content != nil && s.of == snapshot {
-		s.covers = covers
+	s.covers = covers
+	if s.doc != nil && s.of == snapshot {
 		s.tally.hits.Add(1)
-		return s.content, nil
+		return s.doc, nil
 	}
-	plain, err := s.encode(snapshot)
-	if err != nil {
-		return nil, err
+	s.of, s.doc = snapshot, newDocument(s.store, s.plan(snapshot))
+	return s.doc, nil
+}
+
+// at gives the answer for a snapshot that the caller has.
+func (s *shared) at(snapshot *ledger.Snapshot) *document {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doc == nil || s.of != snapshot {
+		s.of, s.doc = snapshot, newDocument(s.store, s.plan(snapshot))
 	}
-	s.covers, s.of, s.content = covers, snapshot, &content{plain: plain}
-	return s.content, nil
+	return s.doc
+}
+
+// pressing is how long it is worth to wait for the end of the printing; 0: not at all,
+// because it is over, or waits for its readers.
+func (d *document) pressing() time.Duration {
+	d.store.mu.Lock()
+	defer d.store.mu.Unlock()
+	switch {
+	case d.ended:
+		return 0
+	case d.running:
+		return max(patience-time.Since(d.begun), patience/10)
+	}
+	return patience - time.Since(d.begun)
 }
 
 // forget drops the present answer.
 func (s *shared) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of, s.content = nil, nil
-}
-
-// room is how large the next answer will be, roughly.
-func (s *shared) room() int {
-	if s.content == nil {
-		return 1 << 10
-	}
-	return len(s.content.plain) + len(s.content.plain)/8
+	s.of, s.doc = nil, nil
 }

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/master/ledger"
@@ -33,7 +31,8 @@ func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, codec wire.Cod
 		s.unavailable(w, r, err)
 		return
 	}
-	first, err := s.subscribed(codec, b)
+	first := s.lists[snapshotOf(codec)].at(b)
+	length, err := first.length()
 	if err != nil {
 		s.unavailable(w, r, err)
 		return
@@ -47,36 +46,42 @@ func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, codec wire.Cod
 	w.WriteHeader(http.StatusOK)
 	s.log.Info("operator subscribed", "subscriber", sub.from, "media_type", codec.MediaType)
 	heartbeat := wire.AppendRecord(nil, beat)
-	why := stream(w, r.Context().Done(), sub, [][]byte{wire.AppendRecord(nil, first), heartbeat}, heartbeat, s.cfg.Heartbeat)
+	why := writeSnapshot(w, first, length)
+	if why == "" {
+		why = stream(w, r.Context().Done(), sub, heartbeat, s.cfg.Heartbeat)
+	}
 	s.log.Info("operator stream ended", "subscriber", sub.from, "reason", why)
 }
 
-// subscribed encodes the first event. With many tasks it passes the 4 MiB that some
-// clients take for one record; Mesos sends it whole too.
-func (s *Shell) subscribed(codec wire.Codec, b *ledger.Snapshot) ([]byte, error) {
-	state, interval := getState(b), s.cfg.Heartbeat.Seconds()
-	if codec.MediaType != wire.MediaJSON {
-		return codec.Marshal(&masterapi.Event{Type: masterapi.Event_SUBSCRIBED.Enum(),
-			Subscribed: &masterapi.Event_Subscribed{GetState: state, HeartbeatIntervalSeconds: proto.Float64(interval)}})
+// writeSnapshot writes the first event: one record, however long. With many tasks it
+// passes the 4 MiB that some clients take for one record; Mesos sends it whole too.
+// The answer is empty or why it failed.
+func writeSnapshot(w http.ResponseWriter, d *document, length int) string {
+	control := http.NewResponseController(w)
+	rd := d.reader(false)
+	defer rd.close()
+	if why := writeAll(w, control, [][]byte{wire.AppendRecordHead(nil, length)}); why != "" {
+		return why
 	}
-	e := &encoder{}
-	e.open('{')
-	e.str("type", masterapi.Event_SUBSCRIBED.String())
-	e.key("subscribed")
-	e.open('{')
-	e.key("get_state")
-	e.getState(state)
-	e.num("heartbeat_interval_seconds", interval)
-	e.shut('}')
-	e.shut('}')
-	return e.b, e.err
+	for {
+		plain, _, more, err := rd.next()
+		switch {
+		case err != nil:
+			return "the snapshot cannot be encoded: " + err.Error()
+		case !more:
+			return ""
+		}
+		if why := writeAll(w, control, [][]byte{plain}); why != "" {
+			return why
+		}
+	}
 }
 
-// stream writes first, then what is queued, until the subscription or the client ends; it
-// returns why.
-func stream(w http.ResponseWriter, gone <-chan struct{}, sub *subscriber, first [][]byte, heartbeat []byte, interval time.Duration) string {
+// stream writes a heartbeat, then what is queued, until the subscription or the client
+// ends; it returns why.
+func stream(w http.ResponseWriter, gone <-chan struct{}, sub *subscriber, heartbeat []byte, interval time.Duration) string {
 	control := http.NewResponseController(w)
-	if why := writeAll(w, control, first); why != "" {
+	if why := writeAll(w, control, [][]byte{heartbeat}); why != "" {
 		return why
 	}
 	beat := time.NewTicker(interval)

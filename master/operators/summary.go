@@ -45,8 +45,8 @@ func (e *encoder) census(c *census, others string) {
 	e.strings(others, c.others)
 }
 
-// summary prints /state-summary: agents and frameworks with counts in place of tasks.
-func (s *Shell) summary(e *encoder, b *ledger.Snapshot) {
+// summary plans /state-summary: agents and frameworks with counts in place of tasks.
+func (s *Shell) summary(b *ledger.Snapshot) []part {
 	byAgent, byFramework := map[string]*census{}, map[ledger.FrameworkID]*census{}
 	for _, f := range b.Frameworks {
 		own := &census{}
@@ -62,28 +62,26 @@ func (s *Shell) summary(e *encoder, b *ledger.Snapshot) {
 			there.add(t, string(f.ID))
 		})
 	}
-	e.open('{')
-	e.str("hostname", b.Master.GetHostname())
-	if s.cfg.Cluster != "" {
-		e.str("cluster", s.cfg.Cluster)
+	return []part{
+		one(func(e *encoder) {
+			e.open('{')
+			e.str("hostname", b.Master.GetHostname())
+			if s.cfg.Cluster != "" {
+				e.str("cluster", s.cfg.Cluster)
+			}
+		}),
+		listOpens("slaves"), each(b.Agents, func(e *encoder, a *ledger.AgentView) {
+			e.open('{')
+			e.agent(a)
+			e.census(byAgent[string(a.ID)], "framework_ids")
+			e.shut('}')
+		}), listShuts,
+		listOpens("frameworks"), each(b.Frameworks, func(e *encoder, f *ledger.FrameworkView) {
+			e.open('{')
+			e.frameworkHead(f)
+			e.census(byFramework[f.ID], "slave_ids")
+			e.shut('}')
+		}), listShuts,
+		one(func(e *encoder) { e.shut('}') }),
 	}
-	e.key("slaves")
-	e.open('[')
-	for _, a := range b.Agents {
-		e.open('{')
-		e.agent(a)
-		e.census(byAgent[string(a.ID)], "framework_ids")
-		e.shut('}')
-	}
-	e.shut(']')
-	e.key("frameworks")
-	e.open('[')
-	for _, f := range b.Frameworks {
-		e.open('{')
-		e.frameworkHead(f)
-		e.census(byFramework[f.ID], "slave_ids")
-		e.shut('}')
-	}
-	e.shut(']')
-	e.shut('}')
 }

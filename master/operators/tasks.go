@@ -24,7 +24,7 @@ func (s *Shell) tasks(w http.ResponseWriter, r *http.Request) {
 		return otherwise
 	}
 	limit, offset := number("limit", taskLimit), number("offset", 0)
-	s.fresh(w, r, func(e *encoder, b *ledger.Snapshot) {
+	s.fresh(w, r, func(b *ledger.Snapshot) []part {
 		found := findTasks(b, only(r, "framework_id"), only(r, "task_id"))
 		// A task without a status has not begun: before all others, or behind them.
 		slices.SortStableFunc(found, func(x, y *mesos.Task) int { return cmp.Compare(firstSeen(x), firstSeen(y)) })
@@ -33,15 +33,22 @@ func (s *Shell) tasks(w http.ResponseWriter, r *http.Request) {
 		}
 		found = found[min(offset, len(found)):]
 		found = found[:min(limit, len(found))]
-		e.open('{')
-		e.key("tasks")
-		e.open('[')
-		for _, t := range found {
-			e.task(t)
+		return []part{
+			one(func(e *encoder) { e.open('{') }),
+			listOpens("tasks"), each(found, (*encoder).task), listShuts,
+			one(func(e *encoder) { e.shut('}') }),
 		}
-		e.shut(']')
-		e.shut('}')
 	})
+}
+
+// only selects by a query parameter; without it everything.
+func only(r *http.Request, name string) func(string) bool {
+	q := r.URL.Query()
+	if !q.Has(name) {
+		return func(string) bool { return true }
+	}
+	want := q.Get(name)
+	return func(id string) bool { return id == want }
 }
 
 // firstSeen is the time of the first status, in seconds; -1 without one.
