@@ -11,6 +11,7 @@ type op struct {
 	addrs  *Addrs
 	target string
 	port   uint16
+	glue   *Addrs // of the target, when the task that brings the service brings these too
 }
 
 // searchable is the size up to which a value is found by looking at all of them.
@@ -19,15 +20,24 @@ const searchable = 32
 // index finds values in large sets: by name, the place of each value in the list.
 type index[T comparable] map[string]map[T]int32
 
+// key is what a value is found by; services are the same whatever glue they have.
+func key[T comparable](v T) T {
+	if s, ok := any(&v).(*Service); ok {
+		s.glue = nil
+	}
+	return v
+}
+
 func (x index[T]) find(name string, list []T, v T) int {
+	v = key(v)
 	if len(list) <= searchable {
-		return slices.Index(list, v)
+		return slices.IndexFunc(list, func(e T) bool { return key(e) == v })
 	}
 	m := x[name]
 	if m == nil {
 		m = make(map[T]int32, 2*len(list))
 		for i, e := range list {
-			m[e] = int32(i) //nolint:gosec // sets are far smaller
+			m[key(e)] = int32(i) //nolint:gosec // sets are far smaller
 		}
 		x[name] = m
 	}
@@ -47,7 +57,7 @@ func add[T comparable](x index[T], name string, list *[]T, refs *[]uint32, v T) 
 		return false
 	}
 	if m := x[name]; m != nil {
-		m[v] = int32(len(*list)) //nolint:gosec // as above
+		m[key(v)] = int32(len(*list)) //nolint:gosec // as above
 	}
 	if n := len(*list); n == cap(*list) { // many small sets: doubling would waste much
 		*list = append(make([]T, 0, n+1+n/4), *list...)
@@ -77,9 +87,9 @@ func drop[T comparable](x index[T], name string, list *[]T, refs *[]uint32, v T)
 		*refs = (*refs)[:last]
 	}
 	if m := x[name]; m != nil {
-		delete(m, v)
+		delete(m, key(v))
 		if i < last {
-			m[(*list)[i]] = int32(i) //nolint:gosec // as above
+			m[key((*list)[i])] = int32(i) //nolint:gosec // as above
 		}
 		if last <= searchable {
 			delete(x, name)
@@ -155,17 +165,15 @@ func (s *State) assert(o op) {
 		o.target = t.name // one text for all services there
 	}
 	n := s.node(o.name)
-	srv := n.srv
-	switch {
-	case srv == nil:
-		srv = &Services{edit: s.edit}
-	case srv.edit != s.edit:
-		srv = &Services{List: append(make([]Service, 0, len(srv.List)+1), srv.List...), refs: slices.Clone(srv.refs), edit: s.edit}
-	}
-	n.srv = srv
-	if add(s.bigSRV, o.name, &srv.List, &srv.refs, Service{o.target, o.port}) {
+	srv := s.ownServices(n)
+	refs := srv.counts()
+	v := Service{Target: o.target, Port: o.port, glue: o.glue}
+	if add(s.bigSRV, n.name, &srv.List, &refs, v) {
 		s.counts.SRV++
+	} else if i := s.bigSRV.find(n.name, srv.List, v); srv.List[i].glue != o.glue {
+		srv.List[i].glue = nil // several tasks have a say
 	}
+	srv.count(refs)
 }
 
 // retract takes away what an assert of the same op added.
@@ -188,12 +196,12 @@ func (s *State) retract(o op) {
 	if n.srv == nil {
 		return
 	}
-	if n.srv.edit != s.edit {
-		n.srv = &Services{List: slices.Clone(n.srv.List), refs: slices.Clone(n.srv.refs), edit: s.edit}
-	}
-	if drop(s.bigSRV, o.name, &n.srv.List, &n.srv.refs, Service{o.target, o.port}) {
+	srv := s.ownServices(n)
+	refs := srv.counts()
+	if drop(s.bigSRV, n.name, &srv.List, &refs, Service{Target: o.target, Port: o.port}) {
 		s.counts.SRV--
 	}
+	srv.count(refs)
 	if len(n.srv.List) == 0 {
 		n.srv = nil
 	}
@@ -213,16 +221,18 @@ func (s *State) addAddrs(name string, a *Addrs) {
 		return
 	}
 	own := s.ownAddrs(n)
+	refs := own.counts()
 	for _, v := range a.V4 {
-		if add(s.big4, name, &own.V4, &own.refs.v4, v) {
+		if add(s.big4, n.name, &own.V4, &refs.v4, v) {
 			s.counts.A++
 		}
 	}
 	for _, v := range a.V6 {
-		if add(s.big6, name, &own.V6, &own.refs.v6, v) {
+		if add(s.big6, n.name, &own.V6, &refs.v6, v) {
 			s.counts.AAAA++
 		}
 	}
+	own.count(refs)
 }
 
 func (s *State) dropAddrs(name string, a *Addrs) {
@@ -240,16 +250,18 @@ func (s *State) dropAddrs(name string, a *Addrs) {
 		s.counts.AAAA -= len(a.V6)
 	case n.addrs != nil:
 		own := s.ownAddrs(n)
+		refs := own.counts()
 		for _, v := range a.V4 {
-			if drop(s.big4, name, &own.V4, &own.refs.v4, v) {
+			if drop(s.big4, n.name, &own.V4, &refs.v4, v) {
 				s.counts.A--
 			}
 		}
 		for _, v := range a.V6 {
-			if drop(s.big6, name, &own.V6, &own.refs.v6, v) {
+			if drop(s.big6, n.name, &own.V6, &refs.v6, v) {
 				s.counts.AAAA--
 			}
 		}
+		own.count(refs)
 		if len(own.V4)+len(own.V6) == 0 {
 			n.addrs = nil
 		}
@@ -257,21 +269,86 @@ func (s *State) dropAddrs(name string, a *Addrs) {
 	s.prune(n)
 }
 
+// fewAddrs are addresses with room for the values, as nearly all sets are small: one piece
+// of memory instead of two.
+type fewAddrs struct {
+	Addrs
+	room [fewV4][4]byte
+}
+
+const fewV4 = 4
+
 // ownAddrs gives the node's addresses in a form that this edit may change.
 func (s *State) ownAddrs(n *Node) *Addrs {
 	old := n.addrs
 	if old.edit == s.edit {
 		return old
 	}
-	refs := &addrRefs{}
+	var own *Addrs
+	if small := len(old.V4) + 1; small <= fewV4 {
+		together := &fewAddrs{}
+		own = &together.Addrs
+		own.V4 = append(together.room[:0], old.V4...)
+	} else {
+		own = &Addrs{V4: append(make([][4]byte, 0, small), old.V4...)}
+	}
+	own.V6, own.edit = slices.Clone(old.V6), s.edit
 	if old.refs != nil {
-		refs.v4, refs.v6 = slices.Clone(old.refs.v4), slices.Clone(old.refs.v6)
+		own.refs = &addrRefs{v4: slices.Clone(old.refs.v4), v6: slices.Clone(old.refs.v6)}
 	}
-	n.addrs = &Addrs{
-		V4: append(make([][4]byte, 0, len(old.V4)+1), old.V4...), V6: slices.Clone(old.V6),
-		refs: refs, edit: s.edit,
+	n.addrs = own
+	return own
+}
+
+// ownServices does the same for its services.
+func (s *State) ownServices(n *Node) *Services {
+	old := n.srv
+	switch {
+	case old == nil:
+		n.srv = &Services{edit: s.edit}
+	case old.edit != s.edit:
+		n.srv = &Services{List: append(make([]Service, 0, len(old.List)+1), old.List...), edit: s.edit}
+		if old.refs != nil {
+			n.srv.count(slices.Clone(*old.refs))
+		}
 	}
-	return n.addrs
+	return n.srv
+}
+
+// counts and count read and keep how many brought each value. Most sets have none but
+// ones, and keep nothing.
+func (v *Services) counts() []uint32 {
+	if v.refs == nil {
+		return nil
+	}
+	return *v.refs
+}
+
+func (v *Services) count(refs []uint32) {
+	switch {
+	case v.refs != nil:
+		*v.refs = refs
+	case refs != nil:
+		kept := refs // only what is kept goes to the heap
+		v.refs = &kept
+	}
+}
+
+func (a *Addrs) counts() addrRefs {
+	if a.refs == nil {
+		return addrRefs{}
+	}
+	return *a.refs
+}
+
+func (a *Addrs) count(refs addrRefs) {
+	switch {
+	case a.refs != nil:
+		*a.refs = refs
+	case refs.v4 != nil || refs.v6 != nil:
+		kept := refs
+		a.refs = &kept
+	}
 }
 
 func (s *State) skip(reason string, by int) {

@@ -31,20 +31,20 @@ type EnumRecord struct {
 // Enumerate lists all tasks with their records: frameworks and tasks by id. It looks at
 // the whole zone.
 func (z *Zone) Enumerate() []EnumFramework {
-	byFramework := map[FrameworkID][]*Task{}
+	byFramework := map[FrameworkID][]*entry{}
 	for t := range z.tasks.all {
 		if t.placed != nil {
-			byFramework[t.Framework] = append(byFramework[t.Framework], t)
+			byFramework[t.framework()] = append(byFramework[t.framework()], t)
 		}
 	}
 	out := make([]EnumFramework, 0, len(z.frameworks))
 	seen := map[EnumRecord]struct{}{}
 	for _, f := range z.frameworks {
 		tasks := byFramework[f.ID]
-		slices.SortFunc(tasks, func(x, y *Task) int { return cmp.Compare(x.ID, y.ID) })
+		slices.SortFunc(tasks, func(x, y *entry) int { return cmp.Compare(x.id(), y.id()) })
 		listed := EnumFramework{Name: f.Name, Tasks: make([]*EnumTask, 0, len(tasks))}
 		for _, t := range tasks {
-			one := &enumerator{task: &EnumTask{Name: t.Name, ID: string(t.ID), Records: []EnumRecord{}}, seen: seen}
+			one := &enumerator{task: &EnumTask{Name: t.name, ID: string(t.id()), Records: []EnumRecord{}}, seen: seen}
 			z.rules.emit(t, one)
 			listed.Tasks = append(listed.Tasks, one.task)
 		}

@@ -153,6 +153,18 @@ func TestSeedChangesAddUp(t *testing.T) {
 			if want := dump(fresh); !slices.Equal(got, want) || fresh.Counts != z.Counts || fmt.Sprint(fresh.Skipped) != fmt.Sprint(z.Skipped) {
 				t.Fatalf("seed %d step %d: %+v %v\n%s\nwant %+v %v\n%s", seed, step, z.Counts, z.Skipped, strings.Join(got, "\n"), fresh.Counts, fresh.Skipped, strings.Join(want, "\n"))
 			}
+			for n := range z.All() {
+				for _, v := range n.SRV() {
+					if glue := v.Glue(); glue != nil {
+						target := z.Lookup(v.Target)
+						for _, ip := range glue.V4 {
+							if target == nil || !slices.Contains(target.V4(), ip) {
+								t.Fatalf("seed %d: %s points to %s, which has no %v", seed, n.Name(), v.Target, ip)
+							}
+						}
+					}
+				}
+			}
 			for _, f := range z.Enumerate() {
 				for _, task := range f.Tasks {
 					for _, rec := range task.Records {

@@ -43,14 +43,6 @@ type placed struct {
 	shared    bool   // belongs into the names it shares with others
 }
 
-// label is the text that a task's label is made of.
-func (t *Task) label() string {
-	if t.Discovery != "" {
-		return t.Discovery
-	}
-	return t.Name
-}
-
 // sink takes records.
 type sink interface {
 	record(o op)

@@ -20,13 +20,13 @@ type agent struct {
 	held    time.Time // zero: present; else its records go at that time
 	addrs   *Addrs    // of PID.Host; nil: not resolved
 	records []op
-	missing bool // counted as skipped
+	usual   *placed // of tasks that have just the agent's addresses
+	missing bool    // counted as skipped
 }
 
 type framework struct {
 	Framework
 	label   string
-	tasks   int
 	held    bool // the last snapshot lacks it; it stays while it has tasks
 	records []op
 	skipped string // reason it is counted under
@@ -42,10 +42,11 @@ type State struct {
 
 	frameworks map[FrameworkID]*framework
 	agents     map[AgentID]*agent
-	tasks      trie[*Task]
+	tasks      trie[*entry]
 	orphans    map[AgentID]map[string]struct{} // tasks whose agent is not known
 	stale      map[string]struct{}             // tasks of held agents, not seen in the present snapshot
-	groups     map[string]*group
+	groups     map[groupKey]*group
+	owned      map[FrameworkID]int // tasks, also of frameworks that are not known
 	leader     Endpoint
 	masters    []Endpoint
 	needed     map[string]int    // uses of host names
@@ -73,7 +74,7 @@ func NewState(rules Rules) *State {
 	s := &State{
 		rules: rules, Hold: DefaultHold, edit: 1,
 		frameworks: map[FrameworkID]*framework{}, agents: map[AgentID]*agent{},
-		orphans: map[AgentID]map[string]struct{}{}, stale: map[string]struct{}{}, groups: map[string]*group{},
+		orphans: map[AgentID]map[string]struct{}{}, stale: map[string]struct{}{}, groups: map[groupKey]*group{}, owned: map[FrameworkID]int{},
 		needed: map[string]int{}, hosts: map[string]*Addrs{},
 		big4: index[[4]byte]{}, big6: index[[16]byte]{}, bigSRV: index[Service]{}, skipped: map[string]int{},
 		apex: rules.Domain + ".",
@@ -155,7 +156,7 @@ func (s *State) Reset(snap Snapshot, now time.Time) {
 		if _, ok := seen[t.text]; ok {
 			continue
 		}
-		if a := s.agents[t.Agent]; a != nil && !a.held.IsZero() {
+		if a := s.agents[t.agent]; a != nil && !a.held.IsZero() {
 			s.stale[t.text] = struct{}{}
 		} else {
 			gone = append(gone, t.text)
@@ -181,7 +182,7 @@ func (s *State) Reset(snap Snapshot, now time.Time) {
 
 // dropHeld removes a framework that was only held for its tasks, when these are gone.
 func (s *State) dropHeld(id FrameworkID, f *framework) {
-	if f.held && f.tasks == 0 {
+	if f.held && s.owned[id] == 0 {
 		s.RemoveFramework(id)
 	}
 }
@@ -194,18 +195,11 @@ func (s *State) PutTask(t Task) {
 		s.drop(key)
 		return
 	}
-	t.text = key
-	t.ID = TaskID(key[len(t.Framework)+1:]) // one text for both
-	if t.Discovery == t.Name {
-		t.Discovery = t.Name
+	next := entryOf(t, key, old)
+	if old != nil && next.state == Running && next.addresses == nil && old.agent == next.agent {
+		next.addresses = old.addresses // a status without network information does not undo an older one with it
 	}
-	if old != nil {
-		t.text, t.ID, t.Framework = old.text, old.ID, old.Framework // one text for both
-		if t.State == Running && t.Addresses.empty() && old.Agent == t.Agent {
-			t.Addresses = old.Addresses // a status without network information does not undo an older one with it
-		}
-	}
-	s.put(old, &t)
+	s.put(old, next)
 }
 
 // Running is the state of tasks that have records.
@@ -232,35 +226,34 @@ func (s *State) UpdateTask(u Update) {
 		return
 	}
 	next := *old
-	next.State = u.State
+	next.state = u.State
 	if u.Running != nil {
-		next.Merge(*u.Running)
+		next.merge(*u.Running)
 	}
 	s.put(old, &next)
 }
 
 // put keeps the task lists in step and renders.
-func (s *State) put(old, t *Task) {
+func (s *State) put(old, t *entry) {
 	delete(s.stale, t.text)
-	if old == nil || old.Agent != t.Agent {
+	if old == nil || old.agent != t.agent {
 		s.unlist(old)
-		if a := s.agents[t.Agent]; a != nil {
-			t.Agent = a.ID
+		if a := s.agents[t.agent]; a != nil {
+			t.agent = a.ID // one text for all tasks there
 			a.tasks[t.text] = struct{}{}
 		} else {
-			if s.orphans[t.Agent] == nil {
-				s.orphans[t.Agent] = map[string]struct{}{}
+			if s.orphans[t.agent] == nil {
+				s.orphans[t.agent] = map[string]struct{}{}
 			}
-			s.orphans[t.Agent][t.text] = struct{}{}
+			s.orphans[t.agent][t.text] = struct{}{}
 		}
+	} else {
+		t.agent = old.agent
 	}
 	if old == nil {
-		if f := s.frameworks[t.Framework]; f != nil {
-			t.Framework = f.ID
-			f.tasks++
-		}
+		s.owned[t.framework()]++
 	}
-	if old == nil || old.State != t.State || (old.Health == Unhealthy) != (t.Health == Unhealthy) || old.label() != t.label() {
+	if old == nil || old.state != t.state || (old.health == Unhealthy) != (t.health == Unhealthy) || old.label() != t.label() {
 		s.count(old, -1)
 		s.count(t, 1)
 	}
@@ -268,16 +261,16 @@ func (s *State) put(old, t *Task) {
 }
 
 // unlist takes a task out of its agent's list.
-func (s *State) unlist(t *Task) {
+func (s *State) unlist(t *entry) {
 	if t == nil {
 		return
 	}
-	if a := s.agents[t.Agent]; a != nil {
+	if a := s.agents[t.agent]; a != nil {
 		delete(a.tasks, t.text)
-	} else if o := s.orphans[t.Agent]; o != nil {
+	} else if o := s.orphans[t.agent]; o != nil {
 		delete(o, t.text)
 		if len(o) == 0 {
-			delete(s.orphans, t.Agent)
+			delete(s.orphans, t.agent)
 		}
 	}
 }
@@ -289,8 +282,8 @@ func (s *State) drop(key string) {
 	}
 	delete(s.stale, key)
 	s.unlist(t)
-	if f := s.frameworks[t.Framework]; f != nil {
-		f.tasks--
+	if s.owned[t.framework()]--; s.owned[t.framework()] == 0 {
+		delete(s.owned, t.framework())
 	}
 	s.count(t, -1)
 	s.render(get(&s.tasks, key), nil)
@@ -359,11 +352,6 @@ func (s *State) PutFramework(next Framework) {
 	if f == nil {
 		f = &framework{}
 		s.frameworks[next.ID] = f
-		for t := range s.tasks.all { // tasks may be reported before their framework
-			if t.Framework == next.ID {
-				f.tasks++
-			}
-		}
 	}
 	if next.PID == (Endpoint{}) {
 		next.PID = f.PID
@@ -380,7 +368,7 @@ func (s *State) PutFramework(next Framework) {
 	changed := label != f.label
 	f.label = label
 	s.renderFramework(f, true)
-	if changed && f.tasks > 0 {
+	if changed && s.owned[next.ID] > 0 {
 		for _, key := range s.tasksOf(next.ID) {
 			s.replace(key)
 		}
@@ -390,7 +378,7 @@ func (s *State) PutFramework(next Framework) {
 func (s *State) tasksOf(id FrameworkID) []string {
 	var keys []string
 	for t := range s.tasks.all {
-		if t.Framework == id {
+		if t.framework() == id {
 			keys = append(keys, t.text)
 		}
 	}
@@ -403,7 +391,7 @@ func (s *State) RemoveFramework(id FrameworkID) {
 	if f == nil {
 		return
 	}
-	if f.tasks > 0 {
+	if s.owned[id] > 0 {
 		for _, key := range s.tasksOf(id) {
 			s.drop(key)
 		}
@@ -481,8 +469,8 @@ func (s *State) Snapshot() Snapshot {
 	}
 	snap.Tasks = make([]Task, 0, s.tasks.size)
 	for t := range s.tasks.all {
-		if t.State == Running {
-			snap.Tasks = append(snap.Tasks, *t)
+		if t.state == Running {
+			snap.Tasks = append(snap.Tasks, t.task())
 		}
 	}
 	return snap

@@ -9,9 +9,9 @@ import (
 // emit gives the records of a placed task to out: under its sanitised name, and with a
 // DiscoveryInfo name also under that name as it is, dots kept, which clients of the
 // original use.
-func (r *Rules) emit(t *Task, out sink) {
+func (r *Rules) emit(t *entry, out sink) {
 	clean := r.Labels.Label(t.label())
-	if raw := strings.ToLower(t.Discovery); raw != "" && raw != clean {
+	if raw := strings.ToLower(t.discovery); raw != "" && raw != clean {
 		r.family(raw, t, out)
 	}
 	if clean == "" {
@@ -22,9 +22,9 @@ func (r *Rules) emit(t *Task, out sink) {
 }
 
 // family gives T1 to T8 of mesos-dns.md section 2 for one spelling of the task label.
-func (r *Rules) family(label string, t *Task, out sink) {
+func (r *Rules) family(label string, t *entry, out sink) {
 	p := t.placed
-	unique := label + "-" + hash(t.ID) + "-" + agentTail(t.Agent)
+	unique := label + "-" + hash(t.id()) + "-" + agentTail(t.agent)
 	own := "." + p.framework + "." + r.Domain + "."
 	host := "." + p.framework + ".slave." + r.Domain + "."
 	uniqueOwn, uniqueHost := unique+own, unique+host
@@ -47,25 +47,25 @@ func (r *Rules) family(label string, t *Task, out sink) {
 	if !p.shared {
 		return
 	}
-	for _, x := range t.Ports {
+	for _, x := range t.ports {
 		for port := uint32(x.First); port <= uint32(x.Last); port++ {
 			for _, proto := range [...]string{"._tcp", "._udp"} {
-				if t.Discovery == "" {
-					out.record(op{name: "_" + label + proto + own, target: uniqueHost, port: uint16(port)})
+				if t.discovery == "" {
+					out.record(op{name: "_" + label + proto + own, target: uniqueHost, port: uint16(port), glue: p.host})
 				}
-				out.record(op{name: "_" + label + proto + host, target: uniqueHost, port: uint16(port)})
+				out.record(op{name: "_" + label + proto + host, target: uniqueHost, port: uint16(port), glue: p.host})
 			}
 		}
 	}
-	if t.Discovery == "" {
+	if t.discovery == "" {
 		return
 	}
-	for _, x := range t.DiscoveryPorts {
+	for _, x := range t.discoveryPorts {
 		for _, proto := range r.protocols(x.Protocol) {
 			name := "_" + label + "._" + proto + own
-			out.record(op{name: name, target: uniqueOwn, port: x.Number})
+			out.record(op{name: name, target: uniqueOwn, port: x.Number, glue: p.own})
 			if portName := r.Labels.Label(x.Name); portName != "" {
-				out.record(op{name: "_" + portName + "." + name, target: uniqueOwn, port: x.Number})
+				out.record(op{name: "_" + portName + "." + name, target: uniqueOwn, port: x.Number, glue: p.own})
 			}
 		}
 	}
@@ -98,28 +98,32 @@ func (r *Rules) protocols(text string) []string {
 }
 
 // addresses takes all addresses of the first source that has any.
-func (r *Rules) addresses(t *Task, host *Addrs) *Addrs {
+func (r *Rules) addresses(t *entry, host *Addrs) *Addrs {
+	var own Addresses
+	if t.addresses != nil {
+		own = *t.addresses
+	}
 	for _, source := range r.Sources {
 		var found []netip.Addr
 		switch source {
 		case SourceNetInfo:
-			found = t.Addresses.NetInfo
+			found = own.NetInfo
 		case SourceMesos:
-			found = t.Addresses.Mesos
+			found = own.Mesos
 		case SourceDocker:
-			found = t.Addresses.Docker
+			found = own.Docker
 		case SourceHost:
 			if host != nil {
 				return host
 			}
 		case SourceAuto:
-			switch t.Addresses.Network {
+			switch own.Network {
 			case "", "host", "bridge", "mesos-bridge":
 				if host != nil {
 					return host
 				}
 			default:
-				found = t.Addresses.NetInfo
+				found = own.NetInfo
 			}
 		}
 		if len(found) > 0 {
@@ -137,24 +141,31 @@ func (a *Addrs) equal(b *Addrs) bool {
 }
 
 // place works out what a task's records are made from now; nil: it has none.
-func (s *State) place(t *Task) *placed {
-	a := s.agents[t.Agent]
-	f := s.frameworks[t.Framework]
-	if t.State != Running || a == nil || f == nil || f.label == "" {
+func (s *State) place(t *entry) *placed {
+	a := s.agents[t.agent]
+	f := s.frameworks[t.framework()]
+	if t.state != Running || a == nil || f == nil || f.label == "" {
 		return nil
 	}
-	return &placed{own: s.rules.addresses(t, a.addrs), host: a.addrs, framework: f.label, shared: s.shared(t)}
+	p := placed{own: s.rules.addresses(t, a.addrs), host: a.addrs, framework: f.label, shared: s.shared(t)}
+	if a.usual == nil || *a.usual != p {
+		if p.own != p.host || !p.shared {
+			return &p
+		}
+		a.usual = &p
+	}
+	return a.usual
 }
 
 // sameRecords says whether two placed tasks have the same records.
-func sameRecords(a, b *Task) bool {
+func sameRecords(a, b *entry) bool {
 	x, y := a.placed, b.placed
 	if x == nil || y == nil {
 		return x == y
 	}
 	return x.framework == y.framework && x.shared == y.shared && x.host.equal(y.host) && x.own.equal(y.own) &&
-		a.Name == b.Name && a.Discovery == b.Discovery && a.Agent == b.Agent &&
-		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.DiscoveryPorts, b.DiscoveryPorts)
+		a.name == b.name && a.discovery == b.discovery && a.agent == b.agent &&
+		slices.Equal(a.ports, b.ports) && slices.Equal(a.discoveryPorts, b.discoveryPorts)
 }
 
 // group counts the running tasks of one label, for the soft filter.
@@ -163,17 +174,23 @@ type group struct {
 	bad  map[string]struct{} // keys of unhealthy tasks
 }
 
-func groupKey(t *Task) string { return string(t.Framework) + "\x00" + t.label() }
+// groupKey is a framework and a label.
+type groupKey struct {
+	framework FrameworkID
+	label     string
+}
+
+func (e *entry) group() groupKey { return groupKey{e.framework(), e.label()} }
 
 // shared decides whether a task belongs into the names it shares with others.
-func (s *State) shared(t *Task) bool {
+func (s *State) shared(t *entry) bool {
 	switch {
-	case t.Health != Unhealthy:
+	case t.health != Unhealthy:
 		return true
 	case s.rules.Filter == FilterStrict:
 		return false
 	case s.rules.Filter == FilterSoft:
-		g := s.groups[groupKey(t)]
+		g := s.groups[t.group()]
 		return g == nil || g.good == 0
 	}
 	return true
@@ -181,17 +198,17 @@ func (s *State) shared(t *Task) bool {
 
 // count moves a task in or out of its group. When the group's last good task goes or its
 // first one comes, the bad ones' places change.
-func (s *State) count(t *Task, by int32) {
-	if s.rules.Filter != FilterSoft || t == nil || t.State != Running {
+func (s *State) count(t *entry, by int32) {
+	if s.rules.Filter != FilterSoft || t == nil || t.state != Running {
 		return
 	}
-	key := groupKey(t)
+	key := t.group()
 	g := s.groups[key]
 	if g == nil {
 		g = &group{}
 		s.groups[key] = g
 	}
-	if t.Health == Unhealthy {
+	if t.health == Unhealthy {
 		if by > 0 {
 			if g.bad == nil {
 				g.bad = map[string]struct{}{}
@@ -224,7 +241,7 @@ func (s *State) replace(key string) {
 
 // render changes the records from those of old to those of next, and keeps next. Either
 // may be nil.
-func (s *State) render(old, next *Task) {
+func (s *State) render(old, next *entry) {
 	if next == nil {
 		s.emit(old, s.retract, -1)
 		s.tasks.remove(s.edit, old.text)
@@ -240,7 +257,7 @@ func (s *State) render(old, next *Task) {
 	s.tasks.put(s.edit, next)
 }
 
-func (s *State) emit(t *Task, do func(op), by int) {
+func (s *State) emit(t *entry, do func(op), by int) {
 	if t != nil && t.placed != nil {
 		s.rules.emit(t, editor{s, do, by})
 	}

@@ -9,43 +9,34 @@ type keyed interface {
 }
 
 // trie is a persistent hash map: a copy of it stays as it is while the other one is
-// changed, and both share what is equal. A change costs a path of a few branches,
-// whatever the size of the map. Branches that were made under the present edit number
-// are changed in place, so that many changes before one copy cost little more than in a
-// plain map.
+// changed, and both share what is equal. A change costs a path of a few branches: one for
+// each 32-fold of the map's size, of at most 32 places each. Branches that were made under
+// the present edit number are changed in place, so that many changes before one copy cost
+// little more than in a plain map.
 type trie[V keyed] struct {
-	root *trunk[V]
+	root *branch[V]
 	size int
+	made int // branches made or copied so far, which is what changes cost
 }
 
 const (
-	rootBits = 10
-	fanBits  = 5
-	fan      = 1 << fanBits
-	deepest  = rootBits + 10*fanBits // bits of the hash; deeper branches are plain lists
+	fanBits = 5
+	fan     = 1 << fanBits
+	deepest = 12 * fanBits // bits of the hash; deeper branches are plain lists
 )
 
-// trunk is the top of the trie: wide, because it is copied once per edit, and each step
-// less down to a value saves a miss of the processor's caches.
-type trunk[V keyed] struct {
-	edit  uint64
-	below [1 << rootBits]*branch[V]
-}
-
+// branch has values and branches below it, each in the order of their places. Where there
+// is neither, nothing is stored.
 type branch[V keyed] struct {
-	edit  uint64
-	used  uint32 // places that are taken, one bit each; 0 in a list
-	slots []slot[V]
+	edit   uint64
+	full   uint32 // places with a value, one bit each; 0 in a list
+	forked uint32 // places with a branch
+	values []V
+	below  []*branch[V]
 }
 
-// slot has either a branch below it or a value.
-type slot[V keyed] struct {
-	below *branch[V]
-	value V
-}
-
-// hashKey mixes a text into 64 bits (FNV-1a with a final mix, as its low bits are weak).
-func hashKey[S string | []byte](s S) uint64 {
+// hashOf mixes a text into 64 bits (FNV-1a with a final mix, as its low bits are weak).
+func hashOf[S string | []byte](s S) uint64 {
 	h := uint64(14695981039346656037)
 	for i := 0; i < len(s); i++ {
 		h = (h ^ uint64(s[i])) * 1099511628211
@@ -55,104 +46,164 @@ func hashKey[S string | []byte](s S) uint64 {
 	return h ^ h>>29
 }
 
+// kinBits of a hash, those that lead from the root, come from kin alone.
+const kinBits = 3 * fanBits
+
+// hashKey is hashOf, but for the bits that names of the same tasks have in common. So
+// these share the upper branches, and a change of a task copies one path, not ten.
+func hashKey[S string | []byte](s S) uint64 {
+	const mask = 1<<kinBits - 1
+	return hashOf(s)&^mask | hashOf(kin(s))&mask
+}
+
+// kin gives what names of one task label have in common: for web.fw.mesos.,
+// web-abcde-s1.fw.mesos., _web._tcp.fw.mesos. and _http._web._tcp.fw.mesos. it is web. It is
+// a guess that costs time where it is wrong, and nothing else.
+func kin[S string | []byte](name S) S {
+	label := name[:until(name, '.')]
+	for len(label) > 0 && label[0] == '_' && len(label) < len(name) {
+		rest := name[len(label)+1:]
+		next := rest[:until(rest, '.')]
+		if len(next) == 0 || next[0] != '_' || string(next) == "_tcp" || string(next) == "_udp" {
+			return label[1:]
+		}
+		name, label = rest, next
+	}
+	// An agent's tail and before it five letters of a hash.
+	at := len(label) - 1
+	for at > 0 && label[at] >= '0' && label[at] <= '9' {
+		at--
+	}
+	if at > 7 && at < len(label)-1 && label[at] == 's' && label[at-1] == '-' && label[at-7] == '-' {
+		return label[:at-7]
+	}
+	return label
+}
+
+func until[S string | []byte](s S, c byte) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] == c {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // get finds a value; the zero value when there is none.
 func get[V keyed, S string | []byte](t *trie[V], key S) V {
 	var none V
-	if t.root == nil {
-		return none
-	}
 	h := hashKey(key)
-	b := t.root.below[h%(1<<rootBits)]
-	for shift := rootBits; b != nil; shift += fanBits {
+	b := t.root
+	for shift := 0; b != nil; shift += fanBits {
 		if shift >= deepest {
-			for i := range b.slots {
-				if b.slots[i].value.key() == string(key) {
-					return b.slots[i].value
+			for _, v := range b.values {
+				if v.key() == string(key) {
+					return v
 				}
 			}
 			return none
 		}
 		place := uint32(1) << (h >> shift % fan)
-		if b.used&place == 0 {
-			return none
-		}
-		s := &b.slots[bits.OnesCount32(b.used&(place-1))]
-		if s.below == nil {
-			if s.value.key() == string(key) {
-				return s.value
+		if b.full&place != 0 {
+			if v := b.values[rank(b.full, place)]; v.key() == string(key) {
+				return v
 			}
 			return none
 		}
-		b = s.below
+		if b.forked&place == 0 {
+			return none
+		}
+		b = b.below[rank(b.forked, place)]
 	}
 	return none
 }
 
+// rank counts the places before one.
+func rank(places, place uint32) int { return bits.OnesCount32(places & (place - 1)) }
+
 // put adds a value or replaces the one with its key.
 func (t *trie[V]) put(edit uint64, v V) {
-	h := hashKey(v.key())
-	b := t.own(edit, h)
-	if *b == nil {
-		*b = &branch[V]{edit: edit}
-	}
-	*b = t.putAt(edit, *b, rootBits, h, v)
+	t.root = t.putAt(edit, t.root, 0, hashKey(v.key()), v)
 }
 
-// own gives the place below the trunk that a hash leads to, in a trunk of this edit.
-func (t *trie[V]) own(edit, h uint64) **branch[V] {
-	if t.root == nil {
-		t.root = &trunk[V]{edit: edit}
-	} else if t.root.edit != edit {
-		c := *t.root
-		c.edit = edit
-		t.root = &c
+// own gives the branch in a form that this edit may change; nil: an empty one.
+func (t *trie[V]) own(edit uint64, b *branch[V]) *branch[V] {
+	if b == nil {
+		t.made++
+		return &branch[V]{edit: edit}
 	}
-	return &t.root.below[h%(1<<rootBits)]
-}
-
-func (b *branch[V]) own(edit uint64) *branch[V] {
 	if b.edit == edit {
 		return b
 	}
-	return &branch[V]{edit: edit, used: b.used, slots: append(make([]slot[V], 0, len(b.slots)), b.slots...)}
+	t.made++
+	c := &branch[V]{edit: edit, full: b.full, forked: b.forked}
+	if len(b.values) > 0 {
+		c.values = append(make([]V, 0, len(b.values)), b.values...)
+	}
+	if len(b.below) > 0 {
+		c.below = append(make([]*branch[V], 0, len(b.below)), b.below...)
+	}
+	return c
 }
 
 func (t *trie[V]) putAt(edit uint64, b *branch[V], shift int, h uint64, v V) *branch[V] {
-	b = b.own(edit)
+	b = t.own(edit, b)
 	if shift >= deepest {
-		for i := range b.slots {
-			if b.slots[i].value.key() == v.key() {
-				b.slots[i].value = v
+		for i := range b.values {
+			if b.values[i].key() == v.key() {
+				b.values[i] = v
 				return b
 			}
 		}
-		b.slots = append(b.slots, slot[V]{value: v})
+		b.values = append(b.values, v)
 		t.size++
 		return b
 	}
 	place := uint32(1) << (h >> shift % fan)
-	i := bits.OnesCount32(b.used & (place - 1))
+	i, k := rank(b.full, place), rank(b.forked, place)
 	switch {
-	case b.used&place == 0:
-		b.used |= place
-		wider := make([]slot[V], len(b.slots)+1) // just as wide as needed: there are many branches
-		copy(wider, b.slots[:i])
-		wider[i].value = v
-		copy(wider[i+1:], b.slots[i:])
-		b.slots = wider
+	case b.forked&place != 0:
+		b.below[k] = t.putAt(edit, b.below[k], shift+fanBits, h, v)
+	case b.full&place == 0:
+		b.full |= place
+		b.values = wider(b.values, i, v)
 		t.size++
-	case b.slots[i].below != nil:
-		b.slots[i].below = t.putAt(edit, b.slots[i].below, shift+fanBits, h, v)
-	case b.slots[i].value.key() == v.key():
-		b.slots[i].value = v
+	case b.values[i].key() == v.key():
+		b.values[i] = v
 	default: // two values share the path so far
-		old := b.slots[i].value
-		below := &branch[V]{edit: edit}
-		below = t.putAt(edit, below, shift+fanBits, hashKey(old.key()), old)
+		old := b.values[i]
+		below := t.putAt(edit, nil, shift+fanBits, hashKey(old.key()), old)
 		t.size-- // old was counted before
-		b.slots[i] = slot[V]{below: t.putAt(edit, below, shift+fanBits, h, v)}
+		below = t.putAt(edit, below, shift+fanBits, h, v)
+		b.full, b.values = b.full&^place, narrower(b.values, i)
+		b.forked, b.below = b.forked|place, wider(b.below, k, below)
 	}
 	return b
+}
+
+// wider puts v in at i, in a list just as long as needed: there are many branches.
+func wider[T any](list []T, i int, v T) []T {
+	out := list
+	if len(list) == cap(list) {
+		out = make([]T, len(list)+1)
+		copy(out, list[:i])
+	} else {
+		out = list[:len(list)+1]
+	}
+	copy(out[i+1:], list[i:])
+	out[i] = v
+	return out
+}
+
+// narrower takes out what is at i; nothing is kept alive behind the end.
+func narrower[T any](list []T, i int) []T {
+	var none T
+	copy(list[i:], list[i+1:])
+	list[len(list)-1] = none
+	if len(list) == 1 {
+		return nil
+	}
+	return list[:len(list)-1]
 }
 
 // remove takes the value of a key out, if there is one.
@@ -162,59 +213,48 @@ func (t *trie[V]) remove(edit uint64, key string) {
 		return
 	}
 	t.size--
-	h := hashKey(key)
-	b := t.own(edit, h)
-	*b = removeAt(edit, *b, rootBits, h, key)
+	t.root = t.removeAt(edit, t.root, 0, hashKey(key), key)
 }
 
 // removeAt gives nil for a branch that became empty.
-func removeAt[V keyed](edit uint64, b *branch[V], shift int, h uint64, key string) *branch[V] {
-	b = b.own(edit)
-	i := 0
-	if shift >= deepest {
-		for b.slots[i].value.key() != key {
+func (t *trie[V]) removeAt(edit uint64, b *branch[V], shift int, h uint64, key string) *branch[V] {
+	b = t.own(edit, b)
+	place := uint32(1) << (h >> shift % fan)
+	switch k := rank(b.forked, place); {
+	case shift >= deepest:
+		i := 0
+		for b.values[i].key() != key {
 			i++
 		}
-	} else {
-		place := uint32(1) << (h >> shift % fan)
-		i = bits.OnesCount32(b.used & (place - 1))
-		if b.slots[i].below != nil {
-			if b.slots[i].below = removeAt(edit, b.slots[i].below, shift+fanBits, h, key); b.slots[i].below != nil {
-				return b
-			}
+		b.values = narrower(b.values, i)
+	case b.forked&place != 0:
+		if b.below[k] = t.removeAt(edit, b.below[k], shift+fanBits, h, key); b.below[k] == nil {
+			b.forked, b.below = b.forked&^place, narrower(b.below, k)
 		}
-		b.used &^= place
+	default:
+		b.values = narrower(b.values, rank(b.full, place))
+		b.full &^= place
 	}
-	b.slots = append(b.slots[:i], b.slots[i+1:]...)
-	b.slots[:len(b.slots)+1][len(b.slots)] = slot[V]{} // nothing is kept alive behind the end
-	if len(b.slots) == 0 {
+	if len(b.values)+len(b.below) == 0 {
 		return nil
 	}
 	return b
 }
 
 // all yields every value, in no useful order.
-func (t *trie[V]) all(yield func(V) bool) {
-	if t.root == nil {
-		return
-	}
-	for _, b := range t.root.below {
-		if !b.each(yield) {
-			return
-		}
-	}
-}
+func (t *trie[V]) all(yield func(V) bool) { t.root.each(yield) }
 
 func (b *branch[V]) each(yield func(V) bool) bool {
 	if b == nil {
 		return true
 	}
-	for i := range b.slots {
-		if b.slots[i].below != nil {
-			if !b.slots[i].below.each(yield) {
-				return false
-			}
-		} else if !yield(b.slots[i].value) {
+	for _, v := range b.values {
+		if !yield(v) {
+			return false
+		}
+	}
+	for _, c := range b.below {
+		if !c.each(yield) {
 			return false
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"testing"
 )
 
@@ -56,7 +55,7 @@ func TestTrieIsAPersistentMap(t *testing.T) {
 		for k := range want {
 			now.remove(edit, k)
 		}
-		if left := slices.IndexFunc(now.root.below[:], func(b *branch[*word]) bool { return b != nil }); left >= 0 || now.size != 0 {
+		if now.root != nil || now.size != 0 {
 			t.Fatalf("seed %d: something is left in an empty trie", seed)
 		}
 	}
@@ -71,13 +70,42 @@ func TestTrieOfEqualHashes(t *testing.T) {
 		b = x.putAt(1, b, deepest, h, &word{fmt.Sprint(i), i})
 	}
 	b = x.putAt(2, b, deepest, h, &word{"1", 9})
-	if x.size != 3 || len(b.slots) != 3 || b.slots[1].value.value != 9 {
+	if x.size != 3 || len(b.values) != 3 || b.values[1].value != 9 {
 		t.Errorf("%+v", b)
 	}
 	for _, k := range []string{"1", "0", "2"} {
-		b = removeAt(2, b, deepest, h, k)
+		b = x.removeAt(2, b, deepest, h, k)
 	}
 	if b != nil {
 		t.Errorf("%+v", b)
+	}
+}
+
+// Names of one task are neighbours in the trie.
+func TestKin(t *testing.T) {
+	for name, want := range map[string]string{
+		"web.marathon.mesos.":                   "web",
+		"web-mg4zc-s12.marathon.mesos.":         "web",
+		"my-apple-pie-mg4zc-s0.marathon.mesos.": "my-apple-pie",
+		"my-apple-pie.marathon.mesos.":          "my-apple-pie",
+		"web.prod-mg4zc-s0.marathon.mesos.":     "web",
+		"_web._tcp.marathon.mesos.":             "web",
+		"_web._udp.marathon.slave.mesos.":       "web",
+		"_http._web._tcp.marathon.mesos.":       "web",
+		"_http._web.prod._tcp.marathon.mesos.":  "web",
+		"_tcp.marathon.mesos.":                  "tcp",
+		"-s1.x.":                                "-s1",
+		"s1":                                    "s1",
+		"_":                                     "_",
+		"_.":                                    "",
+		"..":                                    "",
+		"":                                      "",
+	} {
+		if got := kin(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		if got := kin([]byte(name)); string(got) != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }

@@ -72,14 +72,7 @@ type Task struct {
 	Health         Health
 	Addresses      Addresses
 	Stamp          float64 // timestamp of the status behind Addresses and Health, in seconds
-
-	text   string  // framework and id in one, the key of State.tasks
-	placed *placed // nil: no records
 }
-
-func (t *Task) key() string { return t.text }
-
-func taskKey(f FrameworkID, id TaskID) string { return string(f) + "\x00" + string(id) }
 
 // Update is a change of a task's state.
 type Update struct {

@@ -10,9 +10,16 @@ import (
 type Service struct {
 	Target string // with a trailing dot
 	Port   uint16
+
+	glue *Addrs // of the target, where one task alone brought it; nil: look it up
 }
 
-// Addrs is a set of addresses in the form of A and AAAA records.
+// Glue gives the target's addresses when they are known without a look at its name: a
+// name costs several misses of the processor's caches.
+func (v Service) Glue() *Addrs { return v.glue }
+
+// Addrs is a set of addresses in the form of A and AAAA records. Sets that a zone gives out
+// never change.
 type Addrs struct {
 	V4 [][4]byte
 	V6 [][16]byte
@@ -21,14 +28,14 @@ type Addrs struct {
 	edit uint64    // the edit that may change it in place; 0: none
 }
 
-// addrRefs counts who brought each address.
+// addrRefs counts who brought each address; nil: one.
 type addrRefs struct{ v4, v6 []uint32 }
 
 // Services is a set of SRV values.
 type Services struct {
 	List []Service
 
-	refs []uint32 // who brought each; nil: one
+	refs *[]uint32 // how many brought each; nil: one
 	edit uint64
 }
 
@@ -63,6 +70,9 @@ func (n *Node) V6() [][16]byte {
 	return n.addrs.V6
 }
 
+// Addrs gives the values of A and AAAA records; nil: none. They must not be changed.
+func (n *Node) Addrs() *Addrs { return n.addrs }
+
 // SRV gives the values of SRV records. They must not be changed.
 func (n *Node) SRV() []Service {
 	if n.srv == nil {
@@ -96,7 +106,7 @@ type Zone struct {
 	Counts Counts
 
 	nodes      trie[*Node]
-	tasks      trie[*Task]
+	tasks      trie[*entry]
 	frameworks []Framework // by id
 	rules      Rules
 }
