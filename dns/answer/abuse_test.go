@@ -106,7 +106,11 @@ func FuzzPacket(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { server.Close(); client.Close() })
-	at := client.LocalAddr().(*net.UDPAddr).AddrPort()
+	at := server.LocalAddr().(*net.UDPAddr).AddrPort()
+	b, err := newBatch(server, false)
+	if err != nil {
+		f.Fatal(err)
+	}
 	p, q, buf := s.newPacker(), &query{}, make([]byte, 65536)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) > maxQuery {
@@ -121,7 +125,16 @@ func FuzzPacket(f *testing.F) {
 				t.Fatalf("%x: read as %+v, by the library as %v (%v)", raw, q, m, libraryErr)
 			}
 		}
-		s.packet(server, p, q, raw, nil, at)
+		if _, err := client.WriteToUDPAddrPort(raw, at); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := b.read(); err != nil || n != 1 {
+			t.Fatalf("%d packets, %v", n, err)
+		}
+		s.packet(server, b, 0, p, q, time.Now())
+		if err := b.flush(); err != nil {
+			t.Fatal(err)
+		}
 		if verdict == junk {
 			return
 		}

@@ -38,6 +38,7 @@ type packer struct {
 // target is the target of an SRV record that was packed, and where.
 type target struct {
 	name string
+	glue *names.Addrs // nil: look the name up
 	at   int
 }
 
@@ -208,7 +209,7 @@ func (p *packer) services(list []names.Service, withExtra bool) (answers, extra 
 		p.name(svc.Target)
 		answers++
 		if withExtra {
-			p.targets = append(p.targets, target{svc.Target, at})
+			p.targets = append(p.targets, target{svc.Target, svc.Glue(), at})
 		}
 	}
 	if answers < wanted {
@@ -235,13 +236,21 @@ next:
 				}
 			}
 		}
-		node := p.snap.Zone.Lookup(t.name)
-		if node == nil || t.at > 0x3FFF { // beyond the reach of a pointer
+		if t.at > 0x3FFF { // beyond the reach of a pointer
 			continue
 		}
+		if t.glue == nil {
+			node := p.snap.Zone.Lookup(t.name)
+			if node == nil {
+				continue
+			}
+			if t.glue = node.Addrs(); t.glue == nil {
+				continue
+			}
+		}
 		owner := uint16(0xC000 | t.at)
-		extra += addresses(p, owner, dns.TypeA, node.V4(), 0)
-		extra += addresses(p, owner, dns.TypeAAAA, node.V6(), 0)
+		extra += addresses(p, owner, dns.TypeA, t.glue.V4, 0)
+		extra += addresses(p, owner, dns.TypeAAAA, t.glue.V6, 0)
 	}
 	return answers, extra
 }

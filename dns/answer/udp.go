@@ -19,19 +19,21 @@ const readFailures = 100
 func (s *Server) readUDP(ctx context.Context, conn *net.UDPConn) error {
 	defer conn.Close()
 	// With several addresses the reply must leave from the one that was asked.
-	var control []byte
-	if local := conn.LocalAddr().(*net.UDPAddr).AddrPort(); local.Addr().IsUnspecified() {
-		control = make([]byte, 128)
+	several := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().IsUnspecified()
+	if several {
 		if err := tellDestination(conn); err != nil {
 			return err
 		}
 	}
-	buf := make([]byte, maxQuery)
+	b, err := newBatch(conn, several)
+	if err != nil {
+		return err
+	}
 	p := s.newPacker()
 	var q query
 	failures := 0
 	for {
-		n, oob, _, from, err := conn.ReadMsgUDPAddrPort(buf, control)
+		n, err := b.read()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -42,26 +44,34 @@ func (s *Server) readUDP(ctx context.Context, conn *net.UDPConn) error {
 			continue
 		}
 		failures = 0
-		s.packet(conn, p, &q, buf[:n], control[:oob], from)
+		came := time.Now()
+		for i := range n {
+			s.packet(conn, b, i, p, &q, came)
+		}
+		if err := b.flush(); err != nil {
+			s.log.Debug("reply not sent", "error", err)
+		}
 	}
 }
 
-// packet answers one packet, or hands it to a goroutine when that may take time.
-func (s *Server) packet(conn *net.UDPConn, p *packer, q *query, raw, control []byte, from netip.AddrPort) {
+// packet queues the answer to one packet, or hands it to a goroutine when that may take
+// time.
+func (s *Server) packet(conn *net.UDPConn, b *batch, i int, p *packer, q *query, came time.Time) {
 	defer s.guard()
-	came := time.Now()
+	raw, control := b.packet(i)
+	p.buf = b.slots[i].reply
 	switch q.parse(raw) {
 	case junk:
 		return
 	case odd:
-		s.oddPacket(datagram{conn, from, answerFrom(control)}, p, q, raw, came)
+		s.oddPacket(datagram{conn, b.from(i), answerFrom(control)}, p, q, raw, came)
 		return
 	}
 	outcome, settled := s.settle(p, q, s.limit(q))
 	if !settled {
 		select {
 		case s.aside <- struct{}{}:
-			c := datagram{conn, from, append([]byte(nil), answerFrom(control)...)}
+			c := datagram{conn, b.from(i), append([]byte(nil), answerFrom(control)...)}
 			m := new(dns.Msg)
 			if err := m.Unpack(append([]byte(nil), raw...)); err != nil {
 				<-s.aside
@@ -77,11 +87,10 @@ func (s *Server) packet(conn *net.UDPConn, p *packer, q *query, raw, control []b
 			outcome = Outcome{Rcode: dns.RcodeServerFailure, Empty: true}
 		}
 	}
+	b.slots[i].reply = p.buf
 	outcome.Took = time.Since(came)
 	s.cfg.Count(outcome)
-	if _, _, err := conn.WriteMsgUDPAddrPort(p.buf, answerFrom(control), from); err != nil {
-		s.log.Debug("reply not sent", "client", from, "error", err)
-	}
+	b.queue(i, p.buf, answerFrom(control))
 }
 
 // oddPacket answers a packet that is no usual query: the library reads it.
