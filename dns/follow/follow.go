@@ -120,8 +120,12 @@ type change struct {
 
 // Times of the loop.
 const (
-	changeQueue     = 4096        // changes that wait for the loop
-	batch           = 256         // changes that are applied before one zone
+	changeQueue = 4096 // changes that wait for the loop
+	batch       = 256  // changes that are applied before one zone
+	// A storm of events would cost a zone each: on the average one per commitRest is
+	// published, with all that came meanwhile. The first few of a storm do not wait.
+	commitRest      = 2 * time.Millisecond
+	commitBurst     = 20
 	manyTasks       = 10_000      // of a view whose list leaves much garbage behind
 	lookupEvery     = time.Minute // host names are resolved again
 	expiryPrecision = time.Second
@@ -143,6 +147,7 @@ func (f *Follower) Run(ctx context.Context, publish func(Published)) error {
 	}
 	if f.cfg.Before != nil {
 		l.state.Reset(*f.cfg.Before, time.Now())
+		f.cfg.Before = nil // it is large
 		l.mode = Cached
 		l.commit()
 	}
@@ -159,10 +164,11 @@ type loop struct {
 	mode   Mode
 	leader election.Master // zero: none
 	dirty  bool
-	began  time.Time // of the work on the changes that are not published
-	newest time.Time // arrival of the newest change that is not published
-	listed bool      // a list is among the changes that are not published
-	unkept bool      // changed since cfg.Keep took it
+	took   time.Duration // to apply the changes that are not published
+	earned time.Time     // when the next zone is earned; behind the present by commitBurst at most
+	newest time.Time     // arrival of the newest change that is not published
+	listed bool          // a list is among the changes that are not published
+	unkept bool          // changed since cfg.Keep took it
 	kept   time.Time
 
 	source     int // counts leaders
@@ -179,6 +185,8 @@ func (l *loop) run(found <-chan masters) error {
 	defer detection.Stop()
 	housekeeping := time.NewTicker(expiryPrecision)
 	defer housekeeping.Stop()
+	rest := newTimer(0)
+	defer rest.Stop()
 	for {
 		select {
 		case m, ok := <-found:
@@ -203,14 +211,25 @@ func (l *loop) run(found <-chan masters) error {
 			if l.unkept && now.Sub(l.kept) >= l.f.cfg.KeepEvery && l.f.cfg.Keep(l.state.Snapshot()) {
 				l.unkept, l.kept = false, now
 			}
+		case <-rest.C:
 		case <-detection.C:
 			return fault.New("dns.follow", fault.Timeout, l.f.where(), errors.New("no leading master was found in time"))
 		case <-l.ctx.Done():
 			return nil
 		}
-		if l.dirty && l.state.Loaded() {
-			l.commit()
+		if !l.dirty || !l.state.Loaded() {
+			continue
 		}
+		now := time.Now()
+		if oldest := now.Add(-commitBurst * commitRest); l.earned.Before(oldest) {
+			l.earned = oldest
+		}
+		if wait := l.earned.Sub(now); wait > 0 && !l.listed {
+			rest.Reset(wait)
+			continue
+		}
+		l.earned = l.earned.Add(commitRest)
+		l.commit()
 	}
 }
 
@@ -231,7 +250,8 @@ func (f *Follower) where() string {
 
 // take applies a change and those that wait behind it.
 func (l *loop) take(c change) {
-	l.began = time.Now()
+	began := time.Now()
+	defer func() { l.took += time.Since(began) }()
 	for n := 0; ; n++ {
 		if c.source == l.source {
 			c.apply(l.state, c.at)
@@ -263,14 +283,12 @@ func (l *loop) commit() {
 		go debug.FreeOSMemory()
 	}
 	l.listed = false
-	if l.began.IsZero() {
-		l.began = time.Now()
-	}
+	began := time.Now()
 	zone := l.state.Commit()
 	l.dirty = false
 	l.unkept = l.f.cfg.Keep != nil && l.mode != Cached
-	l.publish(Published{Zone: zone, Mode: l.mode, At: l.newest, Took: time.Since(l.began)})
-	l.began = time.Time{}
+	l.publish(Published{Zone: zone, Mode: l.mode, At: l.newest, Took: l.took + time.Since(began)})
+	l.took = 0
 	l.lookups.start(l.ctx, l.state, l.resolved)
 }
 
