@@ -3,11 +3,8 @@ package ledger
 import (
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
-	"github.com/stoa-project/stoa/internal/wire/messages"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
 
@@ -16,13 +13,16 @@ type acceptance struct {
 	f         *framework
 	a         *agent
 	role      string
-	remaining resource.Resources
+	offered   resource.Resources // all that the offers promised
+	remaining resource.Resources // of it, what later operations may use
+	resized   resource.Resources // volumes grown or shrunk: for nobody in this ACCEPT
+	shared    resource.Resources // shared volumes that tasks may use
 	tasks     int
 	used      bool // something was taken from the offers
 }
 
-// accept turns offers into tasks (mesos-master.md 1.6). All offers must be of one agent
-// and one role; one bad offer voids the call.
+// accept turns offers into tasks, reservations and volumes (mesos-master.md 1.6). All
+// offers must be of one agent and one role; one bad offer voids the call.
 func (l *Ledger) accept(f *framework, m *scheduler.Call_Accept) {
 	ops := m.GetOperations()
 	if why := l.checkOffers(f, m.GetOfferIds()); why != "" {
@@ -38,35 +38,49 @@ func (l *Ledger) accept(f *framework, m *scheduler.Call_Accept) {
 	acc := &acceptance{f: f, a: l.agents[first.agent], role: first.role}
 	for _, id := range m.GetOfferIds() {
 		o := f.offers[OfferID(id.GetValue())]
-		acc.remaining = acc.remaining.Add(o.resources)
+		acc.offered = acc.offered.Add(o.resources)
 		l.closeOffer(o)
 	}
+	acc.remaining, acc.shared = acc.offered, acc.offered.Shared()
 	if len(ops) == 0 {
 		l.count.OffersDeclined += len(m.GetOfferIds())
 	} else {
 		l.count.OffersAccepted += len(m.GetOfferIds())
 	}
 	for _, op := range ops {
-		switch op.GetType() {
-		case mesos.Offer_Operation_LAUNCH:
-			for _, info := range op.GetLaunch().GetTaskInfos() {
-				l.launch(acc, op, info)
-			}
-		case mesos.Offer_Operation_LAUNCH_GROUP:
-			for _, info := range op.GetLaunchGroup().GetTaskGroup().GetTasks() {
-				l.refuseTask(f, acc.a.id, info, mesos.TaskStatus_REASON_TASK_GROUP_INVALID,
-					"This master does not launch task groups: launch the tasks one by one with LAUNCH")
-			}
-		default:
-			l.emit(Note{Warn: true, Framework: f.id, Agent: acc.a.id,
-				Text: fmt.Sprintf("operation %s dropped: this master carries out LAUNCH only", op.GetType())})
-		}
+		l.operation(acc, op)
 	}
-	if len(acc.remaining) > 0 {
+	l.returnRest(acc, m.GetFilters())
+}
+
+// operation carries out one operation of an ACCEPT on what those before it left.
+func (l *Ledger) operation(acc *acceptance, op *mesos.Offer_Operation) {
+	switch op.GetType() {
+	case mesos.Offer_Operation_LAUNCH:
+		l.launchAll(acc, op)
+	case mesos.Offer_Operation_LAUNCH_GROUP:
+		l.launchGroup(acc, op)
+	case mesos.Offer_Operation_UNKNOWN:
+		l.emit(Note{Warn: true, Framework: acc.f.id, Agent: acc.a.id, Text: "operation of an unknown type ignored"})
+	default:
+		l.operate(acc, op)
+	}
+}
+
+// returnRest gives back what the operations left. What they converted comes back to the
+// framework at the next allocation; the rest was declined for as long as the filters say.
+func (l *Ledger) returnRest(acc *acceptance, filters *mesos.Filters) {
+	f, a := acc.f, acc.a
+	declined := acc.remaining
+	if converted := acc.remaining.Add(acc.resized).Subtract(acc.offered); len(converted) > 0 {
+		l.emit(Released{Agent: a.id, Framework: f.id, Role: acc.role, Resources: converted})
+		declined = acc.remaining.Subtract(converted)
+	}
+	if len(declined) > 0 {
 		// refuse_seconds 0 asks for the rest at once, and gets it from who used a part: an
 		// exchange without progress waits for the allocation interval.
-		refuse := refuseDuration(m.GetFilters())
-		l.emit(Released{Agent: acc.a.id, Framework: f.id, Role: acc.role, Resources: acc.remaining,
+		refuse := refuseDuration(filters)
+		l.emit(Released{Agent: a.id, Framework: f.id, Role: acc.role, Resources: declined,
 			Declined: refuse > 0 || !acc.used, Refuse: refuse})
 	}
 }
@@ -101,7 +115,7 @@ func (l *Ledger) checkOffers(f *framework, ids []*mesos.OfferID) string {
 	return ""
 }
 
-// invalidOffers answers the tasks of an ACCEPT whose offers were no good.
+// invalidOffers answers the operations of an ACCEPT whose offers were no good.
 func (l *Ledger) invalidOffers(f *framework, ops []*mesos.Offer_Operation, why string) {
 	l.emit(Note{Text: "ACCEPT with invalid offers: " + why, Framework: f.id})
 	state := mesos.TaskState_TASK_LOST
@@ -109,102 +123,23 @@ func (l *Ledger) invalidOffers(f *framework, ops []*mesos.Offer_Operation, why s
 		state = mesos.TaskState_TASK_DROPPED
 	}
 	for _, op := range ops {
-		infos := op.GetLaunch().GetTaskInfos()
-		if op.GetType() == mesos.Offer_Operation_LAUNCH_GROUP {
-			infos = op.GetLaunchGroup().GetTaskGroup().GetTasks()
-		}
-		for _, info := range infos {
-			l.countEnd(state)
-			l.sendUpdate(f, AgentID(info.GetAgentId().GetValue()), l.verdict(info, state,
-				mesos.TaskStatus_REASON_INVALID_OFFERS, "Task launched with invalid offers: "+why))
-		}
-	}
-}
-
-// refuseTask answers TASK_ERROR for a task that may not be launched.
-func (l *Ledger) refuseTask(f *framework, on AgentID, info *mesos.TaskInfo, reason mesos.TaskStatus_Reason, why string) {
-	l.countEnd(mesos.TaskState_TASK_ERROR)
-	l.sendUpdate(f, on, l.verdict(info, mesos.TaskState_TASK_ERROR, reason, why))
-}
-
-// verdict is the master's own word on a task that never reached an agent.
-func (l *Ledger) verdict(info *mesos.TaskInfo, state mesos.TaskState, reason mesos.TaskStatus_Reason, why string) *mesos.TaskStatus {
-	return &mesos.TaskStatus{TaskId: info.GetTaskId(), State: state.Enum(), Message: proto.String(why),
-		Source: mesos.TaskStatus_SOURCE_MASTER.Enum(), Reason: reason.Enum(), AgentId: info.GetAgentId(),
-		Timestamp: l.seconds()}
-}
-
-// launch validates one task of a LAUNCH and sends it to the agent.
-func (l *Ledger) launch(acc *acceptance, op *mesos.Offer_Operation, given *mesos.TaskInfo) {
-	f, a := acc.f, acc.a
-	acc.tasks++
-	if acc.tasks > l.cfg.MaxTasksPerAccept {
-		l.refuseTask(f, a.id, given, mesos.TaskStatus_REASON_TASK_INVALID,
-			fmt.Sprintf("An ACCEPT may launch at most %d tasks", l.cfg.MaxTasksPerAccept))
-		return
-	}
-	info := proto.Clone(given).(*mesos.TaskInfo)
-	inferHealthCheck(info)
-	if e := info.GetExecutor(); e != nil && e.FrameworkId == nil {
-		e.FrameworkId = f.id.wire()
-	}
-	want, why := l.checkTask(acc, op, info)
-	if why != "" {
-		l.emit(Note{Text: "task refused: " + why, Framework: f.id, Task: TaskID(info.GetTaskId().GetValue())})
-		l.refuseTask(f, a.id, given, mesos.TaskStatus_REASON_TASK_INVALID, why)
-		return
-	}
-	acc.remaining, acc.used = acc.remaining.Subtract(want.task), true
-	info.Resources = inFormat(want.task, a.caps.Refinement)
-	launchExecutor := true
-	if e := info.GetExecutor(); e != nil {
-		launchExecutor = want.newExecutor
-		e.Resources = inFormat(allocated(e.GetResources(), acc.role), a.caps.Refinement)
-		if want.newExecutor {
-			acc.remaining = acc.remaining.Subtract(want.executor)
-			l.openExecutor(f, a, e, acc.role, false)
+		switch op.GetType() {
+		case mesos.Offer_Operation_LAUNCH, mesos.Offer_Operation_LAUNCH_GROUP:
+			for _, info := range tasksOf(op) {
+				l.countEnd(state)
+				l.sendUpdate(f, AgentID(info.GetAgentId().GetValue()), l.verdict(info, state,
+					mesos.TaskStatus_REASON_INVALID_OFFERS, "Task launched with invalid offers: "+why))
+			}
+		default:
+			l.refuseOperation(f, op, "Operation attempted with invalid offers: "+why)
 		}
 	}
-	t := l.openTask(f, a, taskOf(f, info, want.task))
-	l.book(f, a, acc.role, t.resources, false)
-	pid := string(f.conn.PID)
-	if pid == "" {
-		pid = noPID
-	}
-	run := &messages.RunTaskMessage{Framework: f.info, Task: info, Pid: &pid, LaunchExecutor: &launchExecutor}
-	if len(a.version16) > 0 {
-		run.ResourceVersionUuids = []*messages.ResourceVersionUUID{{Uuid: &mesos.UUID{Value: a.version16}}}
-	}
-	l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: run})
 }
 
-// taskOf is the master's record of a launched task. Command tasks have no executor_id
-// until an agent reports one (T27).
-func taskOf(f *framework, info *mesos.TaskInfo, r resource.Resources) *mesos.Task {
-	t := &mesos.Task{Name: info.Name, TaskId: info.TaskId, FrameworkId: f.id.wire(), AgentId: info.AgentId,
-		State: mesos.TaskState_TASK_STAGING.Enum(), Resources: r, Labels: info.Labels,
-		Discovery: info.Discovery, Container: info.Container, HealthCheck: info.HealthCheck,
-		KillPolicy: info.KillPolicy, Limits: info.Limits}
-	if e := info.GetExecutor(); e != nil {
-		t.ExecutorId = e.ExecutorId
+// tasksOf gives the tasks of a LAUNCH or LAUNCH_GROUP.
+func tasksOf(op *mesos.Offer_Operation) []*mesos.TaskInfo {
+	if op.GetType() == mesos.Offer_Operation_LAUNCH_GROUP {
+		return op.GetLaunchGroup().GetTaskGroup().GetTasks()
 	}
-	t.User = f.info.User
-	for _, c := range []*mesos.CommandInfo{info.GetCommand(), info.GetExecutor().GetCommand()} {
-		if c != nil && c.User != nil {
-			t.User = c.User
-		}
-	}
-	return t
-}
-
-// inferHealthCheck names the type of a health check that old frameworks leave out.
-func inferHealthCheck(info *mesos.TaskInfo) {
-	h := info.GetHealthCheck()
-	switch {
-	case h == nil || h.Type != nil:
-	case h.Command != nil && h.Http == nil:
-		h.Type = mesos.HealthCheck_COMMAND.Enum()
-	case h.Http != nil && h.Command == nil:
-		h.Type = mesos.HealthCheck_HTTP.Enum()
-	}
+	return op.GetLaunch().GetTaskInfos()
 }

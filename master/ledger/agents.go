@@ -32,6 +32,9 @@ type agent struct {
 	usedSum      resource.Resources                 // of used
 	offered      resource.Resources
 	offers       map[OfferID]*offer
+	operations   map[string]*operation // by uuid
+	providers    map[string]*provider  // resource providers by id
+	totals       uint64                // reports of what it has, since the master's own reckoning
 	tasks        map[taskKey]*task
 	killed       map[taskKey]*mesos.KillPolicy // asked for while disconnected: sent again on return
 	generation   uint64                        // grows when earlier grants must not count any more
@@ -95,8 +98,15 @@ func (l *Ledger) agentMessage(e AgentMessage) {
 		}
 	case *messages.UpdateSlaveMessage:
 		l.count.Messages.UpdateAgent++
-		if a := l.sender(e.From, m.GetSlaveId(), "update agent"); a != nil && m.ResourceVersionUuid != nil {
-			a.version16 = m.GetResourceVersionUuid().GetValue()
+		if a := l.sender(e.From, m.GetSlaveId(), "update agent"); a != nil {
+			l.updateAgent(a, m)
+		}
+	case *messages.UpdateOperationStatusMessage:
+		l.count.Messages.OperationUpdate++
+		if a := l.sender(e.From, m.GetSlaveId(), "operation status"); a != nil {
+			l.operationUpdate(a, m)
+		} else {
+			l.count.InvalidOperationUpdates++
 		}
 	case *messages.StatusUpdateMessage:
 		l.count.Messages.StatusUpdate++
@@ -196,9 +206,9 @@ func (l *Ledger) openAgent(id AgentID, pid PID, info *mesos.AgentInfo, version s
 		connected: true,
 		total:     agentTotal(info.GetResources(), checkpointed),
 		used:      map[FrameworkID]resource.Resources{},
-		offers:    map[OfferID]*offer{},
-		tasks:     map[taskKey]*task{},
-		killed:    map[taskKey]*mesos.KillPolicy{},
+		offers:    map[OfferID]*offer{}, operations: map[string]*operation{}, providers: map[string]*provider{},
+		tasks:  map[taskKey]*task{},
+		killed: map[taskKey]*mesos.KillPolicy{},
 	}
 	l.agents[id] = a
 	l.byPID[pid] = id

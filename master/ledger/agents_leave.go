@@ -91,6 +91,14 @@ func (l *Ledger) becameRemoved(fact pendingFact) {
 
 // closeAgent takes the agent out of the book; its tasks are out already.
 func (l *Ledger) closeAgent(a *agent) {
+	switch {
+	case l.unreachable.has(a.id):
+		l.endOperations(a, mesos.OperationState_OPERATION_UNREACHABLE, "Agent was marked unreachable")
+	case l.gone.has(a.id):
+		l.endOperations(a, mesos.OperationState_OPERATION_GONE_BY_OPERATOR, "Agent has been marked gone")
+	default:
+		l.endOperations(a, mesos.OperationState_OPERATION_UNKNOWN, "")
+	}
 	l.rescindAgent(a)
 	for _, f := range l.sortedFrameworks() {
 		for _, key := range f.executorsOn(a.id) {

@@ -79,7 +79,7 @@ func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMess
 	a.version, a.capabilities = m.GetVersion(), m.GetAgentCapabilities()
 	a.caps = agentCapabilities(a.capabilities)
 	a.version16 = m.GetResourceVersionUuid().GetValue()
-	a.total = agentTotal(m.GetSlave().GetResources(), m.GetCheckpointedResources())
+	a.total = l.reportedTotal(a, m.GetSlave().GetResources(), m.GetCheckpointedResources())
 	l.count.AgentReregistrations++
 	l.touchAgent(a)
 	l.emit(LinkPID{PID: from})
@@ -119,6 +119,9 @@ func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMess
 	l.keepReportedExecutors(a, m)
 	l.resendKills(a)
 	l.afterReturn(a, m)
+	if !a.caps.ResourceProvider {
+		l.emit(ToAgent{Agent: a.id, PID: from, Message: a.checkpointMessage()})
+	}
 }
 
 // cameBack is the return of an agent that this term did not know: after a master

@@ -18,6 +18,41 @@ func checkResources(list []*mesos.Resource) string {
 	if err := resource.Validate(list); err != nil {
 		return err.Error()
 	}
+	for _, r := range list {
+		if why := checkDisk(r); why != "" {
+			return "Invalid DiskInfo: " + why
+		}
+		if resource.IsDynamic(r) && r.Revocable != nil {
+			return fmt.Sprintf("Invalid ReservationInfo: Dynamically reserved resource %s cannot be created from revocable resources", resource.Text(r))
+		}
+	}
+	return ""
+}
+
+// checkDisk refuses volumes that nobody could keep.
+func checkDisk(r *mesos.Resource) string {
+	d := r.GetDisk()
+	switch {
+	case d == nil:
+	case d.Persistence != nil:
+		switch {
+		case r.Revocable != nil:
+			return "Persistent volumes cannot be created from revocable resources"
+		case resource.RoleOf(r) == resource.AnyRole:
+			return "Persistent volumes cannot be created from unreserved resources"
+		case d.Volume == nil:
+			return "Expecting 'volume' to be set for persistent volume"
+		case d.GetVolume().HostPath != nil:
+			return "Expecting 'host_path' to be unset for persistent volume"
+		}
+		if why := validID(d.GetPersistence().GetId()); why != "" {
+			return "Invalid persistence ID for persistent volume: " + why
+		}
+	case d.Volume != nil:
+		return "Non-persistent volume not supported"
+	case d.Source == nil:
+		return "DiskInfo is set but empty"
+	}
 	return ""
 }
 

@@ -54,6 +54,10 @@ func (l *Ledger) call(c Call) {
 		l.shutdownExecutor(f, m.GetShutdown())
 	case scheduler.Call_ACKNOWLEDGE:
 		l.acknowledge(f, m.GetAcknowledge())
+	case scheduler.Call_ACKNOWLEDGE_OPERATION_STATUS:
+		l.acknowledgeStatus(f, m.GetAcknowledgeOperationStatus())
+	case scheduler.Call_RECONCILE_OPERATIONS:
+		l.reconcileOperations(f, m.GetReconcileOperations())
 	case scheduler.Call_RECONCILE:
 		l.reconcile(f, m.GetReconcile())
 	case scheduler.Call_MESSAGE:

@@ -33,7 +33,7 @@ func frameworkCapabilities(info *mesos.FrameworkInfo) (c FrameworkCapabilities) 
 
 // AgentCapabilities is what an agent said it implements (libprocess.md 5.2).
 type AgentCapabilities struct {
-	MultiRole, HierarchicalRole, Refinement, ResourceProvider, Limits bool
+	MultiRole, HierarchicalRole, Refinement, ResourceProvider, ResizeVolume, OperationFeedback, Draining, Limits bool
 }
 
 func agentCapabilities(list []*mesos.AgentInfo_Capability) (c AgentCapabilities) {
@@ -47,6 +47,12 @@ func agentCapabilities(list []*mesos.AgentInfo_Capability) (c AgentCapabilities)
 			c.Refinement = true
 		case mesos.AgentInfo_Capability_RESOURCE_PROVIDER:
 			c.ResourceProvider = true
+		case mesos.AgentInfo_Capability_RESIZE_VOLUME:
+			c.ResizeVolume = true
+		case mesos.AgentInfo_Capability_AGENT_OPERATION_FEEDBACK:
+			c.OperationFeedback = true
+		case mesos.AgentInfo_Capability_AGENT_DRAINING:
+			c.Draining = true
 		case mesos.AgentInfo_Capability_TASK_RESOURCE_LIMITS:
 			c.Limits = true
 		}

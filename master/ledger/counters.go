@@ -21,14 +21,19 @@ type Counters struct {
 
 	Ended   map[mesos.TaskState]int // terminal states reached, refusals of the master included
 	Reasons map[string]int          // "task_<state>/source_<source>/reason_<reason>", v0 names
-	Calls   map[string]int          // scheduler calls by the name their metric has
+	// Operations counts states reached, by type and state; PENDING counts starts.
+	Operations map[OperationCount]int
+	Calls      map[string]int // scheduler calls by the name their metric has
 
 	Messages struct {
 		RegisterAgent, ReregisterAgent, UnregisterAgent, UpdateAgent int
 		StatusUpdate, ExitedExecutor, ExecutorToFramework            int
+		OperationUpdate                                              int
 	}
 	ValidUpdates, InvalidUpdates                     int
 	ValidAcks, InvalidAcks                           int
+	ValidOperationUpdates, InvalidOperationUpdates   int
+	ValidOperationAcks, InvalidOperationAcks         int
 	ValidFrameworkMessages, InvalidFrameworkMessages int
 	ValidExecutorMessages, InvalidExecutorMessages   int
 	Dropped                                          int // messages that had no taker
@@ -36,8 +41,22 @@ type Counters struct {
 
 func (c *Counters) clone() Counters {
 	out := *c
+	out.Operations = maps.Clone(c.Operations)
 	out.Ended, out.Reasons, out.Calls = maps.Clone(c.Ended), maps.Clone(c.Reasons), maps.Clone(c.Calls)
 	return out
+}
+
+// OperationCount names a counter of operations.
+type OperationCount struct {
+	Type  mesos.Offer_Operation_Type
+	State mesos.OperationState
+}
+
+func (l *Ledger) countOperation(t mesos.Offer_Operation_Type, s mesos.OperationState) {
+	if l.count.Operations == nil {
+		l.count.Operations = map[OperationCount]int{}
+	}
+	l.count.Operations[OperationCount{t, s}]++
 }
 
 func (l *Ledger) countEnd(s mesos.TaskState) {

@@ -34,7 +34,8 @@ type framework struct {
 	completed    ring[*mesos.Task]
 	unreachable  ring[*mesos.Task]
 	executors    map[executorKey]*executor
-	executorLine line[ExecutorView] // of executors, as they came
+	operations   map[string]*operation // by uuid
+	executorLine line[ExecutorView]    // of executors, as they came
 	offers       map[OfferID]*offer
 	offerLine    line[*mesos.Offer] // of offers, as they were made
 	used         resource.Resources
@@ -48,10 +49,12 @@ func (l *Ledger) newFramework(id FrameworkID, info *mesos.FrameworkInfo) *framew
 		completed:   newRing[*mesos.Task](l.cfg.MaxCompletedTasks),
 		unreachable: newRing[*mesos.Task](l.cfg.MaxUnreachable),
 		executors:   map[executorKey]*executor{},
+		operations:  map[string]*operation{},
 		offers:      map[OfferID]*offer{},
 	}
 	f.setInfo(info)
 	l.frameworks[id] = f
+	l.adoptOperations(f)
 	l.touchFramework(f)
 	return f
 }
@@ -217,7 +220,7 @@ func (l *Ledger) subscribed(f *framework, c Call, again bool) {
 
 func (l *Ledger) openFramework(f *framework) {
 	l.emit(FrameworkOpen{Framework: f.id, Roles: f.roles, Suppressed: f.suppressed,
-		Capabilities: f.caps, Filters: f.info.GetOfferFilters()})
+		Capabilities: f.caps, Filters: f.info.GetOfferFilters(), Constraints: f.constraints})
 }
 
 func (l *Ledger) refuse(c Conn, why string) {
@@ -341,6 +344,7 @@ func (l *Ledger) removeFramework(f *framework) {
 			l.closeExecutor(f, a, key)
 		}
 	}
+	l.orphanOperations(f)
 	if !f.conn.None() {
 		delete(l.byConn, f.conn)
 		l.emit(CloseFramework{To: f.conn, Reason: "the framework was removed"})

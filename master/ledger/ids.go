@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,6 +40,7 @@ func (t TaskID) wire() *mesos.TaskID           { s := string(t); return &mesos.T
 type generator struct {
 	master                   string
 	agents, frameworks, offs int
+	operations               uint64
 }
 
 func (g *generator) agent() AgentID {
@@ -56,6 +59,15 @@ func (g *generator) offer() OfferID {
 	id := OfferID(fmt.Sprintf("%s-O%d", g.master, g.offs))
 	g.offs++
 	return id
+}
+
+// operation gives the uuid of an operation, raw: a hash of the term and a counter in the
+// form of version 4, since a core has no randomness.
+func (g *generator) operation() string {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(g.master+" operation "), g.operations))
+	g.operations++
+	sum[6], sum[8] = sum[6]&0x0f|0x40, sum[8]&0x3f|0x80
+	return string(sum[:16])
 }
 
 // validID checks the syntax of an id from outside (mesos-master.md 1.3, 1.6); the

@@ -27,7 +27,8 @@ type Ledger struct {
 	completed  ring[*FrameworkView] // removed frameworks as they were at the end
 	finished   map[FrameworkID]bool // ids in completed: they may not come back
 
-	offers map[OfferID]*offer
+	offers  map[OfferID]*offer
+	orphans map[string]*operation // by uuid: whose framework is not known
 
 	pending  map[Ticket]pendingFact // registry writes under way
 	ticket   Ticket
@@ -37,7 +38,8 @@ type Ledger struct {
 	timers   timerHeap
 	timerSeq uint64
 
-	taskSeq uint64 // grows with each task opened
+	taskSeq      uint64 // grows with each task opened
+	operationSeq uint64 // grows with each operation opened
 
 	count Counters
 	view  viewCache
@@ -70,6 +72,7 @@ func New(cfg Config) *Ledger {
 		completed:   newRing[*FrameworkView](cfg.MaxCompleted),
 		finished:    map[FrameworkID]bool{},
 		offers:      map[OfferID]*offer{},
+		orphans:     map[string]*operation{},
 		pending:     map[Ticket]pendingFact{},
 		busy:        map[AgentID]bool{},
 		greeting:    map[PID]bool{},

@@ -62,13 +62,10 @@ func (l *Ledger) granted(grants []Grant) {
 	}
 }
 
-// free is what the agent has beyond tasks, executors and offers.
+// free is what the agent has beyond tasks, executors and offers. A shared volume is free
+// as long as it is not offered: tasks do not use it up.
 func (a *agent) free() resource.Resources {
-	left := a.total.Unallocate()
-	for _, used := range a.used {
-		left = left.Subtract(used.Unallocate())
-	}
-	return left.Subtract(a.offered.Unallocate())
+	return a.total.Subtract(a.usedSum.Exclusive().Unallocate()).Subtract(a.offered.Unallocate())
 }
 
 func (l *Ledger) openOffer(f *framework, a *agent, role string, r resource.Resources) *offer {
@@ -144,12 +141,17 @@ func (l *Ledger) returnOffer(o *offer) {
 }
 
 // rescind takes an offer back and says so.
-func (l *Ledger) rescind(o *offer) {
+func (l *Ledger) rescind(o *offer) { l.rescindWith(o, 0) }
+
+// rescindWith also keeps the resources from being offered to the same framework again for
+// a time, when it is not zero.
+func (l *Ledger) rescindWith(o *offer, refuse time.Duration) {
 	if f := l.frameworks[o.framework]; f != nil {
 		l.count.OffersRescinded++
 		l.send(f, &scheduler.Event{Type: scheduler.Event_RESCIND.Enum(), Rescind: &scheduler.Event_Rescind{OfferId: o.id.wire()}})
 	}
-	l.returnOffer(o)
+	l.closeOffer(o)
+	l.emit(Released{Agent: o.agent, Framework: o.framework, Role: o.role, Resources: o.resources, Declined: refuse > 0, Refuse: refuse})
 }
 
 func (l *Ledger) rescindAgent(a *agent) {

@@ -84,6 +84,10 @@ func (v *AgentView) Wire() *masterapi.Response_GetAgents_Agent {
 	if !v.Reregistered.IsZero() {
 		w.ReregisteredTime = timeInfo(v.Reregistered)
 	}
+	for _, p := range v.Providers {
+		w.ResourceProviders = append(w.ResourceProviders, &masterapi.Response_GetAgents_Agent_ResourceProvider{
+			ResourceProviderInfo: p.Info, TotalResources: p.Total})
+	}
 	return w
 }
 

@@ -40,6 +40,14 @@ type AgentView struct {
 	Total        resource.Resources
 	Used         resource.Resources // tasks and executors, with allocation
 	Offered      resource.Resources // with allocation
+	Operations   []*mesos.Operation // not acknowledged to their end yet; as they were started
+	Providers    []ProviderView     // by id
+}
+
+// ProviderView is one resource provider of an agent.
+type ProviderView struct {
+	Info  *mesos.ResourceProviderInfo
+	Total resource.Resources
 }
 
 // FrameworkView is one framework with its tasks.
@@ -176,9 +184,16 @@ func idLess[ID ~string](a, b ID) bool {
 }
 
 func (a *agent) view() *AgentView {
-	return &AgentView{ID: a.id, Info: a.info, PID: a.pid, Version: a.version, Capabilities: a.capabilities,
+	v := &AgentView{ID: a.id, Info: a.info, PID: a.pid, Version: a.version, Capabilities: a.capabilities,
 		Connected: a.connected, Active: a.connected, Registered: a.registered, Reregistered: a.reregistered,
 		Total: a.total, Used: a.usedSum, Offered: a.offered}
+	for _, o := range sortedOperations(a.operations) {
+		v.Operations = append(v.Operations, o.proto)
+	}
+	for _, id := range a.providerIDs() {
+		v.Providers = append(v.Providers, ProviderView{Info: a.providers[id].info, Total: a.providers[id].total})
+	}
+	return v
 }
 
 // view gives the framework for readers; ended is its end, or zero while it is there.

@@ -83,6 +83,16 @@ func (l *Ledger) unbook(f *framework, a *agent, role string, r resource.Resource
 	l.emit(Released{Agent: a.id, Framework: f.id, Role: role, Resources: r})
 }
 
+// rebook replaces used resources by what became of them.
+func (l *Ledger) rebook(f *framework, a *agent, role string, from, to resource.Resources) {
+	a.used[f.id] = a.used[f.id].Subtract(from).Add(to)
+	a.usedSum = a.usedSum.Subtract(from).Add(to)
+	f.used = f.used.Subtract(from).Add(to)
+	l.touchAgent(a)
+	l.touchFramework(f)
+	l.emit(Converted{Agent: a.id, Framework: f.id, Role: role, From: from, To: to})
+}
+
 // setState moves a task to a new state with the status that says so. A terminal task
 // never changes again.
 func (l *Ledger) setState(t *task, latest mesos.TaskState, status *mesos.TaskStatus) {
