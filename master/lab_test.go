@@ -1,6 +1,7 @@
 package master_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -144,22 +145,39 @@ type subscription struct {
 // subscribe opens a stream; call is SUBSCRIBE as JSON.
 func (m *running) subscribe(call string) *subscription {
 	m.t.Helper()
-	req, err := http.NewRequest(http.MethodPost, "http://"+m.addr+"/api/v1/scheduler", strings.NewReader(call))
+	h := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}
+	s := m.open("/api/v1/scheduler", h, []byte(call))
+	if s.codec.MediaType != wire.MediaJSON {
+		m.t.Fatalf("stream of %s", s.codec.MediaType)
+	}
+	return s
+}
+
+// open sends a SUBSCRIBE as given and reads the stream in whatever codec it comes.
+func (m *running) open(path string, header http.Header, body []byte) *subscription {
+	m.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "http://"+m.addr+path, bytes.NewReader(body))
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
+	req.Header = header
 	m.sign(req)
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}).Do(req)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" || resp.ContentLength != -1 {
-		m.t.Fatalf("subscribe: %s, %v", resp.Status, resp.Header)
+	if resp.StatusCode != 200 || resp.ContentLength != -1 {
+		m.t.Fatalf("subscribe: %s, %v, %s", resp.Status, resp.Header, readAll(m.t, resp))
 	}
 	s := &subscription{t: m.t, m: m, codec: wire.JSON, stream: resp.Header.Get("Mesos-Stream-Id"), resp: resp,
 		events: make(chan *scheduler.Event, 10000)}
+	switch got := resp.Header.Get("Content-Type"); got {
+	case wire.MediaJSON:
+	case wire.MediaProtobuf:
+		s.codec = wire.Protobuf
+	default:
+		m.t.Fatalf("stream of %q", got)
+	}
 	go func() {
 		defer close(s.events)
 		records := wire.NewReader(resp.Body, 4<<20)
@@ -169,7 +187,7 @@ func (m *running) subscribe(call string) *subscription {
 				return
 			}
 			e := &scheduler.Event{}
-			if err := wire.UnmarshalJSON(data, e); err != nil {
+			if err := s.codec.Unmarshal(data, e); err != nil {
 				s.t.Errorf("event %s: %v", data, err)
 				return
 			}

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
@@ -64,6 +65,9 @@ func (l *Ledger) call(c Call) {
 		l.toExecutor(f, m.GetMessage())
 	case scheduler.Call_UPDATE_FRAMEWORK:
 		code, why := l.updateFramework(f, m.GetUpdateFramework())
+		if why != "" && c.From.PID != "" {
+			l.send(f, errorEvent(why)) // a driver gets no answer otherwise (libprocess.md 3.14)
+		}
 		l.answer(c, code, why)
 		return
 	case scheduler.Call_REQUEST:
@@ -220,7 +224,7 @@ func (l *Ledger) toExecutor(f *framework, m *scheduler.Call_Message) {
 // updateFramework changes a FrameworkInfo in place (mesos-master.md 1.7).
 func (l *Ledger) updateFramework(f *framework, m *scheduler.Call_UpdateFramework) (int, string) {
 	info := m.GetFrameworkInfo()
-	if why := l.checkFramework(info, m.GetSuppressedRoles()); why != "" {
+	if why := l.checkFramework(info); why != "" {
 		return 400, "Supplied FrameworkInfo is not valid: " + why
 	}
 	const unsupported = "FrameworkInfo update is not valid: Updating 'FrameworkInfo.%s' is unsupported; attempted to update from '%v' to '%v'"
@@ -232,7 +236,10 @@ func (l *Ledger) updateFramework(f *framework, m *scheduler.Call_UpdateFramework
 	case info.GetCheckpoint() != f.info.GetCheckpoint():
 		return 400, fmt.Sprintf(unsupported, "checkpoint", f.info.GetCheckpoint(), info.GetCheckpoint())
 	}
-	changed := !proto.Equal(f.info, info)
+	if why := checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints()); why != "" {
+		return 400, "'UpdateFramework' call is not valid: " + why
+	}
+	changed := !sameInfo(f.info, info)
 	before := f.suppressed
 	f.setInfo(info)
 	f.suppressed, f.constraints = m.GetSuppressedRoles(), m.GetOfferConstraints()
@@ -255,4 +262,15 @@ func (l *Ledger) updateFramework(f *framework, m *scheduler.Call_UpdateFramework
 		l.operatorFrameworkUpdated(f)
 	}
 	return 200, ""
+}
+
+// sameInfo compares without regard to the order of roles and capabilities.
+func sameInfo(a, b *mesos.FrameworkInfo) bool {
+	sorted := func(info *mesos.FrameworkInfo) *mesos.FrameworkInfo {
+		c := proto.Clone(info).(*mesos.FrameworkInfo)
+		slices.Sort(c.Roles)
+		slices.SortFunc(c.Capabilities, func(x, y *mesos.FrameworkInfo_Capability) int { return int(x.GetType()) - int(y.GetType()) })
+		return c
+	}
+	return proto.Equal(sorted(a), sorted(b))
 }

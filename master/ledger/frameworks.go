@@ -105,17 +105,16 @@ func (l *Ledger) subscribe(c Call) {
 	id := FrameworkID(info.GetId().GetValue())
 	v0 := c.From.PID != ""
 	why := owned(info, c.Principal)
-	if why == "" {
-		why = l.checkFramework(info, m.GetSuppressedRoles())
-	}
 	switch {
 	case why != "":
 	case c.New && id != "":
 		why = "Registering with 'id' already set"
 	case c.Known && id == "":
 		why = "Re-registering without an 'id'"
-	case id != "" && l.finished[id]:
-		why = "Framework has been removed"
+	default:
+		if why = l.checkFramework(info); why == "" {
+			why = checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints())
+		}
 	}
 	if why != "" {
 		l.refuse(c.From, why)
