@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/zk"
 )
 
@@ -22,9 +23,12 @@ type Config struct {
 	Listen    netip.AddrPort // --ip, --port
 	Listener  net.Listener   // instead of Listen, already bound
 	Advertise netip.AddrPort // --advertise_ip, --advertise_port: what pids and redirects carry
-	Hostname  string         // --hostname; empty: the advertised IP
+	Hostname  string         // --hostname; empty: the advertised IP, or its name
 	Cluster   string         // --cluster
-	WorkDir   string         // --work_dir: registry file of a single master; empty: the registry is in memory
+	// HostnameLookup asks the resolver for the advertised IP's name when Hostname is empty
+	// (--hostname_lookup). A name that does not lead back to the IP is not used.
+	HostnameLookup bool
+	WorkDir        string // --work_dir: registry file of a single master; empty: the registry is in memory
 
 	ZK             *zk.URL       // --zk: election and registry; nil: this master leads by itself
 	SessionTimeout time.Duration // --zk_session_timeout, 10 s
@@ -44,6 +48,25 @@ type Config struct {
 	FilterGPU          bool                  // --filter_gpu_resources: agents with gpus only for frameworks that ask for gpus
 	NoRoot             bool                  // --no-root_submissions
 
+	RoleSorter, FrameworkSorter string        // --role_sorter, --framework_sorter: drf or random; empty: drf
+	RecoveryFactor              float64       // --allocator_agent_recovery_factor, 0.8: with quotas, agents back before the first offer
+	RecoveryWait                time.Duration // --allocator_recovery_timeout, 10 min: longest wait for them
+	Whitelist                   string        // --whitelist: file of the hostnames that are offered; empty: all
+	ConstraintMemory            int64         // --offer_constraints_re2_max_mem, 4 KB: bytes of a compiled expression
+	ConstraintProgram           int           // --offer_constraints_re2_max_program_size, 100: instructions of one
+
+	RemovalRate        Rate              // --agent_removal_rate_limit: of agents that stop answering; zero: no limit
+	RecoveryLimit      float64           // --recovery_agent_removal_limit as a fraction, 1: more missing agents after a failover end the term
+	Domain             *mesos.DomainInfo // --domain: this master's region and zone
+	RequireAgentDomain bool              // --require_agent_domain
+
+	MaxSubscribers     int    // --max_operator_event_stream_subscribers, 1000
+	NoFrameworkMetrics bool   // --no-publish_per_framework_metrics
+	SnapshotRate       Rate   // LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT, 2 a second; Permits < 0: no limit
+	WebUIDir           string // --webui_dir: files served at /
+	LogDir             string // --log_dir, as printed in /state
+	LogFile            string // shown as /master/log: --external_log_file, or the log in --log_dir
+
 	RegistryGC  time.Duration // --registry_gc_interval, 15 min
 	MaxAgentAge time.Duration // --registry_max_agent_age, 2 weeks: unreachable and gone agents remembered
 	MaxAgents   int           // --registry_max_agent_count, 102400: of each kind
@@ -57,6 +80,12 @@ type Config struct {
 	Product string            // version of this program, for /version
 	Flags   map[string]string // all flags as given, for /flags and /state
 	Seed    uint64            // of the allocator's shuffle; 0: from the master id
+}
+
+// Rate is Permits events in each Per; the zero value is no rate at all.
+type Rate struct {
+	Permits float64
+	Per     time.Duration
 }
 
 func (c *Config) defaults() {

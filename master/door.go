@@ -64,7 +64,7 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 	d.transport = t
 	d.pid = t.PID("master")
 	if d.cfg.Hostname == "" {
-		d.cfg.Hostname = t.Addr().Addr().String()
+		d.cfg.Hostname = hostname(t.Addr().Addr(), cfg.HostnameLookup)
 	}
 	return d, nil
 }
@@ -210,6 +210,7 @@ func (d *Door) masterInfo(id string) *mesos.MasterInfo {
 		Pid: proto.String(d.pid.String()), Hostname: proto.String(d.cfg.Hostname), Version: proto.String(MesosVersion),
 		Address:      &mesos.Address{Hostname: proto.String(d.cfg.Hostname), Ip: &ip, Port: &port},
 		Capabilities: []*mesos.MasterInfo_Capability{{Type: mesos.MasterInfo_Capability_AGENT_UPDATE.Enum()}},
+		Domain:       d.cfg.Domain,
 	}
 }
 

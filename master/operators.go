@@ -15,7 +15,7 @@ import (
 func newOperators(d *Door) operatorShell {
 	return operators.New(operators.Config{
 		Cluster: d.cfg.Cluster, Flags: d.cfg.Flags, Weights: d.cfg.Weights, Version: buildVersion(d.cfg.Product),
-		Metrics: d.metrics, Logger: d.log,
+		Metrics: d.metrics, Logger: d.log, LogFile: d.cfg.LogFile, MaxSubscribers: d.cfg.MaxSubscribers,
 	}, d)
 }
 

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/master"
 )
 
 // version is set at link time.
@@ -22,6 +24,17 @@ type process struct {
 	stdout io.Writer       // what the user asked for
 	stderr io.Writer       // logs and errors
 	log    *slog.Logger
+	level  slog.Level // of log
+	json   bool       // the form of log
+}
+
+// logger makes a logger in the form that the user asked for.
+func (p *process) logger(w io.Writer, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if p.json {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
 }
 
 // cli lists the verbs; each verb's flags are in the file of its name.
@@ -48,7 +61,7 @@ func (versionCmd) Run(p *process) error {
 }
 
 // run parses args, runs the verb and gives the exit code: 0 done, 1 failed, 2 wrong usage,
-// which a value that a room refuses is too.
+// which a value that a room refuses is too. The daemons of Mesos end with 1 in both cases.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
 	parser, err := kong.New(&c,
@@ -64,27 +77,38 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	helped := false
 	parser.Exit = func(int) { helped = true }
-	k, err := parser.Parse(dnsArgs(args))
+	wrong := 2
+	if len(args) > 0 && slices.Contains(mesosVerbs, args[0]) {
+		wrong = 1
+		if slices.Contains(args, "--version") {
+			fmt.Fprintln(stdout, "mesos", master.MesosVersion)
+			return 0
+		}
+	}
+	args, warnings, err := mesosFlags(parser, dnsArgs(args))
+	var k *kong.Context
+	if err == nil {
+		k, err = parser.Parse(args)
+	}
 	if helped {
 		return 0
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "stoa: %v\nTry 'stoa --help'.\n", err)
-		return 2
+		return wrong
 	}
-	opts := &slog.HandlerOptions{Level: c.LogLevel}
-	var h slog.Handler = slog.NewTextHandler(stderr, opts)
-	if c.LogJSON {
-		h = slog.NewJSONHandler(stderr, opts)
+	p := &process{ctx: ctx, stdout: stdout, stderr: stderr, level: c.LogLevel, json: c.LogJSON}
+	p.log = p.logger(stderr, c.LogLevel)
+	for _, w := range warnings {
+		p.log.Warn(w)
 	}
-	p := &process{ctx: ctx, stdout: stdout, stderr: stderr, log: slog.New(h)}
 	if err := k.Run(p); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "stoa:", err)
 		// The value of a flag, or what a flag names. Mesos-DNS ends with 1 whatever the
 		// cause (mesos-dns.md 12), and its wrappers look at that.
 		kind := fault.KindOf(err)
 		if (kind == fault.Invalid || kind == fault.Malformed) && !strings.HasPrefix(k.Command(), "dns") {
-			return 2
+			return wrong
 		}
 		return 1
 	}

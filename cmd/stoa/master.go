@@ -22,7 +22,9 @@ type masterCmd struct {
 	Port          uint16 `name:"port" env:"MESOS_PORT,LIBPROCESS_PORT" default:"5050" help:"Port to listen on."`
 	AdvertiseIP   string `name:"advertise_ip" env:"MESOS_ADVERTISE_IP,LIBPROCESS_ADVERTISE_IP" help:"Address that agents and frameworks reach this master at."`
 	AdvertisePort uint16 `name:"advertise_port" env:"MESOS_ADVERTISE_PORT,LIBPROCESS_ADVERTISE_PORT" help:"Port that agents and frameworks reach this master at."`
-	Hostname      string `name:"hostname" env:"MESOS_HOSTNAME" help:"Name published to others; the IP when empty."`
+	Hostname      string `name:"hostname" env:"MESOS_HOSTNAME" help:"Name published to others; found from the IP when empty."`
+	Lookup        bool   `name:"hostname_lookup" env:"MESOS_HOSTNAME_LOOKUP" default:"true" negatable:"" help:"Ask the resolver for the IP's name; otherwise, or when there is none, the IP is published."`
+	Discovery     string `name:"ip_discovery_command" env:"MESOS_IP_DISCOVERY_COMMAND" help:"Shell command that prints the address to listen on; not together with --ip."`
 	Cluster       string `name:"cluster" env:"MESOS_CLUSTER" help:"Name of the cluster."`
 	WorkDir       string `name:"work_dir" env:"MESOS_WORK_DIR" help:"Folder of the registry when there is no --zk."`
 
@@ -51,20 +53,31 @@ type masterCmd struct {
 	MaxFrameworks   int      `name:"max_completed_frameworks" env:"MESOS_MAX_COMPLETED_FRAMEWORKS" default:"50" help:"Removed frameworks remembered."`
 	MaxTasks        int      `name:"max_completed_tasks_per_framework" env:"MESOS_MAX_COMPLETED_TASKS_PER_FRAMEWORK" default:"1000" help:"Ended tasks remembered for each framework."`
 	MaxUnreachable  int      `name:"max_unreachable_tasks_per_framework" env:"MESOS_MAX_UNREACHABLE_TASKS_PER_FRAMEWORK" default:"1000" help:"Unreachable tasks remembered for each framework."`
-
 	masterSecurity
+	masterPolicy
+	mesosLogging
+	masterRefused
 }
 
 // Run leads or stands by until the process is told to stop.
 func (c *masterCmd) Run(p *process) error {
+	log, file, err := c.open(p)
+	if err != nil {
+		return err
+	}
+	defer file.close()
 	cfg, err := c.config()
 	if err != nil {
 		return err
 	}
-	if cfg.Security, err = c.masterSecurity.config(p.log); err != nil {
+	if cfg.Security, err = c.masterSecurity.config(log); err != nil {
 		return err
 	}
-	door, err := master.New(cfg, p.log)
+	for _, name := range c.masterRefused.given() {
+		log.Warn("flag has no effect", "flag", "--"+name)
+	}
+	cfg.LogFile = file.name
+	door, err := master.New(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -74,7 +87,11 @@ func (c *masterCmd) Run(p *process) error {
 // config checks the flags and fills the room's Config.
 func (c *masterCmd) config() (master.Config, error) {
 	var cfg master.Config
-	listen, err := addrPort("ip", c.IP, c.Port)
+	ip, err := discovered(c.IP, c.Discovery)
+	if err != nil {
+		return cfg, err
+	}
+	listen, err := addrPort("ip", ip, c.Port)
 	if err != nil {
 		return cfg, err
 	}
@@ -101,6 +118,9 @@ func (c *masterCmd) config() (master.Config, error) {
 	case c.ZK != "" && c.Registry == "in_memory":
 		return cfg, bad("registry", c.Registry, "with --zk the registry is in ZooKeeper, else a failover would forget the agents")
 	}
+	if why := c.masterRefused.refuse(); why != nil {
+		return cfg, why
+	}
 	weights, err := weights(c.Weights)
 	if err != nil {
 		return cfg, bad("weights", c.Weights, err.Error())
@@ -119,7 +139,7 @@ func (c *masterCmd) config() (master.Config, error) {
 		return cfg, bad("min_allocatable_resources", c.MinAllocatable, err.Error())
 	}
 	cfg = master.Config{
-		Listen: listen, Advertise: advertise, Hostname: c.Hostname, Cluster: c.Cluster, WorkDir: c.WorkDir,
+		Listen: listen, Advertise: advertise, Hostname: c.Hostname, HostnameLookup: c.Lookup, Cluster: c.Cluster, WorkDir: c.WorkDir,
 		SessionTimeout: time.Duration(c.ZKTimeout), FetchTimeout: time.Duration(c.RegistryFetch), StoreTimeout: time.Duration(c.RegistryStore),
 		PingTimeout: time.Duration(c.PingTimeout), MaxPingTimeouts: c.MaxPings, ReregisterTimeout: time.Duration(c.Reregister),
 		OfferTimeout: time.Duration(c.OfferTimeout), AllocationInterval: time.Duration(c.Allocation), Weights: weights, Roles: roles,
@@ -127,6 +147,9 @@ func (c *masterCmd) config() (master.Config, error) {
 		MaxCompletedFrameworks: c.MaxFrameworks, MaxCompletedTasks: c.MaxTasks, MaxUnreachableTasks: c.MaxUnreachable,
 		RegistryGC: time.Duration(c.RegistryGC), MaxAgentAge: time.Duration(c.RegistryAge), MaxAgents: c.RegistryCount,
 		Product: version, Flags: c.flags(),
+	}
+	if err := c.masterPolicy.fill(&cfg); err != nil {
+		return cfg, err
 	}
 	if c.Registry == "in_memory" {
 		cfg.WorkDir = ""
@@ -143,41 +166,7 @@ func (c *masterCmd) config() (master.Config, error) {
 
 // flags gives what /flags and /state print: the values that were used, as strings.
 func (c *masterCmd) flags() map[string]string {
-	f := map[string]string{
-		"port": strconv.Itoa(int(c.Port)), "zk_session_timeout": c.ZKTimeout.String(), "registry": c.Registry,
-		"registry_fetch_timeout": c.RegistryFetch.String(), "registry_store_timeout": c.RegistryStore.String(),
-		"registry_strict": "false", "registry_gc_interval": c.RegistryGC.String(), "registry_max_agent_age": c.RegistryAge.String(),
-		"registry_max_agent_count": strconv.Itoa(c.RegistryCount), "log_auto_initialize": strconv.FormatBool(c.LogAutoInit),
-		"agent_ping_timeout": c.PingTimeout.String(), "max_agent_ping_timeouts": strconv.Itoa(c.MaxPings),
-		"agent_reregister_timeout": c.Reregister.String(), "allocation_interval": c.Allocation.String(),
-		"min_allocatable_resources": c.MinAllocatable, "filter_gpu_resources": strconv.FormatBool(c.FilterGPU),
-		"root_submissions": strconv.FormatBool(c.RootSubmissions), "max_completed_frameworks": strconv.Itoa(c.MaxFrameworks),
-		"max_completed_tasks_per_framework":   strconv.Itoa(c.MaxTasks),
-		"max_unreachable_tasks_per_framework": strconv.Itoa(c.MaxUnreachable),
-		"authenticate_agents":                 "false", "authenticate_frameworks": "false", "authenticate_http_readonly": "false",
-		"authenticate_http_readwrite": "false", "authenticate_http_frameworks": "false",
-	}
-	for name, value := range map[string]string{
-		"ip": c.IP, "hostname": c.Hostname, "cluster": c.Cluster, "work_dir": c.WorkDir, "weights": c.Weights,
-		"roles": c.Roles, "advertise_ip": c.AdvertiseIP, "fair_sharing_excluded_resource_names": strings.Join(c.Excluded, ","),
-	} {
-		if value != "" {
-			f[name] = value
-		}
-	}
-	if url, err := zk.Parse(c.ZK); c.ZK != "" && err == nil {
-		f["zk"] = url.String() // without its password
-	}
-	if c.Quorum > 0 {
-		f["quorum"] = strconv.Itoa(c.Quorum)
-	}
-	if c.OfferTimeout > 0 {
-		f["offer_timeout"] = c.OfferTimeout.String()
-	}
-	if c.AdvertisePort > 0 {
-		f["advertise_port"] = strconv.Itoa(int(c.AdvertisePort))
-	}
-	return f
+	return flagValues(c, "quorum", "offer_timeout", "advertise_port")
 }
 
 // addrPort reads an IPv4 address; libprocess cannot carry others.
