@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/internal/auth/crammd5"
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/ratelimit"
 	"github.com/stoa-project/stoa/internal/store"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -27,16 +29,17 @@ import (
 
 // Door is one master process, leading or not.
 type Door struct {
-	cfg        Config
-	log        *slog.Logger
-	transport  *libprocess.Transport
-	pid        libprocess.UPID
-	schedulers *schedulers.Shell
-	agents     *agents.Shell
-	metrics    *metrics.Registry
-	operators  operatorShell
-	started    time.Time
-	scraped    atomic.Pointer[agedView]
+	cfg           Config
+	log           *slog.Logger
+	transport     *libprocess.Transport
+	pid           libprocess.UPID
+	schedulers    *schedulers.Shell
+	agents        *agents.Shell
+	authenticated *crammd5.Server
+	metrics       *metrics.Registry
+	operators     operatorShell
+	started       time.Time
+	scraped       atomic.Pointer[agedView]
 
 	term  atomic.Pointer[term]             // present term; nil while not leading or not recovered
 	leads atomic.Pointer[mesos.MasterInfo] // own MasterInfo from election to the end of the term
@@ -50,8 +53,15 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	d := &Door{cfg: cfg, log: log, metrics: metrics.New(), started: time.Now()}
-	d.schedulers = schedulers.New(schedulers.Config{Book: d, Send: d.send, Logger: log})
+	secure := cfg.Security
+	var limiter *ratelimit.Limiter
+	if secure.Limits != nil {
+		limiter = ratelimit.New(secure.Limits)
+	}
+	d.schedulers = schedulers.New(schedulers.Config{Book: d, Send: d.send, Logger: log, Limiter: limiter,
+		Gate: d.whenKnown, RequireDrivers: secure.AuthenticateFrameworks})
 	d.agents = agents.New(d, d.send, log)
+	d.agents.Guard(d.whenKnown, secure.AuthenticateAgents)
 	d.operators = newOperators(d)
 	d.declareMetrics()
 	t, err := libprocess.New(libprocess.Config{
@@ -62,6 +72,7 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 		return nil, err
 	}
 	d.transport = t
+	d.authenticated = d.v0()
 	d.pid = t.PID("master")
 	if d.cfg.Hostname == "" {
 		d.cfg.Hostname = hostname(t.Addr().Addr(), cfg.HostnameLookup)
@@ -84,11 +95,13 @@ func (d *Door) send(to libprocess.UPID, m proto.Message) error { return d.transp
 // again after each term: what a term knew is rebuilt from the registry and the agents.
 func (d *Door) Run(ctx context.Context) error {
 	mux := libprocess.NewMux(func(peer libprocess.UPID, _ error) {
+		d.authenticated.Forget(peer)
 		d.agents.Exited(peer)
 		d.schedulers.Exited(peer)
 	})
 	d.agents.Handle(mux)
 	d.schedulers.Handle(mux)
+	d.authenticated.Handle(mux)
 	if _, err := d.transport.Spawn("master", mux); err != nil {
 		return errors.Join(err, d.transport.Close())
 	}

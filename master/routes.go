@@ -32,5 +32,5 @@ func (d *Door) routes() http.Handler {
 		}
 		mount(route.Path, h)
 	}
-	return e
+	return d.cfg.Security.Firewall.Wrap(e)
 }

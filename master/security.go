@@ -2,9 +2,13 @@ package master
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/auth"
+	"github.com/stoa-project/stoa/internal/auth/crammd5"
+	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/ratelimit"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/master/operators"
 )
@@ -16,6 +20,29 @@ type Security struct {
 	Readwrite auth.Authenticator // --authenticate_http_readwrite; nil: anybody writes
 	Scheduler auth.Authenticator // --authenticate_http_frameworks; nil: any framework subscribes
 	ACL       *acl.List          // --acls; nil: everything is allowed
+
+	Credentials            *auth.Credentials // --credentials: of v0 frameworks and agents; nil: none can authenticate
+	AuthenticateFrameworks bool              // --authenticate_frameworks: v0 frameworks have to
+	AuthenticateAgents     bool              // --authenticate_agents
+	AuthenticationTimeout  time.Duration     // --authentication_v0_timeout, 15 s
+
+	Limits   *ratelimit.Limits // --rate_limits; nil: none
+	Firewall *web.Firewall     // --firewall_rules; nil: every endpoint answers
+}
+
+// v0 makes what authenticates drivers and agents, once there is a transport.
+func (d *Door) v0() *crammd5.Server {
+	s := d.cfg.Security
+	cfg := crammd5.Config{Transport: d.transport, Process: "master", Timeout: s.AuthenticationTimeout, Logger: d.log}
+	if s.Credentials.Len() > 0 {
+		cfg.Secrets = s.Credentials
+	}
+	return crammd5.NewServer(cfg)
+}
+
+// whenKnown is the gate of drivers and agents.
+func (d *Door) whenKnown(pid libprocess.UPID, fn func(principal string, known bool)) {
+	d.authenticated.When(pid, fn)
 }
 
 // guard puts the authentication of its realm before a route (1.2 rows 1 and 2): before

@@ -166,7 +166,7 @@ func (c *masterCmd) config() (master.Config, error) {
 
 // flags gives what /flags and /state print: the values that were used, as strings.
 func (c *masterCmd) flags() map[string]string {
-	return flagValues(c, "quorum", "offer_timeout", "advertise_port")
+	return flagValues(c, "quorum", "offer_timeout", "advertise_port", "max_executors_per_agent")
 }
 
 // addrPort reads an IPv4 address; libprocess cannot carry others.

@@ -6,10 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/ratelimit"
+	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/master"
 	"github.com/stoa-project/stoa/master/operators"
 )
@@ -17,15 +20,21 @@ import (
 // masterSecurity are the flags of who may speak to a master and what they may do
 // (mesos-master.md section 8).
 type masterSecurity struct {
-	Credentials   string `name:"credentials" env:"MESOS_CREDENTIALS" help:"File of principals and secrets: {\"credentials\":[{\"principal\":\"p\",\"secret\":\"s\"}]}, or lines of principal and secret."`
-	AuthReadonly  bool   `name:"authenticate_http_readonly" env:"MESOS_AUTHENTICATE_HTTP_READONLY" negatable:"" help:"Only principals of --credentials may read over HTTP."`
-	AuthReadwrite bool   `name:"authenticate_http_readwrite" aliases:"authenticate_http" env:"MESOS_AUTHENTICATE_HTTP_READWRITE,MESOS_AUTHENTICATE_HTTP" negatable:"" help:"Only principals of --credentials may use /api/v1 and the endpoints that change something."`
-	AuthHTTPFrame bool   `name:"authenticate_http_frameworks" env:"MESOS_AUTHENTICATE_HTTP_FRAMEWORKS" negatable:"" help:"Only principals of --credentials may use the scheduler API; needs --http_framework_authenticators."`
-	HTTPAuth      string `name:"http_authenticators" env:"MESOS_HTTP_AUTHENTICATORS" default:"basic" help:"How HTTP principals show who they are: basic, jwt, or both with a comma."`
-	HTTPFrameAuth string `name:"http_framework_authenticators" env:"MESOS_HTTP_FRAMEWORK_AUTHENTICATORS" help:"The same for frameworks; no default."`
-	JWTKey        string `name:"jwt_secret_key" env:"MESOS_JWT_SECRET_KEY" help:"File with the key of tokens signed with HS256, for jwt; Mesos has this flag on agents only."`
-	ACLs          string `name:"acls" env:"MESOS_ACLS" help:"Who may do what: JSON, or a file with it. Everything is allowed without."`
-	Authorizers   string `name:"authorizers" env:"MESOS_AUTHORIZERS" default:"local" help:"Only local."`
+	Credentials   string   `name:"credentials" env:"MESOS_CREDENTIALS" help:"File of principals and secrets: {\"credentials\":[{\"principal\":\"p\",\"secret\":\"s\"}]}, or lines of principal and secret."`
+	AuthReadonly  bool     `name:"authenticate_http_readonly" env:"MESOS_AUTHENTICATE_HTTP_READONLY" negatable:"" help:"Only principals of --credentials may read over HTTP."`
+	AuthReadwrite bool     `name:"authenticate_http_readwrite" aliases:"authenticate_http" env:"MESOS_AUTHENTICATE_HTTP_READWRITE,MESOS_AUTHENTICATE_HTTP" negatable:"" help:"Only principals of --credentials may use /api/v1 and the endpoints that change something."`
+	AuthHTTPFrame bool     `name:"authenticate_http_frameworks" env:"MESOS_AUTHENTICATE_HTTP_FRAMEWORKS" negatable:"" help:"Only principals of --credentials may use the scheduler API; needs --http_framework_authenticators."`
+	HTTPAuth      string   `name:"http_authenticators" env:"MESOS_HTTP_AUTHENTICATORS" default:"basic" help:"How HTTP principals show who they are: basic, jwt, or both with a comma."`
+	HTTPFrameAuth string   `name:"http_framework_authenticators" env:"MESOS_HTTP_FRAMEWORK_AUTHENTICATORS" help:"The same for frameworks; no default."`
+	JWTKey        string   `name:"jwt_secret_key" env:"MESOS_JWT_SECRET_KEY" help:"File with the key of tokens signed with HS256, for jwt; Mesos has this flag on agents only."`
+	ACLs          string   `name:"acls" env:"MESOS_ACLS" help:"Who may do what: JSON, or a file with it. Everything is allowed without."`
+	V0Frameworks  bool     `name:"authenticate_frameworks" aliases:"authenticate" env:"MESOS_AUTHENTICATE_FRAMEWORKS,MESOS_AUTHENTICATE" negatable:"" help:"Only v0 frameworks that authenticate may subscribe; for the HTTP API see --authenticate_http_frameworks."`
+	V0Agents      bool     `name:"authenticate_agents" aliases:"authenticate_slaves" env:"MESOS_AUTHENTICATE_AGENTS,MESOS_AUTHENTICATE_SLAVES" negatable:"" help:"Only agents that authenticate may register."`
+	V0Auth        string   `name:"authenticators" env:"MESOS_AUTHENTICATORS" default:"crammd5" help:"How v0 frameworks and agents authenticate; only crammd5."`
+	V0Timeout     duration `name:"authentication_v0_timeout" env:"MESOS_AUTHENTICATION_V0_TIMEOUT" default:"15secs" help:"Longest time of one such authentication."`
+	RateLimits    string   `name:"rate_limits" env:"MESOS_RATE_LIMITS" help:"Calls a second of each principal: JSON, or a file with it."`
+	Firewall      string   `name:"firewall_rules" env:"MESOS_FIREWALL_RULES" help:"Endpoints that answer 403: {\"disabled_endpoints\":{\"paths\":[\"/files/browse\"]}}, or a file with it."`
+	Authorizers   string   `name:"authorizers" env:"MESOS_AUTHORIZERS" default:"local" help:"Only local."`
 }
 
 // config reads the files and makes the authenticators.
@@ -72,6 +81,36 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 		}
 		if each.on {
 			*each.into = a
+		}
+	}
+	switch {
+	case c.V0Auth != "crammd5":
+		return s, bad("authenticators", c.V0Auth, "only crammd5 is supported; native modules cannot be loaded")
+	case known == nil && c.V0Agents:
+		return s, bad("authenticate_agents", "true", "it needs --credentials")
+	case known == nil && c.V0Frameworks:
+		return s, bad("authenticate_frameworks", "true", "it needs --credentials")
+	case c.V0Timeout <= 0:
+		return s, bad("authentication_v0_timeout", c.V0Timeout.String(), "it must be positive")
+	}
+	s.Credentials, s.AuthenticateFrameworks, s.AuthenticateAgents = known, c.V0Frameworks, c.V0Agents
+	s.AuthenticationTimeout = time.Duration(c.V0Timeout)
+	if c.RateLimits != "" {
+		text, err := textOrFile(c.RateLimits)
+		if err != nil {
+			return s, bad("rate_limits", c.RateLimits, err.Error())
+		}
+		if s.Limits, err = ratelimit.Parse(text); err != nil {
+			return s, fault.New("stoa master", fault.Invalid, "--rate_limits", err)
+		}
+	}
+	if c.Firewall != "" {
+		text, err := textOrFile(c.Firewall)
+		if err != nil {
+			return s, bad("firewall_rules", c.Firewall, err.Error())
+		}
+		if s.Firewall, err = web.ParseFirewall(text, "master"); err != nil {
+			return s, fault.New("stoa master", fault.Invalid, "--firewall_rules", err)
 		}
 	}
 	if c.Authorizers != "local" {

@@ -25,6 +25,9 @@ type Shell struct {
 	book Book
 	send func(to libprocess.UPID, m proto.Message) error
 	log  *slog.Logger
+
+	gate     Gate // nil: no agent authenticates
+	required bool // agents have to
 }
 
 // New makes the shell; send sends as the process "master".
@@ -49,12 +52,11 @@ func (s *Shell) Handle(mux *libprocess.Mux) {
 	pass[*messages.ExecutorToFrameworkMessage](s, mux, in+"ExecutorToFrameworkMessage")
 }
 
-// pass hands a message on; while this master does not lead it is dropped, and the agent
-// repeats it.
+// pass hands a message on.
 func pass[T proto.Message](s *Shell, mux *libprocess.Mux, name string) {
 	libprocess.Handle(mux, name, func(from libprocess.UPID, m T) {
 		resource.UpgradeMessage(m)
-		_ = s.book.Submit(context.Background(), ledger.AgentMessage{From: ledger.PID(from.String()), Message: m})
+		s.hand(from, m)
 	})
 }
 

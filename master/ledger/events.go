@@ -62,8 +62,9 @@ type (
 
 	// AgentMessage is a libprocess message of the agent protocol (libprocess.md section 4).
 	AgentMessage struct {
-		From    PID
-		Message proto.Message
+		From      PID
+		Message   proto.Message
+		Principal string // of registrations: whom the agent authenticated as; empty: nobody
 	}
 
 	// AgentExited says that the link to an agent's address broke.

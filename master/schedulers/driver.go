@@ -76,6 +76,7 @@ func (s *Shell) Handle(mux *libprocess.Mux) {
 
 // Exited tells the ledger that the link to a driver's address broke.
 func (s *Shell) Exited(peer libprocess.UPID) {
+	s.callers.forget(ledger.PID(peer.String()))
 	s.submit(ledger.ConnectionLost{Conn: pid(peer), Reason: "the link to the driver broke"})
 }
 
@@ -89,7 +90,13 @@ func (s *Shell) call(from libprocess.UPID, id *mesos.FrameworkID, c *scheduler.C
 }
 
 // submit drops the event when this master does not lead: drivers repeat themselves.
-func (s *Shell) submit(e ledger.Event) { _ = s.cfg.Book.Submit(context.Background(), e) }
+func (s *Shell) submit(e ledger.Event) {
+	if c, ok := e.(ledger.Call); ok {
+		s.admit(c)
+		return
+	}
+	_ = s.cfg.Book.Submit(context.Background(), e)
+}
 
 func pid(u libprocess.UPID) ledger.Conn { return ledger.Conn{PID: ledger.PID(u.String())} }
 

@@ -44,6 +44,9 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.subscribe(w, r, call, answer)
 		return
 	}
+	if !s.pace(w, r, s.principal(stream)) {
+		return
+	}
 	got, err := s.cfg.Book.Ask(r.Context(), ledger.Call{From: ledger.Conn{Stream: stream}, Call: call, Principal: who})
 	if err != nil {
 		unavailable(w, r, err)
@@ -65,6 +68,10 @@ func (s *Shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // subscribe opens a stream and writes its events until it ends.
 func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, call *scheduler.Call, codec wire.Codec) {
 	st := newStream(uuid.NewString(), codec, s.cfg.QueueBytes)
+	if st.principal = auth.Name(r.Context()); st.principal == "" {
+		st.principal = call.GetSubscribe().GetFrameworkInfo().GetPrincipal()
+	}
+	s.callers.count(st.principal, 1, 1)
 	if !s.add(st) {
 		unavailable(w, r, errors.New("this master does not lead"))
 		return

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/ratelimit"
 	"github.com/stoa-project/stoa/master/ledger"
 
 	"google.golang.org/protobuf/proto"
@@ -31,10 +32,15 @@ type Sender func(to libprocess.UPID, m proto.Message) error
 
 // Config of the shell. Zero limits stand for the defaults.
 type Config struct {
-	Book       Book
-	Send       Sender
-	Logger     *slog.Logger
-	BodyLimit  int64         // bytes of one call, 32 MiB
+	Book      Book
+	Send      Sender
+	Logger    *slog.Logger
+	BodyLimit int64 // bytes of one call, 32 MiB
+	Gate      Gate  // nil: no driver authenticates
+	// RequireDrivers refuses drivers that did not authenticate (--authenticate_frameworks).
+	RequireDrivers bool
+	Limiter        *ratelimit.Limiter // --rate_limits; nil: none
+
 	QueueBytes int           // bytes of events that one stream may be behind, 64 MiB
 	Heartbeat  time.Duration // ledger.Heartbeat
 }
@@ -43,6 +49,8 @@ type Config struct {
 type Shell struct {
 	cfg Config
 	log *slog.Logger
+
+	callers *callers
 
 	mu      sync.Mutex // guards the fields below
 	streams map[string]*stream
@@ -63,7 +71,7 @@ func New(cfg Config) *Shell {
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = ledger.Heartbeat
 	}
-	return &Shell{cfg: cfg, log: cfg.Logger, streams: map[string]*stream{}, ended: true}
+	return &Shell{cfg: cfg, log: cfg.Logger, callers: newCallers(cfg.Limiter), streams: map[string]*stream{}, ended: true}
 }
 
 // Open lets frameworks subscribe: a term has begun.
@@ -78,6 +86,7 @@ func (s *Shell) Open() {
 func (s *Shell) EndAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.callers.end()
 	s.ended = true
 	for id, st := range s.streams {
 		st.end()
@@ -122,6 +131,16 @@ func (s *Shell) Close(e ledger.CloseFramework) {
 	if st != nil {
 		st.end()
 	}
+}
+
+// principal is whose framework has a stream; empty when it is not known.
+func (s *Shell) principal(stream string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.streams[stream]; st != nil {
+		return st.principal
+	}
+	return ""
 }
 
 func (s *Shell) add(st *stream) bool {

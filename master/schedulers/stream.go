@@ -23,8 +23,10 @@ var errSlow = errors.New("the framework does not read its events fast enough")
 type stream struct {
 	id    string
 	codec wire.Codec
-	limit int           // bytes the queue may hold, counted in protobuf
-	wake  chan struct{} // holds one token while there is something to do
+	// principal of the framework; set before the stream opens.
+	principal string
+	limit     int           // bytes the queue may hold, counted in protobuf
+	wake      chan struct{} // holds one token while there is something to do
 
 	mu     sync.Mutex // guards the fields below
 	queue  []*scheduler.Event
