@@ -47,6 +47,7 @@ func (s *Shell) Handle(mux *libprocess.Mux) {
 	pass[*messages.UnregisterSlaveMessage](s, mux, in+"UnregisterSlaveMessage")
 	pass[*messages.PongSlaveMessage](s, mux, in+"PongSlaveMessage")
 	pass[*messages.UpdateSlaveMessage](s, mux, in+"UpdateSlaveMessage")
+	pass[*messages.UpdateOperationStatusMessage](s, mux, in+"UpdateOperationStatusMessage")
 	pass[*messages.StatusUpdateMessage](s, mux, in+"StatusUpdateMessage")
 	pass[*messages.ExitedExecutorMessage](s, mux, in+"ExitedExecutorMessage")
 	pass[*messages.ExecutorToFrameworkMessage](s, mux, in+"ExecutorToFrameworkMessage")

@@ -58,6 +58,9 @@ func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Ca
 			return
 		}
 		s.respond(w, r, s.read(t, b), codec)
+	case masterapi.Call_RESERVE_RESOURCES, masterapi.Call_UNRESERVE_RESOURCES, masterapi.Call_CREATE_VOLUMES,
+		masterapi.Call_DESTROY_VOLUMES, masterapi.Call_GROW_VOLUME, masterapi.Call_SHRINK_VOLUME:
+		s.order(w, r, c)
 	case masterapi.Call_UNKNOWN:
 		text(w, http.StatusNotImplemented, "501 Not Implemented.")
 	default:

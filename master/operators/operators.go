@@ -22,6 +22,9 @@ type Views interface {
 	Atomically(ctx context.Context, fn func(*ledger.Snapshot)) error
 	// Teardown removes a framework and gives the answer for the operator.
 	Teardown(context.Context, ledger.FrameworkID) (ledger.Answer, error)
+	// Order hands a call that changes the book to the ledger and gives the answer for the
+	// operator; it may wait for the registry.
+	Order(context.Context, ledger.OperatorCall) (ledger.Answer, error)
 	// Leading describes this master from its election to the end of its term; nil
 	// otherwise.
 	Leading() *mesos.MasterInfo
@@ -128,6 +131,10 @@ func (s *Shell) Routes() []Route {
 		{"/maintenance/status", Leader, http.HandlerFunc(s.maintenanceStatus)},
 		{"/maintenance/schedule", Leader, http.HandlerFunc(s.maintenanceSchedule)},
 		{"/teardown", Leader, http.HandlerFunc(s.teardownForm)},
+		{"/reserve", Leader, s.operationForm("resources", reserveCall)},
+		{"/unreserve", Leader, s.operationForm("resources", unreserveCall)},
+		{"/create-volumes", Leader, s.operationForm("volumes", createCall)},
+		{"/destroy-volumes", Leader, s.operationForm("volumes", destroyCall)},
 		{"/api/v1", Recovered, http.HandlerFunc(s.call)},
 	}
 }

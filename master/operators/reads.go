@@ -14,7 +14,7 @@ func (s *Shell) read(t masterapi.Call_Type, b *ledger.Snapshot) *masterapi.Respo
 	r := &masterapi.Response{Type: masterapi.Response_Type(masterapi.Response_Type_value[t.String()]).Enum()}
 	switch t {
 	case masterapi.Call_GET_OPERATIONS:
-		r.GetOperations = &masterapi.Response_GetOperations{} // the ledger finishes operations in the step that starts them
+		r.GetOperations = getOperations(b)
 	case masterapi.Call_GET_ROLES:
 		r.GetRoles = s.getRoles(b)
 	case masterapi.Call_GET_MASTER:

@@ -157,6 +157,7 @@ type door struct {
 	started  time.Time
 	views    int
 	torndown []ledger.FrameworkID
+	orders   []ledger.OperatorCall
 }
 
 func (d *door) View(context.Context) (*ledger.Snapshot, error) {
@@ -186,6 +187,17 @@ func (d *door) Teardown(_ context.Context, id ledger.FrameworkID) (ledger.Answer
 		}
 	}
 	return ledger.Answer{Code: http.StatusBadRequest, Body: "No framework found with specified ID"}, nil
+}
+
+// Order takes every call but those for an agent "nope".
+func (d *door) Order(_ context.Context, c ledger.OperatorCall) (ledger.Answer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.orders = append(d.orders, c)
+	if c.Call.GetReserveResources().GetAgentId().GetValue() == "nope" {
+		return ledger.Answer{Code: http.StatusBadRequest, Body: "No agent found with specified ID"}, nil
+	}
+	return ledger.Answer{Code: http.StatusAccepted}, nil
 }
 
 func (d *door) Leading() *mesos.MasterInfo { return d.leading }

@@ -138,6 +138,9 @@ func TestErrorsAsRecorded(t *testing.T) {
 		{file: "teardown-get", method: http.MethodGet, path: "/teardown"},
 		{file: "form-teardown-missing", path: "/teardown", body: "x=y", headers: []string{"Content-Type", "application/x-www-form-urlencoded"}},
 		{file: "form-teardown-unknown", path: "/teardown", body: "frameworkId=nope", headers: []string{"Content-Type", ""}},
+		{file: "reserve-unknown-agent", body: `{"type":"RESERVE_RESOURCES","reserve_resources":{"agent_id":{"value":"nope"},"resources":[]}}`},
+		{file: "reserve-form-missing", path: "/reserve", body: "x=y"},
+		{file: "reserve-form-unknown-agent", path: "/reserve", body: "slaveId=nope&resources=[]"},
 		{file: "weights-post", path: "/weights"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
