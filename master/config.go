@@ -49,14 +49,14 @@ type Config struct {
 	NoRoot             bool                  // --no-root_submissions
 
 	RoleSorter, FrameworkSorter string        // --role_sorter, --framework_sorter: drf or random; empty: drf
-	RecoveryFactor              float64       // --allocator_agent_recovery_factor, 0.8: with quotas, agents back before the first offer
+	RecoveryFactor              float64       // --allocator_agent_recovery_factor, 0.8; below 0: none: with quotas, agents back before the first offer
 	RecoveryWait                time.Duration // --allocator_recovery_timeout, 10 min: longest wait for them
 	Whitelist                   string        // --whitelist: file of the hostnames that are offered; empty: all
 	ConstraintMemory            int64         // --offer_constraints_re2_max_mem, 4 KB: bytes of a compiled expression
 	ConstraintProgram           int           // --offer_constraints_re2_max_program_size, 100: instructions of one
 
 	RemovalRate        Rate              // --agent_removal_rate_limit: of agents that stop answering; zero: no limit
-	RecoveryLimit      float64           // --recovery_agent_removal_limit as a fraction, 1: more missing agents after a failover end the term
+	RecoveryLimit      float64           // --recovery_agent_removal_limit as a fraction, 1; below 0: none: more missing agents after a failover end the process
 	Domain             *mesos.DomainInfo // --domain: this master's region and zone
 	RequireAgentDomain bool              // --require_agent_domain
 

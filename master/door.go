@@ -144,8 +144,8 @@ func (d *Door) lead(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if fault.KindOf(err) == fault.Malformed {
-				return err // a registry that cannot be read does not get better by itself
+			if k := fault.KindOf(err); k == fault.Malformed || k == fault.Forbidden {
+				return err // neither a registry that cannot be read nor agents that stay away get better by themselves
 			}
 			d.log.Warn("term ended", "master_id", info.GetId(), "reason", err)
 			select {
@@ -212,8 +212,8 @@ func (d *Door) watchLeader(ctx context.Context, detector election.Detector) {
 	d.known.Store(nil)
 }
 
-// masterInfo describes this process for one term (mesos-master.md 7.1). Only what is
-// implemented is in the capabilities; agents need AGENT_UPDATE.
+// masterInfo describes this process for one term (mesos-master.md 7.1); agents that change
+// at a restart need AGENT_UPDATE.
 func (d *Door) masterInfo(id string) *mesos.MasterInfo {
 	addr := d.transport.Addr()
 	ip := addr.Addr().String()
@@ -221,9 +221,13 @@ func (d *Door) masterInfo(id string) *mesos.MasterInfo {
 	return &mesos.MasterInfo{
 		Id: &id, Ip: proto.Uint32(libprocess.IPToUint32(addr.Addr())), Port: proto.Uint32(uint32(addr.Port())),
 		Pid: proto.String(d.pid.String()), Hostname: proto.String(d.cfg.Hostname), Version: proto.String(MesosVersion),
-		Address:      &mesos.Address{Hostname: proto.String(d.cfg.Hostname), Ip: &ip, Port: &port},
-		Capabilities: []*mesos.MasterInfo_Capability{{Type: mesos.MasterInfo_Capability_AGENT_UPDATE.Enum()}},
-		Domain:       d.cfg.Domain,
+		Address: &mesos.Address{Hostname: proto.String(d.cfg.Hostname), Ip: &ip, Port: &port},
+		Capabilities: []*mesos.MasterInfo_Capability{
+			{Type: mesos.MasterInfo_Capability_AGENT_UPDATE.Enum()},
+			{Type: mesos.MasterInfo_Capability_AGENT_DRAINING.Enum()},
+			{Type: mesos.MasterInfo_Capability_QUOTA_V2.Enum()},
+		},
+		Domain: d.cfg.Domain,
 	}
 }
 

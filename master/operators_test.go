@@ -81,10 +81,15 @@ func TestOperatorsWithMesosGo(t *testing.T) {
 				t.Errorf("GET_STATE %v", s)
 			}
 			for _, call := range []*gomaster.Call{calls.GetHealth(), calls.GetFlags(), calls.GetVersion(), calls.GetMetrics(nil), calls.GetLoggingLevel(),
-				calls.GetAgents(), calls.GetFrameworks(), calls.GetExecutors(), calls.GetTasks(), calls.GetRoles(), calls.GetWeights(), calls.GetMaster(),
+				calls.GetAgents(), calls.GetFrameworks(), calls.GetExecutors(), calls.GetTasks(), calls.GetRoles(), calls.GetWeights(),
 				calls.GetQuota(), calls.GetMaintenanceStatus(), calls.GetMaintenanceSchedule()} {
 				if r := ask(call); r.GetType().String() != call.GetType().String() {
 					t.Errorf("%v answered by %v", call.GetType(), r.GetType())
+				}
+			}
+			if codec.Name != "json" { // its JSON decoder does not know QUOTA_V2, which Mesos answers here, too (T1)
+				if r := ask(calls.GetMaster()); r.GetGetMaster().GetMasterInfo().GetPort() == 0 {
+					t.Errorf("GET_MASTER %v", r)
 				}
 			}
 			m.checkState(f.id, a)

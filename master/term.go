@@ -5,12 +5,15 @@ import (
 	"errors"
 	"hash/fnv"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/store"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -34,6 +37,8 @@ type term struct {
 	alloc   *allocate.Allocator
 	waiting map[ledger.Ticket]chan<- ledger.Answer
 	ticket  ledger.Ticket
+	// abandoned is why the process must end; nil while it need not.
+	abandoned error
 
 	revision atomic.Uint64 // grows with each batch of events
 	seen     atomic.Pointer[seen]
@@ -81,7 +86,7 @@ func (d *Door) runTerm(ctx context.Context, lease election.Lease, s store.Store,
 		}
 	})
 	group.Go(func() error {
-		return t.registry.Run(gctx, lease.Fence(), func(done []ledger.Ticket) {
+		return t.registry.Run(gctx, lease.Fence(), info, func(done []ledger.Ticket) {
 			select {
 			case t.durable <- done:
 			case <-gctx.Done():
@@ -111,10 +116,21 @@ func (d *Door) newTerm(info *mesos.MasterInfo, r *registry.Registry) *term {
 		book: ledger.New(ledger.Config{Master: info, PingInterval: c.PingTimeout, MaxMissedPings: c.MaxPingTimeouts,
 			ReregisterTimeout: c.ReregisterTimeout, OfferTimeout: c.OfferTimeout, MaxCompleted: c.MaxCompletedFrameworks,
 			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles,
+			RemovalRate: ledger.Rate{N: c.RemovalRate.Permits, Per: c.RemovalRate.Per}, RemovalLimit: c.RecoveryLimit, Domain: c.Domain, RequireDomain: c.RequireAgentDomain,
+			Weights: weightSets(c.Weights), RecoveryFactor: c.RecoveryFactor, RecoveryTimeout: c.RecoveryWait,
 			MaxGone: c.MaxAgents, MaxAge: c.MaxAgentAge, GCInterval: c.RegistryGC}),
 		alloc: allocate.New(allocate.Config{Interval: c.AllocationInterval, Weights: c.Weights, Minimum: c.MinAllocatable,
 			Excluded: c.Excluded, FilterGPU: c.FilterGPU, Seed: seed}),
 	}
+}
+
+// weightSets gives the weights of the flag by role.
+func weightSets(weights map[string]float64) []ledger.WeightSet {
+	var out []ledger.WeightSet
+	for _, role := range slices.Sorted(maps.Keys(weights)) {
+		out = append(out, ledger.WeightSet{Role: role, Weight: weights[role]})
+	}
+	return out
 }
 
 // own is the goroutine that owns the ledger. It opens the doors when the ledger has
@@ -137,6 +153,9 @@ func (t *term) own(ctx context.Context, facts ledger.Recovered) error {
 			t.step(ledger.RegistryDone{Tickets: done})
 		case <-timer.C:
 			t.step(ledger.Tick{})
+		}
+		if t.abandoned != nil {
+			return t.abandoned
 		}
 		timer.Reset(time.Until(t.allocate()))
 	}
@@ -236,6 +255,8 @@ func (t *term) carryOut(effect ledger.Effect) {
 		}
 	case ledger.Registry:
 		t.registry.Add(e)
+	case ledger.Abandon:
+		t.abandoned = fault.New("master", fault.Forbidden, "recovery", errors.New(e.Reason))
 	case ledger.Operator:
 		d.operators.Publish(e.Event)
 	case ledger.Note:

@@ -50,6 +50,9 @@ func (c *masterPolicy) fill(cfg *master.Config) error {
 	if cfg.RecoveryLimit, err = percent(c.RecoveryLimit); err != nil {
 		return bad("recovery_agent_removal_limit", c.RecoveryLimit, err.Error())
 	}
+	if cfg.RecoveryLimit == 0 {
+		cfg.RecoveryLimit = -1 // none may stay away; zero is the default
+	}
 	if cfg.ConstraintMemory, err = size(c.ConstraintMem); err != nil {
 		return bad("offer_constraints_re2_max_mem", c.ConstraintMem, err.Error())
 	}
@@ -74,6 +77,9 @@ func (c *masterPolicy) fill(cfg *master.Config) error {
 	}
 	cfg.RoleSorter, cfg.FrameworkSorter = c.RoleSorter, c.FrameworkSorter
 	cfg.RecoveryFactor, cfg.RecoveryWait = c.RecoveryFactor, time.Duration(c.RecoveryWait)
+	if c.RecoveryFactor == 0 {
+		cfg.RecoveryFactor = -1 // nothing is waited for; zero is the default
+	}
 	cfg.Whitelist = strings.TrimPrefix(c.Whitelist, "file://")
 	cfg.ConstraintProgram = c.ConstraintSize
 	cfg.RequireAgentDomain, cfg.MaxSubscribers = c.RequireDomain, c.MaxSubscribers

@@ -2,10 +2,7 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
 	"sort"
-	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -27,7 +24,13 @@ type agent struct {
 	registered   time.Time
 	reregistered time.Time // zero until it came back once
 	connected    bool
-	total        resource.Resources
+	deadline     time.Time // while disconnected: when it becomes unreachable
+	Standing               // deactivated, drained
+	drainSince   time.Time // when this master told it to drain; zero: it did not
+	machine      machineID
+	own          resource.Resources                 // what it has by itself, with checkpointed reservations and volumes
+	extra        resource.Resources                 // oversubscribed: revocable
+	total        resource.Resources                 // own and extra
 	used         map[FrameworkID]resource.Resources // tasks and executors, by framework
 	usedSum      resource.Resources                 // of used
 	offered      resource.Resources
@@ -35,6 +38,7 @@ type agent struct {
 	operations   map[string]*operation // by uuid
 	providers    map[string]*provider  // resource providers by id
 	totals       uint64                // reports of what it has, since the master's own reckoning
+	inverse      map[FrameworkID]*inverseOffer
 	tasks        map[taskKey]*task
 	killed       map[taskKey]*mesos.KillPolicy // asked for while disconnected: sent again on return
 	generation   uint64                        // grows when earlier grants must not count any more
@@ -50,6 +54,7 @@ const maxAgentInfo = 256 << 10
 type recoveredAgent struct {
 	info *mesos.AgentInfo
 	pid  PID
+	Standing
 }
 
 type taskKey struct {
@@ -60,19 +65,21 @@ type taskKey struct {
 // recover opens the term with what the registry held (mesos-master.md 7.4).
 func (l *Ledger) recover(e Recovered) {
 	l.started = l.now
+	l.recoverPolicies(e)
 	for _, a := range e.Admitted {
-		id := AgentID(a.Info.GetId().GetValue())
-		l.recovered[id] = &recoveredAgent{info: a.Info, pid: a.PID}
-		l.after(l.cfg.ReregisterTimeout, recoveryTimer, string(id), 0)
+		l.recovered[AgentID(a.Info.GetId().GetValue())] = &recoveredAgent{info: a.Info, pid: a.PID, Standing: a.Standing}
 	}
-	oldestFirst := func(a, b Absence) int { return a.Since.Compare(b.Since) }
-	slices.SortStableFunc(e.Unreachable, oldestFirst)
-	slices.SortStableFunc(e.Gone, oldestFirst)
+	if len(l.recovered) > 0 {
+		l.awaited = len(l.recovered)
+		l.after(l.cfg.ReregisterTimeout, recoveryTimer, "", 0)
+	}
+	sortAbsences(e.Unreachable)
+	sortAbsences(e.Gone)
 	for _, a := range e.Unreachable {
-		l.unreachable.add(a.Agent, a.Since)
+		l.unreachable.add(a)
 	}
 	for _, a := range e.Gone {
-		l.gone.add(a.Agent, a.Since)
+		l.gone.add(a)
 	}
 	l.after(l.cfg.GCInterval, gcTimer, "", 0)
 }
@@ -95,6 +102,9 @@ func (l *Ledger) agentMessage(e AgentMessage) {
 	case *messages.PongSlaveMessage:
 		if a := l.agents[l.byPID[e.From]]; a != nil {
 			a.missed = 0
+			if a.connected {
+				l.spare(a.id, "it answered a ping")
+			}
 		}
 	case *messages.UpdateSlaveMessage:
 		l.count.Messages.UpdateAgent++
@@ -146,8 +156,11 @@ func (l *Ledger) sender(from PID, id *mesos.AgentID, what string) *agent {
 
 // register admits a new agent (mesos-master.md 2.5, libprocess.md 3.1).
 func (l *Ledger) register(from PID, m *messages.RegisterSlaveMessage) {
-	if why := l.checkAgent(m.GetSlave(), m.GetVersion()); why != "" {
+	if why := checkAgent(m.GetSlave()); why != "" {
 		l.emit(Note{Warn: true, Text: fmt.Sprintf("registration of %s ignored: %s", from, why)})
+		return
+	}
+	if l.refusedHere(from, "", m.GetSlave(), m.GetVersion()) {
 		return
 	}
 	if id, known := l.byPID[from]; known {
@@ -158,7 +171,7 @@ func (l *Ledger) register(from PID, m *messages.RegisterSlaveMessage) {
 			return
 		}
 		// The old agent of that address is gone for good: a new process without its id.
-		l.markRemoved(a, "a new agent registered at the same address")
+		l.markRemoved(a, "a new agent registered at the same address", &l.count.RemovedRegistered)
 	}
 	if l.greeting[from] {
 		return
@@ -168,14 +181,17 @@ func (l *Ledger) register(from PID, m *messages.RegisterSlaveMessage) {
 	if id == "" {
 		id = l.ids.agent()
 	}
-	l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id), PID: from}, pendingFact{pid: from, register: m})
+	standing, _ := l.standing(id)
+	l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id), PID: from, Standing: standing}, func() {
+		l.admitted(id, from, m, standing)
+	})
 }
 
 // unheard finds the id that an earlier term gave to an agent whose answer got lost: the
 // same agent at the same address, admitted, but without an id of its own.
 func (l *Ledger) unheard(from PID, s *messages.SlaveInfo) AgentID {
 	for id, r := range l.recovered {
-		if r.pid == from && !l.busy[id] && proto.Equal(agentInfo(s, id), r.info) {
+		if _, busy := l.busy[id]; !busy && r.pid == from && proto.Equal(agentInfo(s, id), r.info) {
 			return id
 		}
 	}
@@ -183,15 +199,15 @@ func (l *Ledger) unheard(from PID, s *messages.SlaveInfo) AgentID {
 }
 
 // admitted goes on with a first registration once the registry has the agent.
-func (l *Ledger) admitted(fact pendingFact) {
-	delete(l.greeting, fact.pid)
-	delete(l.recovered, fact.agent)
-	m := fact.register
-	a := l.openAgent(fact.agent, fact.pid, agentInfo(m.GetSlave(), fact.agent), m.GetVersion(),
+func (l *Ledger) admitted(id AgentID, from PID, m *messages.RegisterSlaveMessage, standing Standing) {
+	delete(l.greeting, from)
+	delete(l.recovered, id)
+	a := l.openAgent(id, from, agentInfo(m.GetSlave(), id), m.GetVersion(),
 		m.GetAgentCapabilities(), m.GetCheckpointedResources(), m.GetResourceVersionUuid().GetValue())
-	a.registered = l.now
+	a.registered, a.Standing = l.now, standing
 	l.count.AgentRegistrations++
 	l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: l.registeredMessage(a.id)})
+	l.tellToDrain(a)
 	l.startPinging(a)
 	l.openForOffers(a)
 	l.operatorAgentAdded(a)
@@ -203,15 +219,17 @@ func (l *Ledger) openAgent(id AgentID, pid PID, info *mesos.AgentInfo, version s
 	a := &agent{
 		id: id, info: info, pid: pid, version: version,
 		capabilities: capabilities, caps: agentCapabilities(capabilities), version16: resourceVersion,
-		connected: true,
-		total:     agentTotal(info.GetResources(), checkpointed),
-		used:      map[FrameworkID]resource.Resources{},
-		offers:    map[OfferID]*offer{}, operations: map[string]*operation{}, providers: map[string]*provider{},
-		tasks:  map[taskKey]*task{},
-		killed: map[taskKey]*mesos.KillPolicy{},
+		connected: true, machine: machineOf(info, pid),
+		total:  agentTotal(info.GetResources(), checkpointed),
+		used:   map[FrameworkID]resource.Resources{},
+		offers: map[OfferID]*offer{}, operations: map[string]*operation{}, providers: map[string]*provider{},
+		inverse: map[FrameworkID]*inverseOffer{},
+		tasks:   map[taskKey]*task{},
+		killed:  map[taskKey]*mesos.KillPolicy{},
 	}
 	l.agents[id] = a
 	l.byPID[pid] = id
+	l.machineJoin(a)
 	l.touchAgent(a)
 	l.emit(LinkPID{PID: pid})
 	return a
@@ -226,107 +244,27 @@ func (l *Ledger) connection() *messages.MasterSlaveConnection {
 	return &messages.MasterSlaveConnection{TotalPingTimeoutSeconds: &total}
 }
 
+// openForOffers tells the allocator what the agent has; what is deactivated or away
+// counts there, but is not offered.
 func (l *Ledger) openForOffers(a *agent) {
 	a.generation++
+	domain := a.info.GetDomain().GetFaultDomain()
 	l.emit(AgentOpen{Agent: a.id, Generation: a.generation, Total: a.total, Hostname: a.info.GetHostname(),
-		Capabilities: a.caps, Region: a.info.GetDomain().GetFaultDomain().GetRegion().GetName()})
+		Capabilities: a.caps, Region: domain.GetRegion().GetName(), Zone: domain.GetZone().GetName(),
+		Attributes: a.info.GetAttributes(), Unavailable: l.unavailability(a.machine)})
+	if !a.active() {
+		l.emit(AgentClosed{Agent: a.id})
+	}
 }
 
-// checkAgent refuses what a registration must not hold; the answer is the reason.
-func (l *Ledger) checkAgent(info *messages.SlaveInfo, version string) string {
-	if info.GetHostname() == "" || len(info.GetHostname()) > maxIDLength {
-		return "slave.hostname must have 1 to 255 bytes"
-	}
-	if id := info.GetId().GetValue(); id != "" {
-		if why := validID(id); why != "" {
-			return "slave.id: " + why
-		}
-	}
-	if why := checkResources(info.GetResources()); why != "" {
-		return "slave.resources: " + why
-	}
-	if n := proto.Size(info); n > maxAgentInfo {
-		return fmt.Sprintf("slave has %d bytes, more than %d", n, maxAgentInfo)
-	}
-	major, _, _ := strings.Cut(version, ".")
-	n, err := strconv.Atoi(major)
-	if err != nil || n < 1 {
-		return fmt.Sprintf("version %q is not 1.0.0 or newer", version)
-	}
-	return ""
-}
+// active says whether the agent's resources may be offered.
+func (a *agent) active() bool { return a.connected && !a.Deactivated }
 
 // agentInfo is the v1 form of a SlaveInfo under its id.
 func agentInfo(s *messages.SlaveInfo, id AgentID) *mesos.AgentInfo {
 	port := s.GetPort()
 	return &mesos.AgentInfo{Hostname: proto.String(s.GetHostname()), Port: &port, Resources: s.GetResources(),
 		Attributes: s.GetAttributes(), Id: id.wire(), Domain: s.GetDomain()}
-}
-
-// startPinging sends the first ping at once, as Mesos' observer does.
-func (l *Ledger) startPinging(a *agent) {
-	a.epoch++
-	a.missed = 0
-	l.ping(a)
-	l.after(l.cfg.PingInterval, pingTimer, string(a.id), a.epoch)
-}
-
-func (l *Ledger) ping(a *agent) {
-	connected := a.connected
-	l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: &messages.PingSlaveMessage{Connected: &connected}})
-}
-
-func (l *Ledger) pingDue(id AgentID, epoch uint64) {
-	a := l.agents[id]
-	if a == nil || a.epoch != epoch {
-		return
-	}
-	a.missed++
-	if a.missed >= l.cfg.MaxMissedPings && !l.busy[id] {
-		l.markUnreachable(a, "health check timed out")
-	}
-	l.ping(a)
-	l.after(l.cfg.PingInterval, pingTimer, string(id), epoch)
-}
-
-// agentExited is a broken link: no new work for the agent until it re-registers
-// (mesos-master.md 2.3). Pings go on and tell it connected=false.
-func (l *Ledger) agentExited(pid PID) {
-	a := l.agents[l.byPID[pid]]
-	if a == nil || !a.connected {
-		return
-	}
-	l.emit(Note{Text: "agent disconnected", Agent: a.id})
-	l.disconnectAgent(a)
-	l.after(l.cfg.ReregisterTimeout, reregisterTimer, string(a.id), a.epoch)
-	for _, t := range a.sortedTasks() {
-		f := l.frameworks[t.framework]
-		if f == nil || f.info.GetCheckpoint() {
-			continue
-		}
-		// Without checkpointing the agent kills these tasks itself when the link breaks.
-		l.endTask(t, mesos.TaskState_TASK_LOST, mesos.TaskStatus_REASON_AGENT_DISCONNECTED,
-			fmt.Sprintf("Agent %s disconnected", a.info.GetHostname()), time.Time{})
-		l.dropTask(t)
-	}
-}
-
-// disconnectAgent stops offers without forgetting anything.
-func (l *Ledger) disconnectAgent(a *agent) {
-	a.connected = false
-	a.epoch++ // ping timers of the old connection are void
-	a.generation++
-	l.touchAgent(a)
-	l.emit(AgentClosed{Agent: a.id})
-	l.rescindAgent(a)
-	l.after(l.cfg.PingInterval, pingTimer, string(a.id), a.epoch)
-}
-
-func (l *Ledger) reregisterDue(id AgentID, epoch uint64) {
-	a := l.agents[id]
-	if a != nil && a.epoch == epoch && !a.connected && !l.busy[id] {
-		l.markUnreachable(a, "did not re-register in time after its connection broke")
-	}
 }
 
 func (a *agent) sortedTasks() []*task {

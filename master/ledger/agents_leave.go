@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
 
@@ -15,36 +16,58 @@ import (
 // first; tasks, offers and frameworks hear of it afterwards.
 
 // markUnreachable starts the transition of an agent that stopped answering.
-func (l *Ledger) markUnreachable(a *agent, why string) {
-	l.emit(Note{Warn: true, Text: "agent becomes unreachable: " + why, Agent: a.id})
-	l.count.UnreachableScheduled++
-	l.durable(Registry{Agent: a.id, State: Unreachable, Since: l.now}, pendingFact{since: l.now, reason: why})
+func (l *Ledger) markUnreachable(id AgentID, why string) {
+	if state, busy := l.busy[id]; busy {
+		if state == Admitted {
+			// Its return, or an order of an operator, is being written: looked at again after that.
+			l.after(l.cfg.PingInterval, overdueTimer, string(id), 0)
+		}
+		return
+	}
+	standing, known := l.standing(id)
+	if !known {
+		return
+	}
+	l.emit(Note{Warn: true, Text: "agent becomes unreachable: " + why, Agent: id})
+	gone := Absence{Agent: id, Since: l.now, Standing: standing}
+	l.durable(Registry{Agent: id, State: Unreachable, Since: gone.Since, Standing: standing}, func() { l.becameUnreachable(gone, why) })
+}
+
+// standing gives what an operator ordered for an admitted or unreachable agent; known
+// says whether it is one.
+func (l *Ledger) standing(id AgentID) (s Standing, known bool) {
+	if a := l.agents[id]; a != nil {
+		return a.Standing, true
+	}
+	if r := l.recovered[id]; r != nil {
+		return r.Standing, true
+	}
+	e, known := l.unreachable.get(id)
+	return e.Standing, known
 }
 
 // becameUnreachable tells everyone that the agent is unreachable.
-func (l *Ledger) becameUnreachable(fact pendingFact) {
-	l.count.UnreachableCompleted++
-	l.unreachable.add(fact.agent, fact.since)
-	if _, known := l.recovered[fact.agent]; known {
-		delete(l.recovered, fact.agent)
+func (l *Ledger) becameUnreachable(gone Absence, why string) {
+	l.unreachable.add(gone)
+	l.count.AgentRemovals++
+	l.count.RemovedUnhealthy++
+	if l.recovered[gone.Agent] != nil {
+		delete(l.recovered, gone.Agent)
 		l.count.RecoveryRemovals++
-		l.failure(fact.agent)
+		l.failure(gone.Agent)
 		return
 	}
-	a := l.agents[fact.agent]
+	a := l.agents[gone.Agent]
 	if a == nil {
 		return
 	}
-	l.count.AgentRemovals++
-	l.count.RemovedUnhealthy++
 	for _, t := range a.sortedTasks() {
 		state := mesos.TaskState_TASK_LOST
 		if f := l.frameworks[t.framework]; f != nil && f.caps.PartitionAware {
 			state = mesos.TaskState_TASK_UNREACHABLE
 		}
 		if !t.released {
-			l.endTask(t, state, mesos.TaskStatus_REASON_AGENT_REMOVED,
-				fact.reason, fact.since)
+			l.endTask(t, state, mesos.TaskStatus_REASON_AGENT_REMOVED, why, gone.Since)
 		}
 		l.partTask(t)
 	}
@@ -53,40 +76,120 @@ func (l *Ledger) becameUnreachable(fact pendingFact) {
 
 // leave is the agent's own good-bye (libprocess.md 3.11).
 func (l *Ledger) leave(a *agent) {
-	l.markRemoved(a, "the agent unregistered")
+	l.markRemoved(a, "the agent unregistered", &l.count.RemovedUnregistered)
 }
 
 // markRemoved starts the removal of an agent that will not come back under its id.
-func (l *Ledger) markRemoved(a *agent, why string) {
-	if l.busy[a.id] {
-		return
+// counted, if any, is the counter of the reason.
+func (l *Ledger) markRemoved(a *agent, why string, counted *int) {
+	if l.byPID[a.pid] == a.id {
+		delete(l.byPID, a.pid)
 	}
-	if delete(l.byPID, a.pid); a.connected {
+	if a.connected {
 		l.disconnectAgent(a)
 	}
-	l.durable(Registry{Agent: a.id, State: Removed}, pendingFact{reason: why})
-}
-
-func (l *Ledger) becameRemoved(fact pendingFact) {
-	a := l.agents[fact.agent]
-	if a == nil {
+	id := a.id
+	if state, busy := l.busy[id]; busy {
+		if state == Admitted {
+			l.whenWritten(id, func() {
+				if l.agents[id] == a {
+					l.markRemoved(a, why, counted)
+				}
+			})
+		}
 		return
 	}
+	l.durable(Registry{Agent: id, State: Removed}, func() {
+		if counted != nil {
+			*counted++
+		}
+		l.becameRemoved(a, why)
+	})
+}
+
+// becameRemoved tells everyone that an agent left for good.
+func (l *Ledger) becameRemoved(a *agent, why string) {
 	l.count.AgentRemovals++
-	if strings.HasPrefix(fact.reason, "the agent") {
-		l.count.RemovedUnregistered++
-	} else {
-		l.count.RemovedRegistered++
-	}
 	for _, t := range a.sortedTasks() {
 		if !t.released {
 			// Graceful removal says LOST even to partition-aware frameworks (T29).
 			l.endTask(t, mesos.TaskState_TASK_LOST, mesos.TaskStatus_REASON_AGENT_REMOVED,
-				fmt.Sprintf("Agent %s removed: %s", a.info.GetHostname(), fact.reason), time.Time{})
+				fmt.Sprintf("Agent %s removed: %s", a.info.GetHostname(), why), time.Time{})
 		}
 		l.dropTask(t)
 	}
 	l.closeAgent(a)
+}
+
+const goneMessage = "Agent has been marked gone"
+
+// markGone starts the way of no return: registered, recovered and unreachable agents
+// may be marked gone. then, if any, runs when it is done.
+func (l *Ledger) markGone(id AgentID, then func()) {
+	since := l.now
+	l.emit(Note{Warn: true, Text: "agent is marked gone", Agent: id})
+	l.durable(Registry{Agent: id, State: Gone, Since: since}, func() {
+		l.becameGone(id, since)
+		if then != nil {
+			then()
+		}
+	})
+}
+
+// becameGone tells everyone that an agent will never come back.
+func (l *Ledger) becameGone(id AgentID, since time.Time) {
+	l.gone.add(Absence{Agent: id, Since: since})
+	if l.recovered[id] != nil {
+		delete(l.recovered, id) // nobody knows its tasks
+		return
+	}
+	if l.unreachable.remove(id) {
+		l.endUnreachable(id)
+		return
+	}
+	a := l.agents[id]
+	if a == nil {
+		return
+	}
+	l.emit(ToAgent{Agent: id, PID: a.pid, Message: &messages.ShutdownMessage{Message: proto.String(goneMessage)}})
+	l.count.AgentRemovals++
+	for _, t := range a.sortedTasks() {
+		if !t.released {
+			state, reason := goneAs(l.frameworks[t.framework])
+			l.endTask(t, state, reason, goneMessage, time.Time{})
+		}
+		l.dropTask(t)
+	}
+	l.closeAgent(a)
+}
+
+// goneAs is how a framework is told of a task on an agent that is marked gone.
+func goneAs(f *framework) (mesos.TaskState, mesos.TaskStatus_Reason) {
+	if f != nil && f.caps.PartitionAware {
+		return mesos.TaskState_TASK_GONE_BY_OPERATOR, mesos.TaskStatus_REASON_AGENT_REMOVED_BY_OPERATOR
+	}
+	return mesos.TaskState_TASK_LOST, mesos.TaskStatus_REASON_AGENT_REMOVED
+}
+
+// endUnreachable ends the tasks of an unreachable agent that is marked gone.
+func (l *Ledger) endUnreachable(id AgentID) {
+	for _, f := range l.sortedFrameworks() {
+		for {
+			t, found := f.unreachable.cut(func(t *mesos.Task) bool { return t.GetAgentId().GetValue() == string(id) })
+			if !found {
+				break
+			}
+			state, reason := goneAs(f)
+			status := &mesos.TaskStatus{TaskId: t.GetTaskId(), State: state.Enum(), Message: proto.String(goneMessage),
+				Source: mesos.TaskStatus_SOURCE_MASTER.Enum(), Reason: reason.Enum(), AgentId: id.wire(),
+				ExecutorId: t.GetExecutorId(), Timestamp: l.seconds()}
+			l.countEnd(state)
+			f.completed.push(withStatus(withState(t, state), status))
+			l.touchFramework(f)
+			l.operatorTaskUpdated(f.id, status, state)
+			l.sendUpdate(f, id, status)
+		}
+	}
 }
 
 // closeAgent takes the agent out of the book; its tasks are out already.
@@ -100,6 +203,7 @@ func (l *Ledger) closeAgent(a *agent) {
 		l.endOperations(a, mesos.OperationState_OPERATION_UNKNOWN, "")
 	}
 	l.rescindAgent(a)
+	l.rescindInverse(a)
 	for _, f := range l.sortedFrameworks() {
 		for _, key := range f.executorsOn(a.id) {
 			l.closeExecutor(f, a, key)
@@ -109,7 +213,9 @@ func (l *Ledger) closeAgent(a *agent) {
 	if l.byPID[a.pid] == a.id {
 		delete(l.byPID, a.pid)
 	}
+	l.machineLeave(a)
 	l.forgetAgent(a.id)
+	delete(l.doomed, a.id)
 	l.emit(AgentClosed{Agent: a.id, Gone: true})
 	l.failure(a.id)
 	l.operatorAgentRemoved(a.id)
@@ -122,25 +228,14 @@ func (l *Ledger) failure(id AgentID) {
 	}
 }
 
-// recoveryDue is the end of the wait for an agent that the registry remembers.
-func (l *Ledger) recoveryDue(id AgentID) {
-	if _, waiting := l.recovered[id]; !waiting || l.busy[id] {
-		return
-	}
-	why := "did not re-register in time after the master's failover"
-	l.emit(Note{Warn: true, Text: "agent becomes unreachable: " + why, Agent: id})
-	l.count.UnreachableScheduled++
-	l.durable(Registry{Agent: id, State: Unreachable, Since: l.now}, pendingFact{since: l.now, reason: why})
-}
-
 // collect forgets unreachable and gone agents that are too old or too many, in the
 // registry too. One that comes back nevertheless is admitted like a stranger.
 func (l *Ledger) collect() {
 	for _, list := range []*absences{l.unreachable, l.gone} {
 		for _, id := range list.old(l.now.Add(-l.cfg.MaxAge), l.cfg.MaxGone) {
-			if !l.busy[id] {
+			if _, busy := l.busy[id]; !busy {
 				list.remove(id)
-				l.durable(Registry{Agent: id, State: Removed}, pendingFact{})
+				l.durable(Registry{Agent: id, State: Removed}, nil)
 			}
 		}
 	}

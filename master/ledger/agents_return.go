@@ -21,49 +21,51 @@ const (
 // master never saw are admitted: agents outlive masters.
 func (l *Ledger) reregister(from PID, m *messages.ReregisterSlaveMessage) {
 	id := AgentID(m.GetSlave().GetId().GetValue())
-	why := l.checkAgent(m.GetSlave(), m.GetVersion())
+	if _, busy := l.busy[id]; busy {
+		return // a transition is being written: the agent repeats itself
+	}
+	if l.gone.has(id) {
+		l.emit(Note{Text: "agent marked gone came back: told to shut down", Agent: id})
+		l.shutDown(id, from, goneMessage)
+		return
+	}
+	why := checkAgent(m.GetSlave())
 	if why == "" {
 		why = checkReported(id, m)
 	}
-	switch {
-	case why != "":
+	if why != "" {
 		l.emit(Note{Warn: true, Text: fmt.Sprintf("re-registration from %s ignored: %s", from, why), Agent: id})
 		return
-	case l.gone.has(id):
-		l.emit(Note{Text: "agent marked gone came back: told to shut down", Agent: id})
-		l.emit(LinkPID{PID: from})
-		l.emit(ToAgent{Agent: id, PID: from, Message: &messages.ShutdownMessage{Message: proto.String("Agent has been marked gone")}})
-		return
-	case l.busy[id]:
-		return // another transition is being written: the agent repeats itself
 	}
+	if l.refusedHere(from, id, m.GetSlave(), m.GetVersion()) {
+		return
+	}
+	info := agentInfo(m.GetSlave(), id)
 	a := l.agents[id]
 	if a == nil {
-		l.durable(Registry{Agent: id, State: Admitted, Info: agentInfo(m.GetSlave(), id), PID: from}, pendingFact{pid: from, again: m})
+		standing, _ := l.standing(id)
+		if r := l.recovered[id]; r != nil && r.pid == from && proto.Equal(r.info, info) {
+			l.cameBack(id, from, m, standing) // the registry says so already
+			return
+		}
+		l.durable(Registry{Agent: id, State: Admitted, Info: info, PID: from, Standing: standing}, func() {
+			l.cameBack(id, from, m, standing)
+		})
 		return
 	}
 	if hostOf(from) != hostOf(a.pid) || m.GetSlave().GetHostname() != a.info.GetHostname() {
 		l.emit(Note{Warn: true, Text: fmt.Sprintf("re-registration from %s refused: the agent lives at %s", from, a.pid), Agent: id})
-		l.emit(LinkPID{PID: from})
-		l.emit(ToAgent{Agent: id, PID: from, Message: &messages.ShutdownMessage{Message: proto.String(
-			"Agent attempted to re-register with different IP / hostname")}})
+		l.shutDown(id, from, "Agent attempted to reregister with different IP / hostname")
 		return
 	}
-	if info := agentInfo(m.GetSlave(), id); !proto.Equal(info, a.info) {
-		l.durable(Registry{Agent: id, State: Admitted, Info: info, PID: from}, pendingFact{pid: from, again: m})
+	if !proto.Equal(info, a.info) || from != a.pid {
+		l.durable(Registry{Agent: id, State: Admitted, Info: info, PID: from, Standing: a.Standing}, func() {
+			a.info = info
+			l.reconnected(a, from, m)
+		})
 		return
 	}
 	l.reconnected(a, from, m)
-}
-
-// returned goes on with a return once the registry has the agent as admitted.
-func (l *Ledger) returned(fact pendingFact) {
-	if a := l.agents[fact.agent]; a != nil {
-		a.info = agentInfo(fact.again.GetSlave(), fact.agent)
-		l.reconnected(a, fact.pid, fact.again)
-		return
-	}
-	l.cameBack(fact)
 }
 
 // reconnected is the return of an agent whose tasks this master knows.
@@ -74,7 +76,9 @@ func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMess
 		l.byPID[from] = a.id
 	}
 	l.rescindAgent(a)
+	l.rescindInverse(a)
 	a.connected = true
+	l.spare(a.id, "it registered again")
 	a.reregistered = l.now
 	a.version, a.capabilities = m.GetVersion(), m.GetAgentCapabilities()
 	a.caps = agentCapabilities(a.capabilities)
@@ -126,18 +130,17 @@ func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMess
 
 // cameBack is the return of an agent that this term did not know: after a master
 // failover, after it was unreachable, or from a foreign master.
-func (l *Ledger) cameBack(fact pendingFact) {
-	m := fact.again
-	id := fact.agent
+func (l *Ledger) cameBack(id AgentID, from PID, m *messages.ReregisterSlaveMessage, standing Standing) {
 	_, wasRecovered := l.recovered[id]
 	delete(l.recovered, id)
 	l.unreachable.remove(id)
-	if other, taken := l.byPID[fact.pid]; taken && other != id {
-		l.markRemoved(l.agents[other], "a new agent registered at the same address")
+	l.spare(id, "it registered again")
+	if other, taken := l.byPID[from]; taken && other != id {
+		l.markRemoved(l.agents[other], "a new agent registered at the same address", &l.count.RemovedRegistered)
 	}
-	a := l.openAgent(id, fact.pid, agentInfo(m.GetSlave(), id), m.GetVersion(),
+	a := l.openAgent(id, from, agentInfo(m.GetSlave(), id), m.GetVersion(),
 		m.GetAgentCapabilities(), m.GetCheckpointedResources(), m.GetResourceVersionUuid().GetValue())
-	a.registered, a.reregistered = l.now, l.now
+	a.registered, a.reregistered, a.Standing = l.now, l.now, standing
 	l.count.AgentReregistrations++
 	for _, info := range m.GetFrameworks() {
 		l.recoverFramework(info)
@@ -173,6 +176,7 @@ func (l *Ledger) afterReturn(a *agent, m *messages.ReregisterSlaveMessage) {
 			l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: f.updateMessage()})
 		}
 	}
+	l.tellToDrain(a)
 	l.startPinging(a)
 	l.openForOffers(a)
 }

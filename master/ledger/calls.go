@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/internal/wire/allocator"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
@@ -70,6 +71,10 @@ func (l *Ledger) call(c Call) {
 		}
 		l.answer(c, code, why)
 		return
+	case scheduler.Call_ACCEPT_INVERSE_OFFERS:
+		l.answerInverse(f, m.GetAcceptInverseOffers().GetInverseOfferIds(), m.GetAcceptInverseOffers().GetFilters(), allocator.InverseOfferStatus_ACCEPT)
+	case scheduler.Call_DECLINE_INVERSE_OFFERS:
+		l.answerInverse(f, m.GetDeclineInverseOffers().GetInverseOfferIds(), m.GetDeclineInverseOffers().GetFilters(), allocator.InverseOfferStatus_DECLINE)
 	case scheduler.Call_REQUEST:
 		// Counted; the hierarchical allocator has no use for it.
 	case scheduler.Call_UNKNOWN:

@@ -28,6 +28,13 @@ type Config struct {
 	MaxGone           int               // --registry_max_agent_count, 102400: unreachable, and gone, agents remembered
 	MaxAge            time.Duration     // --registry_max_agent_age, 2 weeks: of those
 	GCInterval        time.Duration     // --registry_gc_interval, 15 min
+	RemovalRate       Rate              // --agent_removal_rate_limit: of agents marked unreachable; zero: no limit
+	RemovalLimit      float64           // --recovery_agent_removal_limit as a fraction, 1; below 0: none: of the recovered agents that may stay away
+	Domain            *mesos.DomainInfo // --domain; nil: none
+	RequireDomain     bool              // --require_agent_domain
+	Weights           []WeightSet       // --weights; kept when the registry has none
+	RecoveryFactor    float64           // --allocator_agent_recovery_factor, 0.8; below 0: none: share of agents awaited before quotas are trusted
+	RecoveryTimeout   time.Duration     // --allocator_recovery_timeout, 10 min: longest wait for them
 	NoRoot            bool              // --no-root_submissions: user "root" is refused
 	MaxTasksPerAccept int               // limit on one ACCEPT, 10000: bounds the work of one step
 	Roles             []string          // --roles: the whitelist, empty means any role
@@ -42,10 +49,17 @@ func (c *Config) defaults() {
 		{&c.ReregisterTimeout, 10 * time.Minute},
 		{&c.MaxAge, 14 * 24 * time.Hour},
 		{&c.GCInterval, 15 * time.Minute},
+		{&c.RecoveryTimeout, 10 * time.Minute},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.value
 		}
+	}
+	if c.RemovalLimit == 0 {
+		c.RemovalLimit = 1
+	}
+	if c.RecoveryFactor == 0 {
+		c.RecoveryFactor = 0.8
 	}
 	for _, d := range []struct {
 		at    *int

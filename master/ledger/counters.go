@@ -15,6 +15,7 @@ type Counters struct {
 	RemovedUnhealthy, RemovedUnregistered, RemovedRegistered int
 	RecoveryRemovals                                         int
 	UnreachableScheduled, UnreachableCompleted               int
+	UnreachableCanceled                                      int
 	FrameworksAdded                                          int
 
 	OffersSent, OffersAccepted, OffersDeclined, OffersRescinded int

@@ -53,15 +53,25 @@ type (
 		Body   string // text; empty for 202 and 200
 	}
 
-	// Registry makes a fact durable; RegistryDone with the ticket answers.
+	// Registry makes facts durable, all of them or none; RegistryDone with the ticket
+	// answers. Agent is empty when only policies change.
 	Registry struct {
-		Ticket Ticket
-		Agent  AgentID
-		State  RegistryState
-		Info   *mesos.AgentInfo // Admitted only
-		PID    PID              // Admitted only: where it registered from
-		Since  time.Time        // Unreachable and Gone only
+		Ticket   Ticket
+		Agent    AgentID
+		State    RegistryState
+		Info     *mesos.AgentInfo // Admitted only
+		PID      PID              // Admitted only: where it registered from
+		Since    time.Time        // Unreachable and Gone only
+		Standing                  // Admitted and Unreachable only
+
+		Quotas      []QuotaSet   // of these roles; both empty: the record is deleted
+		Weights     []WeightSet  // of these roles
+		Maintenance *Maintenance // replaces the whole plan; nil: unchanged
 	}
+
+	// Abandon ends the process: going on would do more harm than good. Nothing after it
+	// counts.
+	Abandon struct{ Reason string }
 
 	// Operator publishes an event to the operator API's subscribers.
 	Operator struct{ Event *masterapi.Event }
@@ -215,6 +225,7 @@ func (LinkPID) effect()         {}
 func (ToAgent) effect()         {}
 func (Answer) effect()          {}
 func (Registry) effect()        {}
+func (Abandon) effect()         {}
 func (Operator) effect()        {}
 func (Note) effect()            {}
 func (AgentOpen) effect()       {}

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/maintenance"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
@@ -34,6 +35,9 @@ type (
 		Admitted    []Admission
 		Unreachable []Absence
 		Gone        []Absence
+		Quotas      []QuotaSet
+		Weights     []WeightSet
+		Maintenance Maintenance
 	}
 
 	// Call is a scheduler call, SUBSCRIBE included, that has the fields its type needs
@@ -114,16 +118,31 @@ type InverseGrant struct {
 	Generation uint64 // the agent's, as in AgentOpen; an older one is void
 }
 
+// Standing is what an operator ordered for an agent; it outlives absences and terms.
+type Standing struct {
+	Deactivated bool             // nothing of it is offered
+	Drain       *mesos.DrainInfo // nil: it is not drained; never changed in place
+}
+
 // Admission is a registry fact: this agent may come back under its id.
 type Admission struct {
 	Info *mesos.AgentInfo
 	PID  PID // where it registered from last; empty when not known
+	Standing
 }
 
 // Absence is a registry fact: this agent was marked unreachable or gone.
 type Absence struct {
 	Agent AgentID
 	Since time.Time
+	Standing
+}
+
+// Maintenance is a registry fact: the whole of what is planned (mesos-master.md 11.1).
+// A scheduled machine that is not down is draining.
+type Maintenance struct {
+	Schedule *maintenance.Schedule // nil: none; never changed in place
+	Down     []*mesos.MachineID
 }
 
 func (Recovered) event()      {}

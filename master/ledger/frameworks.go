@@ -37,6 +37,7 @@ type framework struct {
 	operations   map[string]*operation // by uuid
 	executorLine line[ExecutorView]    // of executors, as they came
 	offers       map[OfferID]*offer
+	inverse      map[AgentID]*inverseOffer
 	offerLine    line[*mesos.Offer] // of offers, as they were made
 	used         resource.Resources
 	offered      resource.Resources
@@ -51,6 +52,7 @@ func (l *Ledger) newFramework(id FrameworkID, info *mesos.FrameworkInfo) *framew
 		executors:   map[executorKey]*executor{},
 		operations:  map[string]*operation{},
 		offers:      map[OfferID]*offer{},
+		inverse:     map[AgentID]*inverseOffer{},
 	}
 	f.setInfo(info)
 	l.frameworks[id] = f
@@ -170,6 +172,7 @@ func (l *Ledger) resubscribe(f *framework, c Call, info *mesos.FrameworkInfo) {
 	} else {
 		l.discardFramework(f) // silently: the new instance never saw them (T17)
 	}
+	l.dropInverse(f, samePID && !c.Force)
 	// user and checkpoint keep their values, without an error (T40).
 	info.User, info.Checkpoint = f.info.User, f.info.Checkpoint
 	info.Id = f.id.wire()
@@ -287,6 +290,7 @@ func (l *Ledger) deactivate(f *framework) {
 	f.active = false
 	l.touchFramework(f)
 	l.rescindFramework(f)
+	l.dropInverse(f, true)
 	l.emit(FrameworkClosed{Framework: f.id})
 }
 
@@ -325,6 +329,7 @@ func (l *Ledger) teardown(e Teardown) {
 // down, its tasks count as killed, its id may not come back (mesos-master.md 1.5).
 func (l *Ledger) removeFramework(f *framework) {
 	l.discardFramework(f)
+	l.dropInverse(f, false)
 	f.active = false
 	for _, a := range l.sortedAgents() {
 		l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: &messages.ShutdownFrameworkMessage{FrameworkId: f.id.wire()}})

@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"time"
-
-	"github.com/stoa-project/stoa/internal/wire/messages"
 )
 
 // Ledger is one term's book. It is not safe for concurrent use: one goroutine owns
@@ -30,10 +28,21 @@ type Ledger struct {
 	offers  map[OfferID]*offer
 	orphans map[string]*operation // by uuid: whose framework is not known
 
+	inverse map[OfferID]*inverseOffer
+
 	pending  map[Ticket]pendingFact // registry writes under way
 	ticket   Ticket
-	busy     map[AgentID]bool // an agent with a registry write under way: other transitions wait
-	greeting map[PID]bool     // addresses whose first registration is being written
+	busy     map[AgentID]RegistryState // agents with a registry write under way, and to which state: other transitions wait
+	orders   map[AgentID][]func()      // that wait for such a write
+	greeting map[PID]bool              // addresses whose first registration is being written
+
+	policies policies
+	machines map[machineID]*machine
+
+	limit   *limiter           // of agents marked unreachable; nil: none
+	doomed  map[AgentID]string // that wait for a permit, and why they must go
+	awaited int                // agents that the registry held at the beginning of the term
+	settle  map[AgentID]bool   // draining agents that may be drained now
 
 	timers   timerHeap
 	timerSeq uint64
@@ -47,13 +56,8 @@ type Ledger struct {
 
 // pendingFact is what goes on when a registry write is durable.
 type pendingFact struct {
-	state    RegistryState
-	agent    AgentID
-	pid      PID
-	register *messages.RegisterSlaveMessage   // first registration
-	again    *messages.ReregisterSlaveMessage // return of an agent
-	since    time.Time
-	reason   string
+	agent AgentID // empty: a policy
+	then  func()  // may be nil
 }
 
 // New gives an empty book; the first event must be Recovered.
@@ -74,7 +78,14 @@ func New(cfg Config) *Ledger {
 		offers:      map[OfferID]*offer{},
 		orphans:     map[string]*operation{},
 		pending:     map[Ticket]pendingFact{},
-		busy:        map[AgentID]bool{},
+		inverse:     map[OfferID]*inverseOffer{},
+		busy:        map[AgentID]RegistryState{},
+		orders:      map[AgentID][]func(){},
+		policies:    newPolicies(),
+		machines:    map[machineID]*machine{},
+		limit:       newLimiter(cfg.RemovalRate),
+		doomed:      map[AgentID]string{},
+		settle:      map[AgentID]bool{},
 		greeting:    map[PID]bool{},
 		view:        newViewCache(),
 	}
@@ -104,6 +115,8 @@ func (l *Ledger) Step(now time.Time, event Event) []Effect {
 		}
 	case Grants:
 		l.granted(e.Grants)
+	case InverseGrants:
+		l.inverseGranted(e.Grants)
 	case Tick:
 		l.tick()
 	case Teardown:
@@ -111,6 +124,7 @@ func (l *Ledger) Step(now time.Time, event Event) []Effect {
 	case OperatorCall:
 		l.operatorCall(e)
 	}
+	l.settleDrains()
 	out := l.out
 	l.out = nil
 	return out
@@ -118,14 +132,14 @@ func (l *Ledger) Step(now time.Time, event Event) []Effect {
 
 func (l *Ledger) emit(e Effect) { l.out = append(l.out, e) }
 
-// durable asks the registry for a fact and remembers what follows it.
-func (l *Ledger) durable(fact Registry, then pendingFact) {
+// durable asks the registry for a fact; then runs when the registry has it. Everybody
+// hears of the fact only after that.
+func (l *Ledger) durable(fact Registry, then func()) {
 	l.ticket++
 	fact.Ticket = l.ticket
-	then.state, then.agent = fact.State, fact.Agent
-	l.pending[l.ticket] = then
+	l.pending[l.ticket] = pendingFact{agent: fact.Agent, then: then}
 	if fact.Agent != "" {
-		l.busy[fact.Agent] = true
+		l.busy[fact.Agent] = fact.State
 	}
 	l.emit(fact)
 }
@@ -136,15 +150,13 @@ func (l *Ledger) registryDone(t Ticket) {
 		return
 	}
 	delete(l.pending, t)
-	delete(l.busy, fact.agent)
-	switch {
-	case fact.register != nil:
-		l.admitted(fact)
-	case fact.again != nil:
-		l.returned(fact)
-	case fact.state == Unreachable:
-		l.becameUnreachable(fact)
-	case fact.state == Removed:
-		l.becameRemoved(fact)
+	if fact.agent != "" {
+		delete(l.busy, fact.agent)
+	}
+	if fact.then != nil {
+		fact.then()
+	}
+	if fact.agent != "" {
+		l.nextOrders(fact.agent)
 	}
 }

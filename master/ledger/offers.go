@@ -36,7 +36,7 @@ func (l *Ledger) granted(grants []Grant) {
 	var order []FrameworkID
 	for _, g := range grants {
 		f, a := l.frameworks[g.Framework], l.agents[g.Agent]
-		if f == nil || a == nil || !f.active || f.conn.None() || !a.connected || a.generation != g.Generation ||
+		if f == nil || a == nil || !f.active || f.conn.None() || !a.active() || a.generation != g.Generation ||
 			!a.free().Contains(g.Resources) || len(g.Resources) == 0 {
 			l.emit(Released{Agent: g.Agent, Framework: g.Framework, Role: g.Role, Resources: g.Resources})
 			continue
@@ -75,6 +75,7 @@ func (l *Ledger) openOffer(f *framework, a *agent, role string, r resource.Resou
 		Url: agentURL(a), Domain: a.info.GetDomain(), Resources: o.resources, Attributes: a.info.GetAttributes(),
 		AllocationInfo: &mesos.Resource_AllocationInfo{Role: proto.String(role)},
 	}
+	o.wire.Unavailability = l.unavailability(a.machine)
 	for _, key := range f.executorsOn(a.id) {
 		o.wire.ExecutorIds = append(o.wire.ExecutorIds, &mesos.ExecutorID{Value: proto.String(string(key.executor))})
 	}
@@ -98,7 +99,8 @@ func (l *Ledger) offerFor(f *framework, o *offer) *mesos.Offer {
 		return o.wire
 	}
 	w := &mesos.Offer{Id: o.wire.Id, FrameworkId: o.wire.FrameworkId, AgentId: o.wire.AgentId, Hostname: o.wire.Hostname,
-		Url: o.wire.Url, Domain: o.wire.Domain, Attributes: o.wire.Attributes, ExecutorIds: o.wire.ExecutorIds}
+		Url: o.wire.Url, Domain: o.wire.Domain, Attributes: o.wire.Attributes, ExecutorIds: o.wire.ExecutorIds,
+		Unavailability: o.wire.Unavailability}
 	r := o.resources
 	if f.caps.MultiRole {
 		w.AllocationInfo = o.wire.AllocationInfo

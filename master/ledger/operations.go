@@ -115,6 +115,7 @@ func (l *Ledger) closeOperation(o *operation) {
 	a, f := l.agents[o.agent], l.frameworks[o.framework]
 	l.releaseConsumed(a, f, o, nil)
 	delete(a.operations, o.uuid)
+	l.emptied(a)
 	delete(l.orphans, o.uuid)
 	if f != nil {
 		delete(f.operations, o.uuid)

@@ -62,7 +62,7 @@ func (v *FrameworkView) Wire() *masterapi.Response_GetFrameworks_Framework {
 		w.UnregisteredTime = timeInfo(v.Unregistered)
 	}
 	w.Offers, w.AllocatedResources, w.OfferedResources = v.Offers, v.Used, v.Offered
-	w.OfferConstraints = v.Constraints
+	w.OfferConstraints, w.InverseOffers = v.Constraints, v.Inverse
 	return w
 }
 
@@ -78,7 +78,7 @@ func wireFramework(info *mesos.FrameworkInfo, active, connected, recovered bool,
 
 // Wire is the agent as GET_AGENTS and AGENT_ADDED show it (5.2).
 func (v *AgentView) Wire() *masterapi.Response_GetAgents_Agent {
-	w := &masterapi.Response_GetAgents_Agent{AgentInfo: v.Info, Active: &v.Active, Deactivated: &v.Deactivated,
+	w := &masterapi.Response_GetAgents_Agent{AgentInfo: v.Info, Active: &v.Active, Deactivated: &v.Deactivated, DrainInfo: v.Drain,
 		Version: &v.Version, Pid: proto.String(string(v.PID)), RegisteredTime: timeInfo(v.Registered),
 		TotalResources: v.Total, AllocatedResources: v.Used, OfferedResources: v.Offered, Capabilities: v.Capabilities}
 	if !v.Reregistered.IsZero() {
@@ -87,6 +87,9 @@ func (v *AgentView) Wire() *masterapi.Response_GetAgents_Agent {
 	for _, p := range v.Providers {
 		w.ResourceProviders = append(w.ResourceProviders, &masterapi.Response_GetAgents_Agent_ResourceProvider{
 			ResourceProviderInfo: p.Info, TotalResources: p.Total})
+	}
+	if !v.DrainSince.IsZero() {
+		w.EstimatedDrainStartTime = timeInfo(v.DrainSince)
 	}
 	return w
 }

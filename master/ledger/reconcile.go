@@ -38,7 +38,7 @@ func (l *Ledger) reconcileOne(f *framework, id TaskID, on AgentID) {
 	case l.agents[on] != nil:
 		state, message = mesos.TaskState_TASK_GONE, "Reconciliation: Task is unknown to the agent"
 	case l.unreachable.has(on):
-		state, message, since = mesos.TaskState_TASK_UNREACHABLE, "Reconciliation: Task is unreachable", l.unreachable.since[on]
+		state, message, since = mesos.TaskState_TASK_UNREACHABLE, "Reconciliation: Task is unreachable", l.unreachable.by[on].Since
 	case l.gone.has(on):
 		state, message = mesos.TaskState_TASK_GONE_BY_OPERATOR, "Reconciliation: Task is gone by operator"
 	}

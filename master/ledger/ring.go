@@ -1,10 +1,5 @@
 package ledger
 
-import (
-	"slices"
-	"time"
-)
-
 // ring keeps the newest max values.
 type ring[T any] struct {
 	max   int
@@ -39,55 +34,4 @@ func (r *ring[T]) cut(match func(T) bool) (found T, ok bool) {
 		}
 	}
 	return found, false
-}
-
-// absences remembers agents that went away, and since when.
-type absences struct {
-	since map[AgentID]time.Time
-	order []AgentID // oldest first
-	told  []Absence // what list gave last; nil when something changed since
-}
-
-func newAbsences() *absences { return &absences{since: map[AgentID]time.Time{}} }
-
-func (a *absences) add(id AgentID, since time.Time) {
-	a.remove(id)
-	a.order = append(a.order, id)
-	a.since[id] = since
-	a.told = nil
-}
-
-func (a *absences) remove(id AgentID) bool {
-	if _, known := a.since[id]; !known {
-		return false
-	}
-	delete(a.since, id)
-	a.told = nil
-	a.order = slices.DeleteFunc(a.order, func(each AgentID) bool { return each == id })
-	return true
-}
-
-// list gives all, oldest first; the slice is never changed again.
-func (a *absences) list() []Absence {
-	if a.told == nil && len(a.order) > 0 {
-		a.told = make([]Absence, 0, len(a.order))
-		for _, id := range a.order {
-			a.told = append(a.told, Absence{Agent: id, Since: a.since[id]})
-		}
-	}
-	return a.told
-}
-
-func (a *absences) has(id AgentID) bool { _, known := a.since[id]; return known }
-
-// old gives the agents that went away before the limit, and the oldest of those beyond
-// max.
-func (a *absences) old(limit time.Time, max int) []AgentID {
-	var out []AgentID
-	for i, id := range a.order {
-		if len(a.order)-i > max || a.since[id].Before(limit) {
-			out = append(out, id)
-		}
-	}
-	return out
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
@@ -99,12 +101,17 @@ type stage struct {
 	hold  bool
 	held  []ledger.Ticket
 	alive bool // every ping is answered
+
+	master     *mesos.MasterInfo
+	generation map[ledger.AgentID]uint64
+	facts      []ledger.Registry // all the registry was told, in order
 }
 
 func newStage(out *bytes.Buffer) *stage {
+	m := &mesos.MasterInfo{Id: proto.String("M"), Ip: proto.Uint32(16777343), Port: proto.Uint32(5050)}
 	return &stage{out: out, now: time.Unix(1_000_000, 0).UTC(), al: allocate.New(allocate.Config{}),
-		book: ledger.New(ledger.Config{Master: &mesos.MasterInfo{Id: proto.String("M"), Ip: proto.Uint32(16777343), Port: proto.Uint32(5050)},
-			MaxCompletedTasks: 3, MaxCompleted: 2})}
+		master: m, generation: map[ledger.AgentID]uint64{},
+		book: ledger.New(ledger.Config{Master: m, MaxCompletedTasks: 3, MaxCompleted: 2})}
 }
 
 func (s *stage) step(e ledger.Event) {
@@ -114,6 +121,10 @@ func (s *stage) step(e ledger.Event) {
 		s.al.Apply(s.now, effect)
 		if r, ok := effect.(ledger.Registry); ok {
 			done = append(done, r.Ticket)
+			s.facts = append(s.facts, r)
+		}
+		if o, ok := effect.(ledger.AgentOpen); ok {
+			s.generation[o.Agent] = o.Generation
 		}
 		if m, ok := effect.(ledger.ToAgent); ok && s.alive {
 			if _, ping := m.Message.(*messages.PingSlaveMessage); ping {
@@ -169,6 +180,27 @@ func (s *stage) command(line string) error {
 		if g := s.al.Run(s.now); len(g) > 0 {
 			s.step(ledger.Grants{Grants: g})
 		}
+	case "inverse": // the allocator wishes inverse offers: inverse FRAMEWORK AGENT
+		for _, a := range s.book.Snapshot().Agents {
+			if string(a.ID) == words[2] {
+				s.step(ledger.InverseGrants{Grants: []ledger.InverseGrant{{Framework: ledger.FrameworkID(words[1]), Agent: a.ID, Generation: s.generation[a.ID]}}})
+			}
+		}
+	case "operator": // operator CALL-JSON
+		call := &masterapi.Call{}
+		if err := wire.UnmarshalJSON([]byte(rest), call); err != nil {
+			return err
+		}
+		s.step(ledger.OperatorCall{Call: call, Ticket: 3})
+	case "config": // config CONFIG-JSON: a ledger with these settings, before anything else
+		cfg := ledger.Config{}
+		if err := json.Unmarshal([]byte(rest), &cfg); err != nil {
+			return err
+		}
+		cfg.Master = s.master
+		s.book = ledger.New(cfg)
+	case "restart": // a new term with what the registry was told so far
+		s.restart()
 	case "wait": // time passes, timers fire, nothing is allocated
 		d, err := time.ParseDuration(words[1])
 		if err != nil {
@@ -220,6 +252,7 @@ var agentMessages = map[string]proto.Message{
 	"pong":       &messages.PongSlaveMessage{},
 	"update":     &messages.StatusUpdateMessage{},
 	"exited":     &messages.ExitedExecutorMessage{},
+	"report":     &messages.UpdateSlaveMessage{},
 	"message":    &messages.ExecutorToFrameworkMessage{},
 }
 
@@ -245,13 +278,16 @@ func (s *stage) agentMessage(rest string) error {
 func (s *stage) show() {
 	snap := s.book.Snapshot()
 	for _, a := range snap.Agents {
-		fmt.Fprintf(s.out, "  agent %s connected=%v total %v used %v offered %v\n", a.ID, a.Connected, a.Total, a.Used, a.Offered)
+		fmt.Fprintf(s.out, "  agent %s connected=%v total %v used %v offered %v%s\n", a.ID, a.Connected, a.Total, a.Used, a.Offered, standingText(a.Standing))
 	}
 	for _, r := range snap.Recovered {
 		fmt.Fprintf(s.out, "  recovered %s\n", r.GetId().GetValue())
 	}
 	for _, u := range snap.Unreachable {
-		fmt.Fprintf(s.out, "  unreachable %s\n", u.Agent)
+		fmt.Fprintf(s.out, "  unreachable %s%s\n", u.Agent, standingText(u.Standing))
+	}
+	for _, g := range snap.Gone {
+		fmt.Fprintf(s.out, "  gone %s\n", g.Agent)
 	}
 	for _, f := range snap.Frameworks {
 		showFramework(s.out, "framework", f)
@@ -259,6 +295,7 @@ func (s *stage) show() {
 	for _, f := range snap.Completed {
 		showFramework(s.out, "completed", f)
 	}
+	showPolicies(s.out, snap.Policies)
 }
 
 func showFramework(out *bytes.Buffer, what string, f *ledger.FrameworkView) {
@@ -290,13 +327,15 @@ func show(effect ledger.Effect) string {
 	case ledger.Answer:
 		return strings.TrimRight(fmt.Sprintf("  answer %d %s", e.Code, e.Body), " ")
 	case ledger.Registry:
-		return fmt.Sprintf("  registry %s %s", e.Agent, e.State)
+		return registryText(e)
 	case ledger.Operator:
 		return fmt.Sprintf("  operators %s", e.Event.GetType())
 	case ledger.Note:
 		return fmt.Sprintf("  note %s", e.Text)
 	case ledger.Released:
 		return fmt.Sprintf("  released %s %s %v declined=%v %v", e.Agent, e.Role, e.Resources.Unallocate(), e.Declined, e.Refuse)
+	case ledger.QuotaSet, ledger.WeightSet, ledger.InverseAnswered, ledger.Awaiting, ledger.Abandon:
+		return fmt.Sprintf("  %s %+v", strings.TrimPrefix(fmt.Sprintf("%T", e), "ledger."), e)
 	case ledger.Taken:
 		return fmt.Sprintf("  taken %s %s %v", e.Agent, e.Role, e.Resources.Unallocate())
 	}
@@ -310,7 +349,11 @@ func event(e *scheduler.Event) string {
 	case scheduler.Event_OFFERS:
 		var list []string
 		for _, o := range e.GetOffers().GetOffers() {
-			list = append(list, fmt.Sprintf("%s %s {%v}", o.GetId().GetValue(), o.GetAgentId().GetValue(), resource.Of(o.GetResources()...)))
+			text := fmt.Sprintf("%s %s {%v}", o.GetId().GetValue(), o.GetAgentId().GetValue(), resource.Of(o.GetResources()...))
+			if o.Unavailability != nil {
+				text += " unavailable"
+			}
+			list = append(list, text)
 		}
 		return "OFFERS " + strings.Join(list, ", ")
 	case scheduler.Event_RESCIND:
@@ -330,6 +373,14 @@ func event(e *scheduler.Event) string {
 		return text
 	case scheduler.Event_FAILURE:
 		return fmt.Sprintf("FAILURE %s %s", e.GetFailure().GetAgentId().GetValue(), e.GetFailure().GetExecutorId().GetValue())
+	case scheduler.Event_INVERSE_OFFERS:
+		var list []string
+		for _, o := range e.GetInverseOffers().GetInverseOffers() {
+			list = append(list, fmt.Sprintf("%s %s from %d", o.GetId().GetValue(), o.GetAgentId().GetValue(), o.GetUnavailability().GetStart().GetNanoseconds()))
+		}
+		return "INVERSE_OFFERS " + strings.Join(list, ", ")
+	case scheduler.Event_RESCIND_INVERSE_OFFER:
+		return "RESCIND_INVERSE_OFFER " + e.GetRescindInverseOffer().GetInverseOfferId().GetValue()
 	case scheduler.Event_ERROR:
 		return "ERROR " + e.GetError().GetMessage()
 	}

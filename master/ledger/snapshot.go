@@ -23,6 +23,7 @@ type Snapshot struct {
 	Completed   []*FrameworkView   // removed, oldest first
 	Offers      int                // outstanding
 	Counters    Counters           // since the start of this term
+	Policies    *Policies          // what operators set for the whole cluster
 }
 
 // AgentView is one registered agent.
@@ -33,8 +34,9 @@ type AgentView struct {
 	Version      string
 	Capabilities []*mesos.AgentInfo_Capability
 	Connected    bool
-	Active       bool // takes part in offers
-	Deactivated  bool // by an operator
+	Active       bool      // takes part in offers
+	Standing               // what an operator ordered
+	DrainSince   time.Time // when this master told it to drain; zero: it did not
 	Registered   time.Time
 	Reregistered time.Time // zero until it came back once
 	Total        resource.Resources
@@ -68,6 +70,7 @@ type FrameworkView struct {
 	Unreachable  []*mesos.Task  // on unreachable agents, oldest first
 	CompletedT   []*mesos.Task  // ended, oldest first
 	Offers       []*mesos.Offer // as they were made
+	Inverse      []*mesos.InverseOffer
 	Executors    []ExecutorView // custom executors only, as they came
 	Used         resource.Resources
 	Offered      resource.Resources
@@ -146,7 +149,7 @@ func (l *Ledger) Snapshot() *Snapshot {
 		}
 		return nil
 	})
-	return &Snapshot{Now: l.now, Elected: l.started, Master: l.cfg.Master, Offers: len(l.offers), Counters: l.count.clone(),
+	return &Snapshot{Now: l.now, Elected: l.started, Master: l.cfg.Master, Offers: len(l.offers), Counters: l.count.clone(), Policies: l.policyView(),
 		Unreachable: l.unreachable.list(), Gone: l.gone.list(), Completed: l.completed.list(),
 		Agents: v.agents.list(), Frameworks: v.frameworks.list(), Recovered: l.recoveredList()}
 }
@@ -185,7 +188,7 @@ func idLess[ID ~string](a, b ID) bool {
 
 func (a *agent) view() *AgentView {
 	v := &AgentView{ID: a.id, Info: a.info, PID: a.pid, Version: a.version, Capabilities: a.capabilities,
-		Connected: a.connected, Active: a.connected, Registered: a.registered, Reregistered: a.reregistered,
+		Connected: a.connected, Active: a.active(), Standing: a.Standing, DrainSince: a.drainSince, Registered: a.registered, Reregistered: a.reregistered,
 		Total: a.total, Used: a.usedSum, Offered: a.offered}
 	for _, o := range sortedOperations(a.operations) {
 		v.Operations = append(v.Operations, o.proto)
@@ -202,5 +205,5 @@ func (f *framework) view(ended time.Time) *FrameworkView {
 		Constraints: f.constraints, Active: f.active && !f.conn.None(), Connected: !f.conn.None(), Recovered: f.recovered,
 		Registered: f.registered, Reregistered: f.reregistered, Unregistered: ended, Used: f.used, Offered: f.offered,
 		Tasks: f.line.list(), Unreachable: f.unreachable.list(), CompletedT: f.completed.list(),
-		Offers: f.offerLine.list(), Executors: f.executorLine.list()}
+		Offers: f.offerLine.list(), Executors: f.executorLine.list(), Inverse: f.inverseList()}
 }

@@ -234,6 +234,7 @@ func (l *Ledger) removeTask(t *task) *framework {
 	if a := l.agents[t.agent]; a != nil {
 		delete(a.tasks, t.key())
 		delete(a.killed, t.key())
+		l.emptied(a)
 		l.touchAgent(a)
 	}
 	l.touchFramework(f)

@@ -9,12 +9,14 @@ import (
 type timerKind uint8
 
 const (
-	pingTimer       timerKind = iota + 1 // agent: send the next ping, count the missing pong
-	reregisterTimer                      // agent: disconnected for too long
-	recoveryTimer                        // recovered agent: never came back after a failover
-	failoverTimer                        // framework: absent longer than its failover_timeout
-	offerTimer                           // offer: unanswered longer than --offer_timeout
-	gcTimer                              // absences: forget what is too old
+	pingTimer     timerKind = iota + 1 // agent: send the next ping, count the missing pong
+	overdueTimer                       // agent: to be looked at, it may be overdue
+	recoveryTimer                      // recovered agents: those that never came back after a failover
+	permitTimer                        // the next agent may be marked unreachable
+	failoverTimer                      // framework: absent longer than its failover_timeout
+	offerTimer                         // offer: unanswered longer than --offer_timeout
+	inverseTimer                       // inverse offer: the same
+	gcTimer                            // absences: forget what is too old
 )
 
 // timer is one entry of the heap. Timers are never taken out early: epoch, compared
@@ -64,14 +66,18 @@ func (l *Ledger) tick() {
 		switch t.kind {
 		case pingTimer:
 			l.pingDue(AgentID(t.id), t.epoch)
-		case reregisterTimer:
-			l.reregisterDue(AgentID(t.id), t.epoch)
+		case overdueTimer:
+			l.overdueDue(AgentID(t.id))
 		case recoveryTimer:
-			l.recoveryDue(AgentID(t.id))
+			l.recoveryDue()
+		case permitTimer:
+			l.permitDue()
 		case failoverTimer:
 			l.failoverDue(FrameworkID(t.id), t.epoch)
 		case offerTimer:
 			l.offerDue(OfferID(t.id))
+		case inverseTimer:
+			l.inverseDue(OfferID(t.id))
 		case gcTimer:
 			l.collect()
 		}

@@ -1,7 +1,8 @@
-// Package registry keeps what a new leader must know of agents: which are admitted,
-// unreachable or gone (mesos-master.md 7.3). One record per agent; facts that wait are
-// written together (group commit): one batch in flight, the next one grows. A write that
-// fails ends the term; it is never repeated in doubt.
+// Package registry keeps what a new leader must know: which agents are admitted,
+// unreachable or gone, what operators ordered for them, and the policies of the cluster
+// (mesos-master.md 7.3). One record per agent and role, so that nothing grows with the
+// cluster; facts that wait are written together (group commit): one batch in flight, the
+// next one grows. A write that fails ends the term; it is never repeated in doubt.
 package registry
 
 import (
@@ -9,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,13 +23,10 @@ import (
 	"github.com/stoa-project/stoa/master/ledger"
 )
 
-// prefix of the records' keys: "agents/<agent id>".
-const prefix = "agents"
-
 // maxBatch bounds one Apply, in records and in bytes.
 const (
 	maxBatch      = 500
-	maxBatchBytes = store.MaxValue / 2
+	maxBatchBytes = store.MaxBatch
 )
 
 // Registry writes the facts of one term.
@@ -39,7 +38,9 @@ type Registry struct {
 	queue  []ledger.Registry
 	wake   chan struct{} // holds one token while queue is not empty
 	writes int
+	took   time.Duration  // of the last write
 	bytes  map[string]int // size of each record, for metrics
+	total  int            // of bytes
 }
 
 // New makes the registry of a term.
@@ -50,50 +51,37 @@ func New(s store.Store, timeout time.Duration) *Registry {
 	return &Registry{store: s, timeout: timeout, wake: make(chan struct{}, 1), bytes: map[string]int{}}
 }
 
-// record is the stored form of one agent.
-type record struct {
-	State string `json:"state"`           // admitted, unreachable or gone
-	Since int64  `json:"since,omitempty"` // unix nanoseconds of becoming unreachable or gone
-	Info  []byte `json:"info,omitempty"`  // AgentInfo as protobuf, while admitted
-	PID   string `json:"pid,omitempty"`   // where it registered from, while admitted
-}
-
 // Load reads everything, for the first event of a term. Errors are the store's, or
 // fault.Malformed naming a record that cannot be read.
 func (r *Registry) Load(ctx context.Context) (ledger.Recovered, error) {
-	records, err := r.store.List(ctx, prefix)
-	if err != nil {
-		return ledger.Recovered{}, err
-	}
 	var out ledger.Recovered
-	for _, each := range records {
-		id := ledger.AgentID(each.Key[len(prefix)+1:])
-		var rec record
-		if err := json.Unmarshal(each.Value, &rec); err != nil {
-			return out, fault.New("registry.Load", fault.Malformed, each.Key, err)
+	for _, folder := range []string{clusterFolder, quotaFolder, weightFolder, agentFolder} {
+		records, err := r.store.List(ctx, folder)
+		if err != nil {
+			return ledger.Recovered{}, err
 		}
-		r.bytes[each.Key] = len(each.Value)
-		absence := ledger.Absence{Agent: id, Since: time.Unix(0, rec.Since)}
-		switch rec.State {
-		case ledger.Admitted.String():
-			info := &mesos.AgentInfo{}
-			if err := proto.Unmarshal(rec.Info, info); err != nil {
-				return out, fault.New("registry.Load", fault.Malformed, each.Key, err)
+		for _, each := range records {
+			if err := read(&out, each); err != nil {
+				return ledger.Recovered{}, fault.New("registry.Load", fault.Malformed, each.Key, err)
 			}
-			out.Admitted = append(out.Admitted, ledger.Admission{Info: info, PID: ledger.PID(rec.PID)})
-		case ledger.Unreachable.String():
-			out.Unreachable = append(out.Unreachable, absence)
-		case ledger.Gone.String():
-			out.Gone = append(out.Gone, absence)
-		default:
-			return out, fault.New("registry.Load", fault.Malformed, each.Key, fmt.Errorf("unknown state %q", rec.State))
+			r.size(each.Key, len(each.Value))
 		}
 	}
 	return out, nil
 }
 
-// Add queues a fact; it never blocks. The ledger has one fact of an agent under way at a
-// time, so the queue is bounded by the number of agents.
+// size notes how large a record is, 0 for none; before Run, or with mu held.
+func (r *Registry) size(key string, n int) {
+	r.total += n - r.bytes[key]
+	if n == 0 {
+		delete(r.bytes, key)
+	} else {
+		r.bytes[key] = n
+	}
+}
+
+// Add queues a fact; it never blocks. The ledger has one fact of an agent and one of the
+// policies under way at a time, so the queue is bounded by the number of agents.
 func (r *Registry) Add(fact ledger.Registry) {
 	r.mu.Lock()
 	r.queue = append(r.queue, fact)
@@ -105,8 +93,20 @@ func (r *Registry) Add(fact ledger.Registry) {
 }
 
 // Run writes queued facts under the term's fence and hands the tickets of durable ones to
-// done, until ctx ends or a write fails; then it returns why.
-func (r *Registry) Run(ctx context.Context, fence zk.Fence, done func([]ledger.Ticket)) error {
+// done, until ctx ends or a write fails; then it returns why. First of all it writes who
+// leads: a master that lost its lease meanwhile learns it before it changes anything.
+func (r *Registry) Run(ctx context.Context, fence zk.Fence, leader *mesos.MasterInfo, done func([]ledger.Ticket)) error {
+	info, err := proto.Marshal(leader)
+	if err != nil {
+		return fault.New("registry.Run", fault.Invalid, masterKey, err)
+	}
+	value, err := json.Marshal(masterRecord{Info: info, Needs: needs(leader)})
+	if err != nil {
+		return fault.New("registry.Run", fault.Invalid, masterKey, err)
+	}
+	if err := r.apply(ctx, fence, []store.Op{store.Put(masterKey, value)}); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -114,75 +114,72 @@ func (r *Registry) Run(ctx context.Context, fence zk.Fence, done func([]ledger.T
 		case <-r.wake:
 		}
 		for {
-			facts := r.take()
-			if len(facts) == 0 {
-				break
-			}
-			if err := r.write(ctx, fence, facts); err != nil {
+			batch, tickets, err := r.take()
+			if err != nil {
 				return err
 			}
-			tickets := make([]ledger.Ticket, len(facts))
-			for i, f := range facts {
-				tickets[i] = f.Ticket
+			if len(tickets) == 0 {
+				break
+			}
+			if err := r.apply(ctx, fence, batch); err != nil {
+				return err
 			}
 			done(tickets)
 		}
 	}
 }
 
-// take gives the next batch: no agent twice, because a batch is one atomic change.
-func (r *Registry) take() []ledger.Registry {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	seen := map[ledger.AgentID]bool{}
-	n, size := 0, 0
-	for n < len(r.queue) && n < maxBatch && size < maxBatchBytes && !seen[r.queue[n].Agent] {
-		seen[r.queue[n].Agent] = true
-		size += 512 + proto.Size(r.queue[n].Info)*4/3
-		n++
+// needs lists the capabilities a reader of this master's records must have.
+func needs(leader *mesos.MasterInfo) []string {
+	var out []string
+	for _, c := range leader.GetCapabilities() {
+		out = append(out, c.GetType().String())
 	}
-	batch := r.queue[:n:n]
-	r.queue = r.queue[n:]
-	return batch
+	return out
 }
 
-func (r *Registry) write(ctx context.Context, fence zk.Fence, facts []ledger.Registry) error {
-	ops := make([]store.Op, 0, len(facts))
-	for _, f := range facts {
-		key := prefix + "/" + string(f.Agent)
-		if f.State == ledger.Removed {
-			ops = append(ops, store.Delete(key))
-			continue
-		}
-		rec := record{State: f.State.String()}
-		if f.State == ledger.Admitted {
-			info, err := proto.Marshal(f.Info)
-			if err != nil {
-				return fault.New("registry.Run", fault.Invalid, string(f.Agent), err)
-			}
-			rec.Info, rec.PID = info, string(f.PID)
-		} else {
-			rec.Since = f.Since.UnixNano()
-		}
-		value, err := json.Marshal(rec)
+// take gives the next batch: whole facts, and no record twice, because a batch is one
+// atomic change.
+func (r *Registry) take() (batch []store.Op, tickets []ledger.Ticket, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen := map[string]bool{}
+	size := 0
+	for len(tickets) < min(len(r.queue), maxBatch) {
+		fact := r.queue[len(tickets)]
+		changes, err := ops(fact)
 		if err != nil {
-			return fault.New("registry.Run", fault.Invalid, string(f.Agent), err)
+			return nil, nil, err
 		}
-		ops = append(ops, store.Put(key, value))
+		more := store.Size(changes...)
+		if len(tickets) > 0 && (size+more > maxBatchBytes || slices.ContainsFunc(changes, func(op store.Op) bool { return seen[op.Key] })) {
+			break
+		}
+		for _, op := range changes {
+			seen[op.Key] = true
+		}
+		batch, tickets, size = append(batch, changes...), append(tickets, fact.Ticket), size+more
 	}
+	r.queue = r.queue[len(tickets):]
+	return batch, tickets, nil
+}
+
+func (r *Registry) apply(ctx context.Context, fence zk.Fence, batch []store.Op) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, errors.New("registry_store_timeout"))
 	defer cancel()
-	if err := r.store.Apply(ctx, fence, ops...); err != nil {
-		return fault.New("registry.Run", fault.KindOf(err), fmt.Sprintf("%d facts", len(facts)), err)
+	began := time.Now()
+	if err := r.store.Apply(ctx, fence, batch...); err != nil {
+		return fault.New("registry.Run", fault.KindOf(err), fmt.Sprintf("%d records", len(batch)), err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writes++
-	for _, op := range ops {
+	r.took = time.Since(began)
+	for _, op := range batch {
 		if op.Delete {
-			delete(r.bytes, op.Key)
+			r.size(op.Key, 0)
 		} else {
-			r.bytes[op.Key] = len(op.Value)
+			r.size(op.Key, len(op.Value))
 		}
 	}
 	return nil
@@ -192,8 +189,5 @@ func (r *Registry) write(ctx context.Context, fence zk.Fence, facts []ledger.Reg
 func (r *Registry) Stats() (queued, writes, bytes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, n := range r.bytes {
-		bytes += n
-	}
-	return len(r.queue), r.writes, bytes
+	return len(r.queue), r.writes, r.total
 }

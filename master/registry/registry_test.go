@@ -18,6 +18,9 @@ import (
 	"github.com/stoa-project/stoa/master/registry"
 )
 
+var leader = &mesos.MasterInfo{Id: proto.String("M"), Ip: proto.Uint32(1), Port: proto.Uint32(5050),
+	Capabilities: []*mesos.MasterInfo_Capability{{Type: mesos.MasterInfo_Capability_AGENT_DRAINING.Enum()}}}
+
 func info(id string) *mesos.AgentInfo {
 	return &mesos.AgentInfo{Hostname: proto.String("h-" + id), Id: &mesos.AgentID{Value: &id}}
 }
@@ -29,7 +32,7 @@ func run(t *testing.T, r *registry.Registry, fence zk.Fence) (tickets chan ledge
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		ended <- r.Run(ctx, fence, func(done []ledger.Ticket) {
+		ended <- r.Run(ctx, fence, leader, func(done []ledger.Ticket) {
 			for _, d := range done {
 				tickets <- d
 			}

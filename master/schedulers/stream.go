@@ -121,7 +121,7 @@ func (s *stream) write(w http.ResponseWriter, control *http.ResponseController, 
 		return err
 	}
 	for _, e := range events {
-		payload, err := s.codec.Marshal(e)
+		payload, err := s.codec.Marshal(readable(s.codec, e))
 		if err != nil {
 			return err
 		}
