@@ -14,6 +14,9 @@ const upperHex = "0123456789ABCDEF"
 // for HTML; bytes that are not UTF-8 become the replacement character.
 func AppendString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
+	if plain(s) {
+		return append(append(dst, s...), '"')
+	}
 	done := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -53,6 +56,27 @@ func AppendString[T string | []byte](dst []byte, s T) []byte {
 	return append(append(dst, s[done:]...), '"')
 }
 
+// plain reports whether s is only ASCII that needs no escape. It looks at eight bytes at a
+// time: a byte is none of those when a bit of the tests below is set at its top.
+func plain[T string | []byte](s T) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, slash := w^(ones*'"'), w^(ones*'\\')
+		if (w|(w-ones*0x20)|(quote-ones)|(slash-ones))&tops != 0 {
+			return false // perhaps only a neighbour borrowed: then the slow way finds nothing
+		}
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
 func appendBase64(dst, b []byte) []byte {
 	dst = append(dst, '"')
 	dst = base64.StdEncoding.AppendEncode(dst, b)
@@ -69,6 +93,9 @@ func AppendDouble(dst []byte, v float64) []byte {
 		return append(dst, `"-Infinity"`...)
 	case math.IsNaN(v):
 		return append(dst, `"NaN"`...)
+	}
+	if out, ok := appendMillionths(dst, v); ok {
+		return out
 	}
 	from := len(dst)
 	if a := math.Abs(v); a == 0 || (a >= 1e-6 && a < 1e21) {
@@ -87,4 +114,27 @@ func AppendDouble(dst []byte, v float64) []byte {
 	}
 	digits := bytes.TrimLeft(dst[at+1:], "0")
 	return append(dst[:keep], digits...)
+}
+
+// appendMillionths is AppendDouble for what has at most six decimals, as amounts and times
+// have. Below 2^32 doubles are closer together than millionths, so that at most one
+// number of millionths is v; every shorter text would be one too: so this is the shortest.
+func appendMillionths(dst []byte, v float64) ([]byte, bool) {
+	if !(v >= 0 && v < 1<<32) || v == 0 && math.Signbit(v) {
+		return dst, false
+	}
+	m := uint64(v*1e6 + 0.5)
+	if float64(m)/1e6 != v {
+		return dst, false
+	}
+	dst = append(strconv.AppendUint(dst, m/1e6, 10), '.')
+	rest := m % 1e6
+	if rest == 0 {
+		return append(dst, '0'), true
+	}
+	for unit := uint64(1e5); rest > 0; unit /= 10 {
+		dst = append(dst, byte('0'+rest/unit))
+		rest %= unit
+	}
+	return dst, true
 }

@@ -65,6 +65,11 @@ func (e *encoder) quoted(s string) {
 // for becomes 0, because readers of these endpoints expect numbers only.
 func (e *encoder) double(v float64) {
 	e.comma()
+	e.amount(v)
+}
+
+// amount is double behind a name that has its colon already.
+func (e *encoder) amount(v float64) {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		v = 0
 	}
@@ -80,6 +85,16 @@ func (e *encoder) bool(v bool) {
 	e.comma()
 	e.b = strconv.AppendBool(e.b, v)
 }
+
+// member appends a member that is not the first of its object: name has its comma,
+// quotes and colon.
+func (e *encoder) member(name, v string) {
+	e.b = append(e.b, name...)
+	e.b = wire.AppendString(e.b, v)
+}
+
+// lit appends punctuation and names, as they are.
+func (e *encoder) lit(text string) { e.b = append(e.b, text...) }
 
 // The usual members.
 

@@ -1,6 +1,8 @@
 package operators
 
 import (
+	"strconv"
+
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -23,26 +25,55 @@ func usualIndex(name string) int {
 // resources prints the sum of the lists: disk, mem, gpus and cpus always, everything else
 // when it is there, what is revocable under names of its own.
 func (e *encoder) resources(lists ...[]*mesos.Resource) {
+	e.comma()
+	e.resourcesOf(lists...)
+}
+
+// resourcesOf is resources behind a name that has its colon already.
+func (e *encoder) resourcesOf(lists ...[]*mesos.Resource) {
 	var sums [len(usual)]resource.Fixed
+	var other *mesos.Resource
 	others := 0
 	for _, list := range lists {
 		for _, r := range list {
 			i := usualIndex(r.GetName())
 			if i < 0 || r.GetRevocable() != nil || r.GetType() != mesos.Value_SCALAR {
+				other = r
 				others++
 				continue
 			}
 			sums[i] += resource.FromFloat(r.GetScalar().GetValue())
 		}
 	}
-	e.open('{')
-	for i, name := range usual {
-		e.num(name, sums[i].Float())
-	}
-	if others > 0 {
+	e.lit(`{"disk":`)
+	e.amount(sums[0].Float())
+	e.lit(`,"mem":`)
+	e.amount(sums[1].Float())
+	e.lit(`,"gpus":`)
+	e.amount(sums[2].Float())
+	e.lit(`,"cpus":`)
+	e.amount(sums[3].Float())
+	switch {
+	case others == 1 && onePort(other):
+		port := other.GetRanges().GetRange()[0].GetBegin()
+		e.lit(`,"ports":"[`)
+		e.b = strconv.AppendUint(e.b, port, 10)
+		e.b = append(e.b, '-')
+		e.b = strconv.AppendUint(e.b, port, 10)
+		e.lit(`]"`)
+	case others > 0:
 		e.otherResources(lists)
 	}
-	e.shut('}')
+	e.b = append(e.b, '}')
+}
+
+// onePort reports whether r is what most tasks have beyond amounts: a single port.
+func onePort(r *mesos.Resource) bool {
+	if r.GetName() != "ports" || r.GetType() != mesos.Value_RANGES || r.GetRevocable() != nil {
+		return false
+	}
+	list := r.GetRanges().GetRange()
+	return len(list) == 1 && list[0].GetBegin() == list[0].GetEnd()
 }
 
 // kind tells resources apart that are printed under one name.

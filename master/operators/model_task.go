@@ -3,39 +3,41 @@ package operators
 import (
 	"math"
 	"sort"
+	"strconv"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/master/ledger"
 )
 
-// task prints one task.
+// task prints one task. A large cluster has a hundred thousand of them in each answer, so
+// that the members which all tasks have are written in the shortest way.
 func (e *encoder) task(t *mesos.Task) {
-	e.open('{')
-	e.str("id", t.GetTaskId().GetValue())
-	e.str("name", t.GetName())
-	e.str("framework_id", t.GetFrameworkId().GetValue())
-	e.str("executor_id", t.GetExecutorId().GetValue())
-	e.str("slave_id", t.GetAgentId().GetValue())
-	e.str("state", t.GetState().String())
-	e.key("resources")
-	e.resources(t.GetResources())
+	e.comma()
+	e.member(`{"id":`, t.GetTaskId().GetValue())
+	e.member(`,"name":`, t.GetName())
+	e.member(`,"framework_id":`, t.GetFrameworkId().GetValue())
+	e.member(`,"executor_id":`, t.GetExecutorId().GetValue())
+	e.member(`,"slave_id":`, t.GetAgentId().GetValue())
+	e.state(`,"state":"`, t.GetState())
+	e.lit(`,"resources":`)
+	resources := t.GetResources()
+	e.resourcesOf(resources)
 	if limits := t.GetLimits(); len(limits) > 0 {
 		e.limits(limits)
 	}
-	e.role(t.GetResources())
-	e.key("statuses")
-	e.open('[')
+	e.role(resources)
+	e.lit(`,"statuses":[`)
 	for _, s := range t.GetStatuses() {
 		e.status(s)
 	}
 	e.shut(']')
 	if t.User != nil {
-		e.str("user", t.GetUser())
+		e.member(`,"user":`, t.GetUser())
 	}
 	e.labels(t.GetLabels())
 	if t.Discovery != nil {
-		e.key("discovery")
-		e.message(t.Discovery)
+		e.lit(`,"discovery":`)
+		e.discovery(t.Discovery)
 	}
 	if t.Container != nil {
 		e.key("container")
@@ -46,6 +48,18 @@ func (e *encoder) task(t *mesos.Task) {
 		e.message(t.HealthCheck)
 	}
 	e.shut('}')
+}
+
+// state appends a member with a state's name; its name has the opening quote of the
+// value.
+func (e *encoder) state(name string, s mesos.TaskState) {
+	e.lit(name)
+	if text, known := mesos.TaskState_name[int32(s)]; known {
+		e.lit(text)
+	} else {
+		e.b = strconv.AppendInt(e.b, int64(s), 10)
+	}
+	e.b = append(e.b, '"')
 }
 
 func (e *encoder) limits(limits map[string]*mesos.Value_Scalar) {
@@ -69,12 +83,13 @@ func (e *encoder) limits(limits map[string]*mesos.Value_Scalar) {
 
 // status prints one entry of a task's history: less than v1 does, as in Mesos.
 func (e *encoder) status(s *mesos.TaskStatus) {
-	e.open('{')
-	e.str("state", s.GetState().String())
-	e.num("timestamp", s.GetTimestamp())
+	e.comma()
+	e.state(`{"state":"`, s.GetState())
+	e.lit(`,"timestamp":`)
+	e.amount(s.GetTimestamp())
 	e.labels(s.GetLabels())
 	if c := s.GetContainerStatus(); c != nil {
-		e.key("container_status")
+		e.lit(`,"container_status":`)
 		e.containerStatus(c)
 	}
 	if s.Healthy != nil {
@@ -83,10 +98,63 @@ func (e *encoder) status(s *mesos.TaskStatus) {
 	e.shut('}')
 }
 
+// discovery prints a DiscoveryInfo as message would.
+func (e *encoder) discovery(d *mesos.DiscoveryInfo) {
+	if d.GetLabels() != nil || !plainPorts(d.GetPorts()) {
+		e.message(d)
+		return
+	}
+	e.lit(`{"visibility":"`)
+	e.lit(d.GetVisibility().String())
+	e.b = append(e.b, '"')
+	for _, each := range [...]struct {
+		name  string
+		value *string
+	}{{`,"name":`, d.Name}, {`,"environment":`, d.Environment}, {`,"location":`, d.Location}, {`,"version":`, d.Version}} {
+		if each.value != nil {
+			e.member(each.name, *each.value)
+		}
+	}
+	if d.Ports != nil {
+		e.lit(`,"ports":{`)
+		for i, p := range d.GetPorts().GetPorts() {
+			if i == 0 {
+				e.lit(`"ports":[`)
+			} else {
+				e.b = append(e.b, ',')
+			}
+			e.lit(`{"number":`)
+			e.b = strconv.AppendUint(e.b, uint64(p.GetNumber()), 10)
+			if p.Name != nil {
+				e.member(`,"name":`, p.GetName())
+			}
+			if p.Protocol != nil {
+				e.member(`,"protocol":`, p.GetProtocol())
+			}
+			e.b = append(e.b, '}')
+		}
+		if len(d.GetPorts().GetPorts()) > 0 {
+			e.b = append(e.b, ']')
+		}
+		e.b = append(e.b, '}')
+	}
+	e.b = append(e.b, '}')
+}
+
+// plainPorts reports whether all ports have nothing but number, name and protocol.
+func plainPorts(list *mesos.Ports) bool {
+	for _, p := range list.GetPorts() {
+		if p.Visibility != nil || p.Labels != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func (e *encoder) containerStatus(c *mesos.ContainerStatus) {
-	e.open('{')
+	e.b = append(e.b, '{')
 	if id := c.GetContainerId(); id != nil {
-		e.key("container_id")
+		e.lit(`"container_id":`)
 		e.containerID(id, 0)
 	}
 	if len(c.GetNetworkInfos()) > 0 {
@@ -108,8 +176,7 @@ func (e *encoder) containerStatus(c *mesos.ContainerStatus) {
 const maxParents = 64
 
 func (e *encoder) containerID(id *mesos.ContainerID, depth int) {
-	e.open('{')
-	e.str("value", id.GetValue())
+	e.member(`{"value":`, id.GetValue())
 	if p := id.GetParent(); p != nil && depth < maxParents {
 		e.key("parent")
 		e.containerID(p, depth+1)
@@ -127,10 +194,10 @@ func (e *encoder) network(n *mesos.NetworkInfo) {
 		e.key("ip_addresses")
 		e.open('[')
 		for _, a := range n.GetIpAddresses() {
-			e.open('{')
-			e.str("protocol", a.GetProtocol().String()) // IPv4 when unset
+			e.comma()
+			e.member(`{"protocol":`, a.GetProtocol().String()) // IPv4 when unset
 			if a.IpAddress != nil {
-				e.str("ip_address", a.GetIpAddress())
+				e.member(`,"ip_address":`, a.GetIpAddress())
 			}
 			e.shut('}')
 		}
