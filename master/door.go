@@ -40,6 +40,7 @@ type Door struct {
 	operators     operatorShell
 	started       time.Time
 	scraped       atomic.Pointer[agedView]
+	snapshots     metrics.Histogram // seconds that the ledger's owner spent on each snapshot
 
 	term  atomic.Pointer[term]             // present term; nil while not leading or not recovered
 	leads atomic.Pointer[mesos.MasterInfo] // own MasterInfo from election to the end of the term

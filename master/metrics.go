@@ -73,6 +73,8 @@ func (d *Door) declareMetrics() {
 	d.metrics.GaugeFunc(metrics.Def{Name: "stoa_master_scheduler_streams", Help: "Open streams of HTTP frameworks."},
 		func() float64 { return float64(d.schedulers.Streams()) })
 	gauge("offers_outstanding", "master/outstanding_offers", "Offers not answered yet.", func(s *ledger.Snapshot) float64 { return float64(s.Offers) })
+	d.snapshots = d.metrics.Histogram(metrics.Def{Name: "stoa_master_snapshot_seconds", Help: "Time the ledger stood still for a snapshot of it.",
+		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3}})
 	d.declareAgents(gauge)
 	d.declareFrameworks(gauge)
 	d.declareResources(gauge)

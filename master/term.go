@@ -286,7 +286,9 @@ func (t *term) snapshot() *ledger.Snapshot {
 	if s := t.seen.Load(); s != nil && s.revision == r {
 		return s.snapshot
 	}
+	began := time.Now()
 	s := &seen{revision: r, snapshot: t.book.Snapshot()}
+	t.door.snapshots.Observe(time.Since(began).Seconds())
 	t.seen.Store(s)
 	return s.snapshot
 }

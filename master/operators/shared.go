@@ -24,7 +24,12 @@ type shared struct {
 	covers uint64     // the last arrival before the snapshot was taken
 	of     *ledger.Snapshot
 	doc    *document
+	expiry *time.Timer // forgets the document; nil before the first one
 }
+
+// lifetime is how long a document waits for further readers. It holds on to its snapshot,
+// which the ledger has left behind.
+const lifetime = 10 * time.Second
 
 // patience is how long newcomers wait for a printing that goes no faster than its
 // readers read. Then a second one begins beside it.
@@ -38,11 +43,11 @@ func (s *shared) get(ctx context.Context, view func(context.Context) (*ledger.Sn
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.doc != nil {
-		if s.covers >= me {
-			s.tally.hits.Add(1)
-			return s.doc, nil
-		}
 		d := s.doc
+		if s.covers >= me && d.joinable() {
+			s.tally.hits.Add(1)
+			return d, nil
+		}
 		left := d.pressing()
 		if left <= 0 {
 			break
@@ -66,22 +71,45 @@ func (s *shared) get(ctx context.Context, view func(context.Context) (*ledger.Sn
 		return nil, err
 	}
 	s.covers = covers
-	if s.doc != nil && s.of == snapshot {
+	if s.doc != nil && s.of == snapshot && s.doc.joinable() {
 		s.tally.hits.Add(1)
 		return s.doc, nil
 	}
-	s.of, s.doc = snapshot, newDocument(s.store, s.plan(snapshot))
+	s.renew(snapshot)
 	return s.doc, nil
+}
+
+// renew begins a document. One over the same snapshot has the same plan.
+func (s *shared) renew(snapshot *ledger.Snapshot) {
+	if s.expiry == nil {
+		s.expiry = time.AfterFunc(lifetime, s.forget)
+	} else {
+		s.expiry.Reset(lifetime)
+	}
+	if s.doc != nil && s.of == snapshot {
+		s.doc = newDocument(s.store, s.doc.parts)
+		return
+	}
+	s.of, s.doc = snapshot, newDocument(s.store, s.plan(snapshot))
 }
 
 // at gives the answer for a snapshot that the caller has.
 func (s *shared) at(snapshot *ledger.Snapshot) *document {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.doc == nil || s.of != snapshot {
-		s.of, s.doc = snapshot, newDocument(s.store, s.plan(snapshot))
+	if s.doc == nil || s.of != snapshot || !s.doc.joinable() {
+		s.renew(snapshot)
 	}
 	return s.doc
+}
+
+// joinable reports whether a new reader finds the beginning of the document printed, or
+// about to be. Else it would print page after page for itself alone.
+func (d *document) joinable() bool {
+	d.store.mu.Lock()
+	defer d.store.mu.Unlock()
+	first := d.pages[0]
+	return first.plain != nil || len(d.pages) == 1 && !d.ended
 }
 
 // pressing is how long it is worth to wait for the end of the printing; 0: not at all,
@@ -103,4 +131,7 @@ func (s *shared) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.of, s.doc = nil, nil
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
 }

@@ -58,6 +58,10 @@ var benches = map[string]bench{
 		about: "rest of an agent given back until it is offered again, median, with 1,000 simulated agents and n launches at 500/s; floor: one exchange of encoded messages over loopback",
 		n:     2_000, unit: "ms", run: offers, floor: roundTrip,
 	},
+	"state": {
+		about: "GET /state with 10,000 simulated agents and n tasks while 500 more per second start: ms to the last byte, median; floor: texts of as many tasks appended and sent over loopback",
+		n:     100_000, unit: "ms", run: state, floor: bareState,
+	},
 	"dnsmove": {about: "a killed task's successor: from the master's event to the DNS answer, median of n moves on stoa dev; floor: one question over loopback", n: 40, unit: "ms", run: dnsMove, floor: dnsRoundTrip},
 	"dns":     {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
 }
