@@ -20,6 +20,7 @@ func (f *Framework) api() http.Handler {
 	return rest.New(rest.Config{
 		Core: f, Leadership: f, Events: f.feed, Metrics: f.metrics, Log: f.log,
 		Self: f.self, Rules: c.rules(), Ports: c.Ports, Origins: c.Origins,
+		Auth: c.authenticator(), MaxRequests: c.MaxRequests, NoCompression: c.NoCompression, Assets: c.Assets,
 		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead,
 		Info: rest.Info{
 			Name: c.Name, Version: "1.10.26", BuildRef: c.Version,

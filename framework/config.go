@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/zk"
 )
 
@@ -64,9 +65,15 @@ type Config struct {
 	SessionTimeout time.Duration // of ZooKeeper: 10 s
 	EventsPending  int           // undelivered events of one stream: 1024
 	Origins        []string      // Access-Control-Allow-Origin
-	ProxyConnect   time.Duration // to the leader: 5 s
-	ProxyRead      time.Duration // for the leader's answer: 10 s
-	Version        string        // of this build, for /v2/info
+	// Credential is the user and password that every request must carry; empty: none.
+	Credential    auth.Credential
+	Realm         string        // of basic authentication: Mesosphere
+	MaxRequests   int           // answered at once, event streams apart; 0: any number
+	NoCompression bool          // answers are never compressed
+	Assets        string        // folder served below /ui; empty: the page of this program
+	ProxyConnect  time.Duration // to the leader: 5 s
+	ProxyRead     time.Duration // for the leader's answer: 10 s
+	Version       string        // of this build, for /v2/info
 }
 
 func (c Config) withDefaults() Config {
@@ -75,6 +82,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Role == "" {
 		c.Role = "*"
+	}
+	if c.Realm == "" {
+		c.Realm = "Mesosphere"
 	}
 	if c.BridgeName == "" {
 		c.BridgeName = "mesos-bridge"
@@ -95,4 +105,12 @@ func (c Config) rules() app.Rules {
 		r.Features[f] = true
 	}
 	return r
+}
+
+// authenticator judges the API's callers; nil when everybody may call.
+func (c Config) authenticator() auth.Authenticator {
+	if c.Credential == (auth.Credential{}) {
+		return nil
+	}
+	return &auth.Basic{Realm: c.Realm, Credentials: auth.NewCredentials(c.Credential)}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stoa-project/stoa/framework"
 	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/zk"
 )
@@ -18,14 +20,20 @@ import (
 // unless the help says otherwise. Those that are taken for compatibility and have no
 // effect here say so.
 type frameworkCmd struct {
-	Master      string `name:"master" env:"MARATHON_MASTER" required:"" help:"Mesos master: zk://host:port,.../mesos, host:port or http://host:port."`
-	ZK          string `name:"zk" env:"MARATHON_ZK" help:"zk://[user:password@]host:port,.../marathon for election and records; without it --work_dir."`
-	WorkDir     string `name:"work_dir" env:"MARATHON_WORK_DIR" help:"Folder of the records of a single framework."`
-	HTTPPort    int    `name:"http_port" env:"MARATHON_HTTP_PORT" default:"8080" help:"Port of the API; 0 takes any."`
-	HTTPAddress string `name:"http_address" env:"MARATHON_HTTP_ADDRESS" help:"Address of the API; all when empty."`
-	Hostname    string `name:"hostname" env:"MARATHON_HOSTNAME" help:"Name under which other processes reach this one; the machine's when empty."`
-	WebUI       string `name:"webui_url" env:"MARATHON_WEBUI_URL" help:"Address of the API as shown by Mesos."`
-	Origins     string `name:"access_control_allow_origin" env:"MARATHON_ACCESS_CONTROL_ALLOW_ORIGIN" help:"Comma list of origins for CORS."`
+	Master        string `name:"master" env:"MARATHON_MASTER" required:"" help:"Mesos master: zk://host:port,.../mesos, host:port or http://host:port."`
+	ZK            string `name:"zk" env:"MARATHON_ZK" help:"zk://[user:password@]host:port,.../marathon for election and records; without it --work_dir."`
+	WorkDir       string `name:"work_dir" env:"MARATHON_WORK_DIR" help:"Folder of the records of a single framework."`
+	HTTPPort      int    `name:"http_port" env:"MARATHON_HTTP_PORT" default:"8080" help:"Port of the API; 0 takes any."`
+	HTTPAddress   string `name:"http_address" env:"MARATHON_HTTP_ADDRESS" help:"Address of the API; all when empty."`
+	Hostname      string `name:"hostname" env:"MARATHON_HOSTNAME" help:"Name under which other processes reach this one; the machine's when empty."`
+	WebUI         string `name:"webui_url" env:"MARATHON_WEBUI_URL" help:"Address of the API as shown by Mesos."`
+	Credentials   string `name:"http_credentials" env:"MARATHON_HTTP_CREDENTIALS,MESOSPHERE_HTTP_CREDENTIALS" help:"user:password that every request must carry (HTTP basic)."`
+	Realm         string `name:"http_realm" env:"MARATHON_HTTP_REALM" default:"Mesosphere" help:"Realm shown to those who give no password."`
+	MaxRequests   int    `name:"http_max_concurrent_requests" env:"MARATHON_HTTP_MAX_CONCURRENT_REQUESTS" help:"Requests answered at once, event streams apart; more get 503. 0: any number."`
+	Compression   bool   `name:"http_compression" env:"MARATHON_HTTP_COMPRESSION" default:"true" help:"Compress long answers for clients that take gzip."`
+	NoCompression bool   `name:"disable_http_compression" help:"The opposite of --http_compression."`
+	Assets        string `name:"assets_path" env:"MARATHON_ASSETS_PATH" help:"Folder served below /ui/, as a built Marathon UI; a small page of this program when empty."`
+	Origins       string `name:"access_control_allow_origin" env:"MARATHON_ACCESS_CONTROL_ALLOW_ORIGIN" help:"Comma list of origins for CORS."`
 
 	Name            string `name:"framework_name" env:"MARATHON_FRAMEWORK_NAME" default:"marathon" help:"Name at the master; the second label of DNS names."`
 	Role            string `name:"mesos_role" env:"MARATHON_MESOS_ROLE" default:"*" help:"Role that offers are asked for."`
@@ -76,8 +84,6 @@ type frameworkCompat struct {
 	ZKTimeout        int64  `name:"zk_timeout" env:"MARATHON_ZK_TIMEOUT" help:"Accepted."`
 	ZKConnection     int64  `name:"zk_connection_timeout" env:"MARATHON_ZK_CONNECTION_TIMEOUT" help:"Accepted."`
 	Executor         string `name:"executor" env:"MARATHON_EXECUTOR" default:"//cmd" enum:"//cmd" help:"Accepted; only //cmd."`
-	Compression      bool   `name:"http_compression" env:"MARATHON_HTTP_COMPRESSION" default:"true" help:"Accepted."`
-	NoCompression    bool   `name:"disable_http_compression" help:"Accepted."`
 	LaunchTokens     int    `name:"launch_tokens" env:"MARATHON_LAUNCH_TOKENS" help:"Accepted."`
 	TokenRefresh     int64  `name:"launch_token_refresh_interval" env:"MARATHON_LAUNCH_TOKEN_REFRESH_INTERVAL" help:"Accepted."`
 	MatchingTimeout  int64  `name:"offer_matching_timeout" env:"MARATHON_OFFER_MATCHING_TIMEOUT" help:"Accepted."`
@@ -93,7 +99,6 @@ type frameworkCompat struct {
 	GracefulShutdown int64  `name:"graceful_shutdown_timeout" env:"MARATHON_GRACEFUL_SHUTDOWN_TIMEOUT" help:"Accepted."`
 	LoggingLevel     string `name:"logging_level" env:"MARATHON_LOGGING_LEVEL" help:"Accepted; see --log_level."`
 	Prometheus       bool   `name:"metrics_prometheus" env:"MARATHON_METRICS_PROMETHEUS" default:"true" help:"Accepted."`
-	AssetsPath       string `name:"assets_path" env:"MARATHON_ASSETS_PATH" help:"Accepted."`
 	Deprecated       string `name:"deprecated_features" env:"MARATHON_DEPRECATED_FEATURES" help:"Accepted."`
 }
 
@@ -128,7 +133,19 @@ func (c *frameworkCmd) config() (framework.Config, error) {
 		Draining: time.Duration(c.Draining) * time.Second, IgnoreMaintenance: c.NoMaintenance || !c.Maintenance,
 		MissedHeartbeats: c.Heartbeats, MaxProbes: c.MaxProbes, EventsPending: c.EventsPending,
 		SessionTimeout: ms(c.ZKSession), ProxyConnect: ms(c.ProxyConnect), ProxyRead: ms(c.ProxyRead),
-		Version: version,
+		Version: version, Realm: c.Realm, MaxRequests: c.MaxRequests, NoCompression: c.NoCompression || !c.Compression, Assets: c.Assets,
+	}
+	var err error
+	if cfg.Credential, err = userAndPassword(c.Credentials); err != nil {
+		return cfg, err
+	}
+	if c.MaxRequests < 0 {
+		return cfg, fault.New("framework", fault.Invalid, "--http_max_concurrent_requests", fmt.Errorf("%d is less than 0", c.MaxRequests))
+	}
+	if c.Assets != "" {
+		if info, err := os.Stat(c.Assets); err != nil || !info.IsDir() {
+			return cfg, fault.New("framework", fault.Invalid, "--assets_path", fmt.Errorf("%q is no folder", c.Assets))
+		}
 	}
 	for _, f := range cfg.Features {
 		if !slices.Contains(knownFeatures, f) {
@@ -153,6 +170,18 @@ func (c *frameworkCmd) config() (framework.Config, error) {
 	}
 	cfg.ZK = &u
 	return cfg, nil
+}
+
+// userAndPassword splits --http_credentials at its first colon.
+func userAndPassword(s string) (auth.Credential, error) {
+	if s == "" {
+		return auth.Credential{}, nil
+	}
+	user, password, ok := strings.Cut(s, ":")
+	if !ok || user == "" || password == "" {
+		return auth.Credential{}, fault.New("framework", fault.Invalid, "--http_credentials", errors.New("write it as user:password"))
+	}
+	return auth.Credential{Principal: user, Secret: password}, nil
 }
 
 // words splits a comma list, leaving out empty entries.

@@ -52,7 +52,10 @@ func (f *forwarder) leaderOnly(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		leader, self := f.find(c.Request().Context())
 		if self {
-			c.Response().Header().Set("X-Marathon-Leader", "http://"+leader)
+			h := c.Response().Header()
+			h.Set("X-Marathon-Leader", "http://"+leader)
+			h.Set("X-Frame-Options", "DENY")
+			h.Set("X-XSS-Protection", "1; mode=block")
 			return next(c)
 		}
 		if leader == "" {

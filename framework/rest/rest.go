@@ -13,6 +13,7 @@ import (
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/web"
 )
@@ -66,6 +67,11 @@ type Config struct {
 	Origins []string          // --access_control_allow_origin; empty: no CORS headers
 	Headers map[string]string // further headers of every answer
 
+	Auth          auth.Authenticator // --http_credentials; nil: everybody may ask
+	MaxRequests   int                // --http_max_concurrent_requests; 0: no limit
+	NoCompression bool               // --disable_http_compression
+	Assets        string             // --assets_path: folder served below /ui; empty: the page of this package
+
 	ConnectTimeout time.Duration // to the leader; 0: 5 s
 	ReadTimeout    time.Duration // for the leader's answer; 0: 10 s
 	LeaderWait     time.Duration // how long a standby looks for a leader before 502; 0: 2.5 s
@@ -99,8 +105,20 @@ func New(cfg Config) http.Handler {
 		Logger: cfg.Log, Room: "framework", Metrics: cfg.Metrics, BodyLimit: groupLimit,
 		ErrorBody: errorBody, ErrorStatus: errorStatus,
 	})
-	e.Use(a.standardHeaders, newForwarder(cfg).leaderOnly)
+	e.Use(a.standardHeaders)
+	if cfg.Auth != nil {
+		e.Use(known(cfg.Auth))
+	}
+	e.Use(newForwarder(cfg).leaderOnly)
+	if cfg.MaxRequests > 0 {
+		e.Use(atMost(cfg.MaxRequests))
+	}
+	if !cfg.NoCompression {
+		e.Use(compress())
+	}
+	e.Use(mediaTypes)
 	a.routes(e)
+	a.pages(e)
 	return e
 }
 

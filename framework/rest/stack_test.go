@@ -152,6 +152,12 @@ func (s *stack) advance(d time.Duration) {
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
+	return newStackWith(t, func(*Config) {})
+}
+
+// newStackWith is a stack whose API is set up differently.
+func newStackWith(t *testing.T, set func(*Config)) *stack {
+	t.Helper()
 	s := &stack{t: t, now: time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), replies: map[uint64]core.Reply{}, leader: "leader:8080", self: true}
 	s.feed = feed.New(feed.Config{Heartbeat: time.Hour}, nil)
 	n, seed := 0, uint64(1)
@@ -166,11 +172,13 @@ func newStack(t *testing.T) *stack {
 	s.core = c
 	s.carryOut(effects)
 	s.step(core.Subscribed{FrameworkID: "fw-1", Master: "master:5050"})
-	s.server = httptest.NewServer(New(Config{
+	cfg := Config{
 		Core: s, Leadership: s, Events: s.feed, Metrics: metrics.New(), Self: "leader:8080",
 		Rules: app.Rules{MesosRole: "*", BridgeName: "mesos-bridge"}, Ports: app.PortPool{Min: 10000, Max: 20000},
 		Info: Info{Name: "marathon", Version: "1.10.26", Marathon: map[string]any{"master": "zk://x", "webui_url": nil}},
-	}))
+	}
+	set(&cfg)
+	s.server = httptest.NewServer(New(cfg))
 	t.Cleanup(func() {
 		s.feed.EndAll()
 		s.server.Close()

@@ -1,0 +1,154 @@
+package rest
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stoa-project/stoa/internal/auth"
+)
+
+func TestMediaTypes(t *testing.T) {
+	s := newStack(t)
+	const body = `{"id":"/a","cmd":"sleep 1"}`
+	for _, each := range []struct {
+		method, path, contentType, accept string
+		status                            int
+	}{
+		{"POST", "/v2/apps", "application/x-www-form-urlencoded", "", 415},
+		{"POST", "/v2/apps", "text/plain", "", 415},
+		{"POST", "/v2/apps", "nonsense/", "", 415},
+		{"POST", "/v2/apps", "application/json", "text/html", 406},
+		{"POST", "/v2/apps", "application/json", "application/json;q=0", 406},
+		{"GET", "/v2/apps", "", "text/plain", 406},
+		{"POST", "/v2/apps?force=true", "application/json; charset=UTF-8", "application/json, text/javascript, */*; q=0.01", 201},
+		{"PUT", "/v2/apps/a?force=true", "", "", 200}, // no Content-Type at all: taken as JSON
+		{"GET", "/v2/apps", "text/plain", "text/html, application/*", 200},
+		{"GET", "/v2/apps", "", "", 200},
+		{"GET", "/v2/tasks", "", "text/plain", 200},
+	} {
+		var headers []string
+		if each.contentType != "" {
+			headers = append(headers, "Content-Type", each.contentType)
+		}
+		if each.accept != "" {
+			headers = append(headers, "Accept", each.accept)
+		}
+		a := s.call(each.method, each.path, body, headers...)
+		if a.status != each.status {
+			t.Errorf("%+v: status %d: %s", each, a.status, a.text)
+		}
+		if a.status == 415 || a.status == 406 {
+			if text, _ := a.at("message").(string); !strings.Contains(text, each.contentType) || !strings.Contains(text, "application/json") {
+				t.Errorf("%+v: message %q", each, text)
+			}
+		}
+	}
+}
+
+func TestGzip(t *testing.T) {
+	s := newStack(t)
+	s.want(201, "POST", "/v2/groups", shop)
+	a := s.want(200, "GET", "/v2/groups", "", "Accept-Encoding", "gzip")
+	if a.header.Get("Content-Encoding") != "gzip" {
+		t.Fatalf("headers %v", a.header)
+	}
+	z, err := gzip.NewReader(strings.NewReader(a.text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(z)
+	if err != nil || !json.Valid(raw) || !strings.Contains(string(raw), "/shop/front/web") {
+		t.Errorf("%v: %s", err, raw)
+	}
+	if a := s.want(200, "GET", "/v2/groups", "", "Accept-Encoding", "identity"); a.header.Get("Content-Encoding") != "" {
+		t.Errorf("headers %v", a.header)
+	}
+	if a := s.want(404, "GET", "/v2/apps/none", "", "Accept-Encoding", "gzip"); a.header.Get("Content-Encoding") != "" || a.at("message") != "App '/none' does not exist" {
+		t.Errorf("a short refusal: %v %q", a.header, a.text)
+	}
+}
+
+func TestBasicAuth(t *testing.T) {
+	s := newStackWith(t, func(c *Config) {
+		c.Auth = &auth.Basic{Realm: "Mesosphere", Credentials: auth.NewCredentials(auth.Credential{Principal: "ops", Secret: "s3cret"})}
+	})
+	for _, path := range []string{"/v2/apps", "/ping", "/ui/", "/metrics", "/v2/events", "/none"} {
+		a := s.want(401, "GET", path, "")
+		if a.header.Get("WWW-Authenticate") != `Basic realm="Mesosphere"` || a.at("message") != "Invalid username or password." {
+			t.Errorf("%s: %v %s", path, a.header, a.text)
+		}
+	}
+	s.want(401, "GET", "/v2/apps", "", "Authorization", "Basic b3BzOndyb25n") // ops:wrong
+	s.want(200, "GET", "/v2/apps", "", "Authorization", "Basic b3BzOnMzY3JldA==")
+	s.want(200, "GET", "/ping", "", "Authorization", "Basic b3BzOnMzY3JldA==")
+}
+
+func TestConcurrentLimit(t *testing.T) {
+	s := newStackWith(t, func(c *Config) { c.MaxRequests = 1 })
+	// One request is being answered while its body has not come.
+	r, w := io.Pipe()
+	first := make(chan string, 1)
+	go func() {
+		resp, err := http.Post(s.server.URL+"/v2/apps", "application/json", r)
+		if err != nil {
+			first <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		first <- resp.Status
+	}()
+	if _, err := w.Write([]byte(`{"id":"/slow",`)); err != nil {
+		t.Fatal(err)
+	}
+	var a answer
+	for range 1000 { // until the first one has come in
+		if a = s.call("GET", "/v2/info", ""); a.status == 503 {
+			break
+		}
+	}
+	if a.status != 503 || a.at("message") != "Too many concurrent requests! Allowed: 1." {
+		t.Errorf("the second request: %d %s", a.status, a.text)
+	}
+	if _, err := fmt.Fprint(w, `"cmd":"sleep 1"}`); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if got := <-first; got != "201 Created" {
+		t.Errorf("the first request: %s", got)
+	}
+	s.want(200, "GET", "/v2/info", "")
+}
+
+func TestPages(t *testing.T) {
+	s := newStack(t)
+	for path, to := range map[string]string{"/": "/ui/", "/ui": "/ui/"} {
+		if a := s.want(302, "GET", path, ""); a.header.Get("Location") != to {
+			t.Errorf("%s: Location %q", path, a.header.Get("Location"))
+		}
+	}
+	a := s.want(200, "GET", "/ui/", "")
+	if !strings.Contains(a.text, "ui.js") || !strings.Contains(a.header.Get("Content-Security-Policy"), "default-src 'self'") ||
+		a.header.Get("X-Frame-Options") != "DENY" || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") {
+		t.Errorf("%v %s", a.header, a.text)
+	}
+	s.want(200, "GET", "/ui/ui.js", "")
+	s.want(404, "GET", "/ui/none.js", "")
+	s.want(405, "POST", "/ui/", "")
+
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("built elsewhere"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = newStackWith(t, func(c *Config) { c.Assets = dir })
+	if a := s.want(200, "GET", "/ui/", ""); a.text != "built elsewhere" {
+		t.Errorf("page %q", a.text)
+	}
+	s.want(404, "GET", "/ui/ui.js", "")
+}
