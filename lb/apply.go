@@ -3,6 +3,7 @@ package lb
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -38,11 +39,22 @@ func (b *LB) options(ctx context.Context, now time.Time) labels.Options {
 // render gives the configuration for services. Where a template label is wrong the port
 // keeps its last good settings, or is left out; the services in effect are given back.
 func (b *LB) render(services []labels.Service) (render.Config, []labels.Service, []labels.Problem) {
+	return b.renderBy(b.rendered.File, services)
+}
+
+// explain does the same with Origins, which takes longer.
+func (b *LB) explain(services []labels.Service) (render.Config, []labels.Service, []labels.Problem) {
+	return b.renderBy(render.File, services)
+}
+
+type renderer func([]labels.Service, render.Settings) (render.Config, []labels.Problem)
+
+func (b *LB) renderBy(file renderer, services []labels.Service) (render.Config, []labels.Service, []labels.Problem) {
 	b.listeners, b.servers = len(services), 0
-	for _, s := range services {
-		b.servers += len(s.Servers)
+	for i := range services {
+		b.servers += len(services[i].Servers)
 	}
-	want, problems := render.File(services, b.settings())
+	want, problems := file(services, b.settings())
 	if len(problems) == 0 {
 		return want, services, nil
 	}
@@ -55,7 +67,7 @@ func (b *LB) render(services []labels.Service) (render.Config, []labels.Service,
 		}
 	}
 	services = b.fallBack(services, bad)
-	want, _ = render.File(services, b.settings())
+	want, _ = file(services, b.settings())
 	return want, services, problems
 }
 
@@ -69,7 +81,7 @@ func (b *LB) fallBack(services []labels.Service, bad map[labels.PortKey]bool) []
 			if !ok {
 				continue
 			}
-			good.Servers = s.Servers
+			good.Servers, good.Rev = s.Servers, 0
 			s = good
 		}
 		out = append(out, s)
@@ -81,14 +93,14 @@ func (b *LB) fallBack(services []labels.Service, bad map[labels.PortKey]bool) []
 // last is put off: later is set.
 func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	began := time.Now()
-	services, problems := labels.Services(b.listed, b.options(ctx, began))
+	services, problems := b.services.Services(b.listed, b.options(ctx, began))
 	services, refusals := b.withoutBarred(services)
 	problems = append(problems, refusals...)
 	services, busy := b.withoutBusy(services)
 	problems = append(problems, busy...)
 	want, services, refusals := b.render(services)
 	problems = append(problems, refusals...)
-	if wait := b.cfg.ReloadInterval - time.Since(b.lastReload); !now && wait > 0 && b.proxy.NeedsReload(want) {
+	if wait := b.cfg.ReloadInterval - time.Since(b.lastReload); !now && wait > 0 && b.proxy.NeedsReload(ctx, want) {
 		b.metrics.coalesced.Inc()
 		if *later == nil {
 			*later = time.After(wait)
@@ -119,12 +131,22 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 
 // remember keeps the settings that HAProxy took, for when labels become wrong.
 func (b *LB) remember(services []labels.Service) {
-	good := make(map[labels.PortKey]labels.Service, len(services))
-	for _, s := range services {
+	for i := range services {
+		key := services[i].Key()
+		if was, ok := b.good[key]; ok && was.Rev != 0 && was.Rev == services[i].Rev {
+			continue
+		}
+		s := services[i]
 		s.Servers = nil
-		good[s.Key()] = s
+		b.good[key] = s
 	}
-	b.good = good
+	if len(b.good) > len(services) {
+		now := make(map[labels.PortKey]bool, len(services))
+		for i := range services {
+			now[services[i].Key()] = true
+		}
+		maps.DeleteFunc(b.good, func(k labels.PortKey, _ labels.Service) bool { return !now[k] })
+	}
 }
 
 // withoutRefused finds the services at fault for a refusal, first by the lines that
@@ -132,7 +154,7 @@ func (b *LB) remember(services []labels.Service) {
 func (b *LB) withoutRefused(ctx context.Context, services []labels.Service) ([]labels.Service, []labels.Problem, error) {
 	rest, bad := services, []refused{}
 	for {
-		c, _, _ := b.render(rest)
+		c, _, _ := b.explain(rest)
 		err := b.proxy.Validate(ctx, c)
 		if err == nil {
 			break
@@ -209,7 +231,7 @@ func (b *LB) withoutBarred(services []labels.Service) ([]labels.Service, []label
 	for _, s := range services {
 		was, ok := b.barred[s.Key()]
 		if now := s; ok {
-			now.Servers = nil
+			now.Servers, now.Rev = nil, was.service.Rev
 			ok = reflect.DeepEqual(was.service, now)
 		}
 		if !ok {
@@ -232,8 +254,8 @@ func (b *LB) withoutBarred(services []labels.Service) ([]labels.Service, []label
 func (b *LB) report(services []labels.Service, problems []labels.Problem, change haproxy.Change, err error, began time.Time) {
 	s := *b.status.Load()
 	s.Services, s.Servers, s.Problems, s.Ports = len(services), 0, []string{}, []rest.Port{}
-	for _, v := range services {
-		s.Servers += len(v.Servers)
+	for i := range services {
+		s.Servers += len(services[i].Servers)
 	}
 	seen := map[string]bool{}
 	for _, p := range problems {

@@ -21,14 +21,21 @@ const busyRetry = 2 * time.Second
 func (b *LB) withoutBusy(services []labels.Service) ([]labels.Service, []labels.Problem) {
 	held := b.proxy.Binds()
 	var problems []labels.Problem
-	free := slices.DeleteFunc(slices.Clone(services), func(s labels.Service) bool {
-		if held[s.BindAddr+":"+strconv.Itoa(s.Port)] || !busy(s.BindAddr, s.Port) {
-			return false
+	var at []byte
+	for i := range services {
+		s := &services[i]
+		at = strconv.AppendInt(append(append(at[:0], s.BindAddr...), ':'), int64(s.Port), 10)
+		if held[string(at)] || !busy(s.BindAddr, s.Port) {
+			continue
 		}
 		problems = append(problems, labels.Problem{AppID: s.AppID, Index: s.Index, Reason: fmt.Sprintf("service port %d is in use by another process on this host", s.Port)})
-		return true
-	})
-	return free, problems
+	}
+	if len(problems) == 0 {
+		return services, nil
+	}
+	return slices.DeleteFunc(slices.Clone(services), func(s labels.Service) bool {
+		return slices.ContainsFunc(problems, func(p labels.Problem) bool { return p.AppID == s.AppID && p.Index == s.Index })
+	}), problems
 }
 
 // busy tells whether the address is taken. Other reasons why it cannot be bound are

@@ -23,7 +23,7 @@ func (b *LB) once(ctx context.Context) (render.Config, []labels.Service, []label
 	}
 	b.listed = apps
 	services, problems := labels.Services(apps, b.options(ctx, time.Now()))
-	c, services, more := b.render(services)
+	c, services, more := b.explain(services)
 	return c, services, append(problems, more...), nil
 }
 

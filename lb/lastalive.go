@@ -7,20 +7,26 @@ import "github.com/stoa-project/stoa/lb/labels"
 type lastAlive struct {
 	most  int
 	known map[string]bool
-	order []string // oldest first
+	order []string          // oldest first
+	seen  map[string]uint64 // Rev of apps whose results are known
 }
 
 func newLastAlive(most int) *lastAlive {
-	return &lastAlive{most: most, known: map[string]bool{}}
+	return &lastAlive{most: most, known: map[string]bool{}, seen: map[string]uint64{}}
 }
 
 // remember takes the results of a listing and gives what is known of all tasks. The
 // map is its own until the next call.
 func (l *lastAlive) remember(apps []labels.App) map[string]bool {
-	for _, a := range apps {
-		if len(a.HealthChecks) == 0 {
+	if len(l.seen) > 2*len(apps)+100 {
+		clear(l.seen)
+	}
+	for i := range apps {
+		a := &apps[i]
+		if len(a.HealthChecks) == 0 || a.Rev != 0 && l.seen[a.ID] == a.Rev {
 			continue
 		}
+		l.seen[a.ID] = a.Rev
 		for _, k := range a.Tasks {
 			if len(k.HealthCheckResults) == 0 {
 				continue

@@ -40,6 +40,8 @@ type LB struct {
 	templates *render.Templates
 	mapDir    string
 
+	services *labels.Memo
+	rendered *render.Memo
 	listed   []labels.App                      // newest listing
 	reported map[string]bool                   // problems already logged
 	barred   map[labels.PortKey]barred         // what HAProxy refused, so that it is not tried again
@@ -93,6 +95,7 @@ func New(cfg Config, log *slog.Logger) (*LB, error) {
 			SkipValidation: cfg.SkipValidation, MaxOldWorkers: cfg.MaxOldWorkers, Archives: cfg.Archives, Logger: log,
 		},
 		cfg: cfg, log: log, follow: f, hosts: follow.NewHosts(30 * time.Second), metrics: newMetrics(),
+		services: &labels.Memo{}, rendered: &render.Memo{}, good: map[labels.PortKey]labels.Service{},
 		ask: make(chan bool, 1), reported: map[string]bool{}, barred: map[labels.PortKey]barred{},
 	}
 	b.status.Store(&rest.Status{Problems: []string{}})
@@ -176,7 +179,7 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var later <-chan time.Time // set while a reload waits for its interval
-	if !b.proxy.Adopt() {
+	if !b.proxy.Resume(ctx) {
 		// Before Marathon answers there is nothing to route, but stats and health answer.
 		b.apply(ctx, &later, true)
 	}

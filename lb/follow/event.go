@@ -3,6 +3,7 @@ package follow
 import (
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -70,7 +71,9 @@ const doomed = time.Minute
 // is not changed later.
 type model struct {
 	apps   map[string]labels.App
+	order  []string             // ids of apps, sorted; nil when apps came or went
 	ending map[string]time.Time // tasks that were told to die, and when
+	rev    uint64               // the newest app's Rev
 }
 
 func newModel() *model {
@@ -79,34 +82,62 @@ func newModel() *model {
 
 // list gives all apps, sorted by id.
 func (m *model) list() []labels.App {
+	if len(m.order) != len(m.apps) {
+		m.order = slices.Sorted(maps.Keys(m.apps))
+	}
 	out := make([]labels.App, 0, len(m.apps))
-	for _, id := range slices.Sorted(maps.Keys(m.apps)) {
+	for _, id := range m.order {
 		out = append(out, m.apps[id])
 	}
 	return out
 }
 
+// keep stores an app's new state.
+func (m *model) keep(a labels.App) {
+	if _, known := m.apps[a.ID]; !known {
+		m.order = nil
+	}
+	m.rev++
+	a.Rev = m.rev
+	m.apps[a.ID] = a
+}
+
+func (m *model) remove(id string) {
+	delete(m.apps, id)
+	m.order = nil
+}
+
 // replace takes a full listing.
 func (m *model) replace(now time.Time, apps []labels.App) {
-	m.apps = make(map[string]labels.App, len(apps))
+	before := m.apps
+	m.apps, m.order = make(map[string]labels.App, len(apps)), nil
 	for k, at := range m.ending {
 		if now.Sub(at) > doomed {
 			delete(m.ending, k)
 		}
 	}
 	for _, a := range apps {
+		if old, known := before[a.ID]; known {
+			m.apps[a.ID] = old
+		}
 		m.put(a)
 	}
 }
 
-// put takes one app as listed, but for the tasks that are told to die.
-func (m *model) put(a labels.App) {
+// put takes one app as listed, but for the tasks that are told to die, and tells whether
+// it is another than before.
+func (m *model) put(a labels.App) bool {
 	for i, k := range a.Tasks {
 		if _, ends := m.ending[k.ID]; ends {
 			a.Tasks[i].State = "TASK_KILLING"
 		}
 	}
-	m.apps[a.ID] = a
+	before, known := m.apps[a.ID]
+	if a.Rev = before.Rev; known && reflect.DeepEqual(before, a) {
+		return false
+	}
+	m.keep(a)
+	return true
 }
 
 // maxEnding bounds what a stream can make us remember.
@@ -135,7 +166,7 @@ func (m *model) doom(now time.Time, e event, tasks []labels.Task) {
 func (m *model) apply(now time.Time, e event) bool {
 	a, known := m.apps[e.app()]
 	if e.kind == "app_terminated_event" && known {
-		delete(m.apps, a.ID)
+		m.remove(a.ID)
 		return true
 	}
 	if e.dies() {
@@ -144,9 +175,7 @@ func (m *model) apply(now time.Time, e event) bool {
 			return false
 		}
 		a.Tasks = slices.Clone(a.Tasks)
-		before := slices.Clone(a.Tasks)
-		m.put(a)
-		return !slices.EqualFunc(before, a.Tasks, func(x, y labels.Task) bool { return x.State == y.State })
+		return m.put(a)
 	}
 	if e.kind != "status_update_event" || !known || e.Task == "" {
 		return false
@@ -156,11 +185,13 @@ func (m *model) apply(now time.Time, e event) bool {
 		if k.ID == e.Task {
 			changed := k.State != e.Status
 			a.Tasks[i].State = e.Status
-			m.apps[a.ID] = a
+			if changed {
+				m.keep(a)
+			}
 			return changed
 		}
 	}
 	a.Tasks = append(a.Tasks, labels.Task{ID: e.Task, State: e.Status, Host: e.Host, Ports: e.Ports, IPAddresses: e.Addresses})
-	m.apps[a.ID] = a
+	m.keep(a)
 	return true
 }

@@ -14,7 +14,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -217,16 +216,15 @@ func (f *Follower) refresh(ctx context.Context, m *model, all bool, touched map[
 	}
 	for id := range touched {
 		a, err := f.fetch(ctx, id)
-		before, known := m.apps[id]
+		_, known := m.apps[id]
 		switch {
 		case err != nil:
 			return news, err
 		case a == nil:
-			delete(m.apps, id)
+			m.remove(id)
 			news = news || known
 		default:
-			m.put(*a)
-			news = news || !known || !reflect.DeepEqual(before, m.apps[id])
+			news = m.put(*a) || news
 		}
 	}
 	return news, nil

@@ -15,6 +15,8 @@ type Hosts struct {
 	TTL    time.Duration
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	known  map[string]host
+	// plain are the apps, by id and Rev, whose hosts are all addresses.
+	plain map[string]uint64
 }
 
 type host struct {
@@ -34,7 +36,15 @@ func NewHosts(ttl time.Duration) *Hosts {
 func (r *Hosts) Addresses(ctx context.Context, now time.Time, apps []labels.App) map[string]string {
 	out := map[string]string{}
 	next := map[string]host{}
-	for _, a := range apps {
+	if r.plain == nil || len(r.plain) > 2*len(apps)+100 {
+		r.plain = make(map[string]uint64, len(apps))
+	}
+	for i := range apps {
+		a := &apps[i]
+		if rev, ok := r.plain[a.ID]; ok && a.Rev != 0 && rev == a.Rev {
+			continue
+		}
+		named := false
 		for _, k := range a.Tasks {
 			if k.Host == "" {
 				continue
@@ -42,6 +52,7 @@ func (r *Hosts) Addresses(ctx context.Context, now time.Time, apps []labels.App)
 			if _, err := netip.ParseAddr(k.Host); err == nil {
 				continue
 			}
+			named = true
 			h, ok := next[k.Host]
 			if !ok {
 				h = r.resolve(ctx, now, k.Host)
@@ -50,6 +61,9 @@ func (r *Hosts) Addresses(ctx context.Context, now time.Time, apps []labels.App)
 			if h.addr != "" {
 				out[k.Host] = h.addr
 			}
+		}
+		if !named {
+			r.plain[a.ID] = a.Rev
 		}
 	}
 	r.known = next

@@ -1,25 +1,56 @@
 package haproxy
 
 import (
-	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/lb/render"
 )
 
-// write puts maps and file in place, each at once and whole.
+// write puts maps and file in place, each at once and whole, and beside them the record
+// of what they are.
 func (p *Proxy) write(c render.Config) error {
-	for _, m := range c.Maps {
+	for i, m := range c.Maps {
+		if p.live != nil && i < len(p.live.Maps) && slices.Equal(p.live.Maps[i].Entries, m.Entries) && exists(p.cfg.mapPath(m.File)) {
+			continue
+		}
 		if err := replaceFile(p.cfg.mapPath(m.File), m.Text()); err != nil {
 			return err
 		}
 	}
-	return replaceFile(p.cfg.ConfigPath, c.Text)
+	if err := replaceFile(p.cfg.ConfigPath, c.Text); err != nil {
+		return err
+	}
+	if p.structure == "" || p.structure != c.Structure {
+		p.structure, p.sum = c.Structure, sha256.Sum256([]byte(c.Structure))
+	}
+	return replaceFile(p.cfg.recordFile(), fmt.Sprintf("%x %x\n", sha256.Sum256([]byte(c.Text)), p.sum))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// recordFile holds the sums of the file in place and of its structure: a later run tells
+// by them whether the file is ours, and whether it differs in servers only.
+func (c Config) recordFile() string { return filepath.Join(c.RunDir, "haproxy.record") }
+
+// recorded tells whether text is what was written last.
+func (p *Proxy) recorded(text []byte) bool {
+	ours, _ := p.record()
+	return ours != "" && ours == fmt.Sprintf("%x", sha256.Sum256(text))
+}
+
+func (p *Proxy) record() (text, structure string) {
+	b, _ := os.ReadFile(p.cfg.recordFile())
+	text, structure, _ = strings.Cut(strings.TrimSpace(string(b)), " ")
+	return text, structure
 }
 
 // replaceFile keeps an older file's permissions.
@@ -70,54 +101,4 @@ func (p *Proxy) keep(name string, text []byte) {
 	if err != nil {
 		p.log.Warn("configuration not archived", "error", err)
 	}
-}
-
-// matches tells whether an adopted process already does what want says: the files are
-// equal, and each server is in the state that its line gives. Servers that the process
-// has beyond them are on their way out.
-func (p *Proxy) matches(ctx context.Context, want render.Config) bool {
-	text, err := os.ReadFile(p.cfg.ConfigPath)
-	if err != nil || string(text) != want.Text {
-		return false
-	}
-	for _, m := range want.Maps {
-		text, err := os.ReadFile(p.cfg.mapPath(m.File))
-		if err != nil || string(text) != m.Text() {
-			return false
-		}
-	}
-	c, err := p.api(ctx)
-	if err != nil {
-		return false
-	}
-	said, err := c.ExecuteRaw("show servers state")
-	if err != nil {
-		return false
-	}
-	out := map[[2]string]bool{} // server -> out of service by command
-	for line := range strings.Lines(said) {
-		if f := strings.Fields(line); len(f) > 6 && f[0] != "#" {
-			admin, _ := strconv.Atoi(f[6])
-			out[[2]string{f[1], f[3]}] = admin&1 != 0
-		}
-	}
-	for _, b := range want.Backends {
-		for _, s := range b.Servers {
-			key := [2]string{b.Name, s.Name}
-			if isOut, ok := out[key]; !ok || !s.Drain && isOut {
-				return false
-			}
-			delete(out, key)
-		}
-	}
-	dying := map[[2]string]render.Server{}
-	for key, isOut := range out {
-		if isOut {
-			dying[key] = render.Server{Name: key[1]}
-		} else if key[0] != "stats" && !strings.Contains(want.Text, "server "+key[1]+" ") {
-			return false
-		}
-	}
-	p.dying = dying
-	return true
 }

@@ -22,6 +22,7 @@ import (
 type master struct {
 	pid  int
 	done chan struct{} // closed when our child has been reaped; nil for an adopted one
+	born string        // of an adopted one: its number may be another's later
 	log  string        // file with what it prints
 	read int64         // bytes of log that were there at the last reload
 }
@@ -38,7 +39,7 @@ func start(cfg Config) (*master, error) {
 	if err := os.WriteFile(cfg.StateFile(), nil, 0o600); err != nil {
 		return nil, fault.New("start haproxy", fault.Unavailable, cfg.StateFile(), err)
 	}
-	cmd := exec.Command(cfg.Binary, "-W", "-p", cfg.pidFile(), "-f", cfg.ConfigPath)
+	cmd := exec.Command(cfg.Binary, "-W", "-S", cfg.masterSocket()+",mode,600,level,admin", "-p", cfg.pidFile(), "-f", cfg.ConfigPath)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -62,7 +63,25 @@ func adopt(cfg Config) *master {
 	if err != nil || !bytes.Contains(args, []byte("\x00"+cfg.ConfigPath+"\x00")) {
 		return nil
 	}
-	return &master{pid: pid, log: filepath.Join(cfg.RunDir, "haproxy.log")}
+	m := &master{pid: pid, log: filepath.Join(cfg.RunDir, "haproxy.log")}
+	if state, born := processState(pid); state == 'Z' || born == "" {
+		return nil
+	} else {
+		m.born = born
+	}
+	return m
+}
+
+// processState gives the state letter of a process and when it was born, in the
+// kernel's own words; "" when there is none.
+func processState(pid int) (state byte, born string) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	at := bytes.LastIndexByte(b, ')')
+	f := strings.Fields(string(b[at+1:]))
+	if err != nil || at < 0 || len(f) < 20 {
+		return 0, ""
+	}
+	return f[0][0], f[19]
 }
 
 func readPID(path string) (int, error) {
@@ -97,7 +116,9 @@ func (m *master) alive() bool {
 			return true
 		}
 	}
-	return syscall.Kill(m.pid, 0) == nil
+	// Nobody may have asked for the exit code of one whose parent is gone.
+	state, born := processState(m.pid)
+	return born == m.born && state != 'Z' && state != 'X'
 }
 
 // reload makes the master read its file again and start a new worker.

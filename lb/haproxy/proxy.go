@@ -2,13 +2,18 @@ package haproxy
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"github.com/haproxytech/client-native/v6/runtime"
 
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/lb/render"
@@ -42,6 +47,9 @@ func (c Config) AdminSocket() string { return filepath.Join(c.RunDir, "admin.soc
 // mapPath gives the path of a map file: beside the configuration.
 func (c Config) mapPath(file string) string { return filepath.Join(filepath.Dir(c.ConfigPath), file) }
 
+// masterSocket is where the master and, through it, old workers are spoken to.
+func (c Config) masterSocket() string { return filepath.Join(c.RunDir, "master.sock") }
+
 func (c Config) pidFile() string { return filepath.Join(c.RunDir, "haproxy.pid") }
 
 // Change says what Apply did.
@@ -67,6 +75,14 @@ type Proxy struct {
 	dying map[[2]string]render.Server
 	// worker is the newest worker.
 	worker int64
+	client runtime.Runtime
+	// binds are the addresses that live listens on; nil is not known.
+	binds map[string]bool
+	// structure and sum are those of the file in place, as the record beside it says.
+	structure string
+	sum       [sha256.Size]byte
+	// groups counts groups of runtime commands.
+	groups atomic.Int64
 }
 
 // New makes a Proxy; nothing is started or touched.
@@ -80,18 +96,21 @@ func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
 	if p.live != nil && same(*p.live, want) && p.alive() {
 		return Unchanged, nil
 	}
-	if p.live == nil && p.cfg.Command == "" && p.master != nil && p.master.alive() && p.matches(ctx, want) {
-		p.live = &want
-		return Unchanged, nil
+	if p.live == nil && p.cfg.Command == "" && p.master != nil && p.master.alive() {
+		p.live = p.recall(ctx, want)
 	}
 	if p.live != nil && p.alive() && p.cfg.Command == "" && render.RuntimeOnly(*p.live, want) {
 		// The file first: whatever happens next, a reload finds the truth.
 		if err := p.write(want); err != nil {
 			return "", err
 		}
+		before := p.groups.Load()
 		err := p.change(ctx, *p.live, want)
 		if err == nil {
 			p.live = &want
+			if p.groups.Load() == before {
+				return Unchanged, nil
+			}
 			return Runtime, nil
 		}
 		p.log.Warn("runtime change failed, reloading instead", "error", err)
@@ -126,7 +145,7 @@ func same(a, b render.Config) bool {
 		return false
 	}
 	for i, m := range a.Maps {
-		if m.Text() != b.Maps[i].Text() {
+		if !slices.Equal(m.Entries, b.Maps[i].Entries) {
 			return false
 		}
 	}
@@ -134,7 +153,10 @@ func same(a, b render.Config) bool {
 }
 
 // NeedsReload tells whether Apply of want would have to reload a running process.
-func (p *Proxy) NeedsReload(want render.Config) bool {
+func (p *Proxy) NeedsReload(ctx context.Context, want render.Config) bool {
+	if p.live == nil && p.cfg.Command == "" && p.master != nil && p.master.alive() {
+		p.live = p.recall(ctx, want)
+	}
 	switch {
 	case !p.alive():
 		return false
@@ -146,13 +168,29 @@ func (p *Proxy) NeedsReload(want render.Config) bool {
 	return !render.RuntimeOnly(*p.live, want)
 }
 
-// Adopt looks for a process that an earlier controller left running with our file, and
-// tells whether there is one: it serves on until the first Apply.
-func (p *Proxy) Adopt() bool {
-	if p.cfg.Command == "" && p.master == nil {
+// Resume goes on from where an earlier controller stopped, and tells whether something
+// serves: the process that it left running, or else one with the file that it left. It
+// serves on until the first Apply.
+func (p *Proxy) Resume(ctx context.Context) bool {
+	if p.cfg.Command != "" {
+		return false
+	}
+	if p.master == nil {
 		p.master = adopt(p.cfg)
 	}
-	return p.master != nil && p.master.alive()
+	if p.master != nil && p.master.alive() {
+		return true
+	}
+	text, err := os.ReadFile(p.cfg.ConfigPath)
+	if err != nil || !p.recorded(text) {
+		return false
+	}
+	if _, err := p.restartOrReload(ctx); err != nil {
+		p.log.Warn("the configuration of the last run does not start", "error", err)
+		return false
+	}
+	p.log.Info("haproxy serves the configuration of the last run until Marathon answers")
+	return true
 }
 
 // ReloadFile validates the live file as it stands and makes the process read it. The
@@ -179,24 +217,27 @@ func (p *Proxy) ReloadFile(ctx context.Context) error {
 
 // Binds gives the addresses, as "host:port", that the running process listens on.
 func (p *Proxy) Binds() map[string]bool {
+	if p.binds != nil {
+		return p.binds
+	}
 	text := ""
 	switch {
 	case p.live != nil:
 		text = p.live.Text
-	case p.cfg.Command != "" || adopt(p.cfg) != nil:
+	case p.cfg.Command != "" || p.master != nil && p.master.alive() || adopt(p.cfg) != nil:
 		// Not started by us: its file tells.
 		b, _ := os.ReadFile(p.cfg.ConfigPath)
 		text = string(b)
 	}
-	out := map[string]bool{}
+	p.binds = map[string]bool{}
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(strings.TrimLeft(line, " \t"), "bind "); ok {
 			if f := strings.Fields(rest); len(f) > 0 {
-				out[f[0]] = true
+				p.binds[f[0]] = true
 			}
 		}
 	}
-	return out
+	return p.binds
 }
 
 func (p *Proxy) alive() bool {
@@ -205,7 +246,7 @@ func (p *Proxy) alive() bool {
 
 // Check starts HAProxy again when it ended by itself; it costs one system call.
 func (p *Proxy) Check(ctx context.Context) error {
-	if p.live == nil || p.alive() {
+	if p.alive() || p.live == nil && p.master == nil {
 		return nil
 	}
 	p.log.Warn("haproxy is gone, starting it again")
@@ -216,6 +257,7 @@ func (p *Proxy) Check(ctx context.Context) error {
 // restartOrReload makes a process with the live file: a reloaded one where there is
 // one, else a new one.
 func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
+	p.binds = nil
 	if p.cfg.Command != "" {
 		return Reloaded, p.command(ctx)
 	}
@@ -228,6 +270,7 @@ func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
 			return "", err
 		}
 		p.master = m
+		clear(p.dying)
 		return Started, p.await(ctx, 0, 0)
 	}
 	before := p.workerPID(ctx)
@@ -235,6 +278,8 @@ func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
 	if err := p.saveState(ctx); err != nil {
 		p.log.Warn("server states not saved before the reload", "error", err)
 	}
+	// One worker more is about to become old.
+	p.trim(ctx, p.cfg.MaxOldWorkers-1)
 	asked := uptime()
 	if err := p.master.reload(); err != nil {
 		return "", err

@@ -3,9 +3,14 @@ package haproxy
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
+	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/haproxytech/client-native/v6/runtime"
 	"github.com/haproxytech/client-native/v6/runtime/options"
@@ -14,26 +19,48 @@ import (
 	"github.com/stoa-project/stoa/lb/render"
 )
 
-// api connects to the runtime API on the stats socket. (The master socket of 2.6 does
-// not understand the library.)
+// api gives the client of the runtime API on the stats socket. (The master socket of 2.6
+// does not understand the library.) It dials for each command.
 func (p *Proxy) api(ctx context.Context) (runtime.Runtime, error) {
-	c, err := runtime.New(ctx, options.Socket(p.cfg.StatsSocket()))
-	if err != nil {
-		return nil, fault.New("runtime API", fault.Unavailable, p.cfg.StatsSocket(), err)
+	if p.client == nil {
+		c, err := runtime.New(ctx, options.Socket(p.cfg.StatsSocket()), options.DoNotCheckRuntimeOnInit)
+		if err != nil {
+			return nil, fault.New("runtime API", fault.Unavailable, p.cfg.StatsSocket(), err)
+		}
+		p.client = c
 	}
-	return c, nil
+	return p.client, nil
 }
+
+// ask sends one line to a socket of HAProxy. The library waits thirty seconds for an
+// answer; in the middle of a reload nobody may be there to give one.
+func ask(ctx context.Context, socket, line string, within time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	end, _ := ctx.Deadline()
+	_ = c.SetDeadline(end)
+	if _, err := io.WriteString(c, line+"\n"); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(c, maxAnswer))
+	return string(b), err
+}
+
+const (
+	maxAnswer = 256 << 20
+	// patience is how long an answer is waited for that takes a fraction of a millisecond.
+	patience = time.Second
+)
 
 // workerPID gives the process id of the worker that answers, 0 when none does.
 func (p *Proxy) workerPID(ctx context.Context) int64 {
-	if _, err := os.Stat(p.cfg.StatsSocket()); err != nil {
-		return 0
-	}
-	c, err := p.api(ctx)
-	if err != nil {
-		return 0
-	}
-	info, err := c.ExecuteRaw("show info")
+	info, err := ask(ctx, p.cfg.StatsSocket(), "show info", patience)
 	if err != nil {
 		return 0
 	}
@@ -69,8 +96,9 @@ const maxGroup = 8 << 10
 
 // run sends commands in as few groups as fit, in order. It fails on the first group in
 // which HAProxy refuses one, after all of that group ran.
-func run(c runtime.Runtime, commands []string) error {
+func (p *Proxy) run(c runtime.Runtime, commands []string) error {
 	for len(commands) > 0 {
+		p.groups.Add(1)
 		n, size := 0, 0
 		for n < len(commands) && (n == 0 || size+len(commands[n]) < maxGroup) {
 			size += len(commands[n]) + 1
@@ -99,9 +127,12 @@ func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 	if err != nil {
 		return err
 	}
-	var do, last []string
+	var do, last, out []string
 	gone := map[[2]string]render.Server{}
 	for i, b := range want.Backends {
+		if render.SameServers(have.Backends[i].Servers, b.Servers) {
+			continue
+		}
 		old := make(map[string]render.Server, len(b.Servers))
 		for _, s := range have.Backends[i].Servers {
 			old[s.Name] = s
@@ -118,12 +149,20 @@ func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 				}
 				do = append(do, add...)
 			case had.Drain != s.Drain:
+				if s.Checked && !s.Drain {
+					// A controller may have ended between its adding and its enabling.
+					last = append(last, "enable health "+b.Name+"/"+s.Name)
+				}
 				last = append(last, setState(b.Name, s))
+				if s.Drain {
+					out = append(out, setState(b.Name, s))
+				}
 			}
 		}
 		for name, s := range old {
 			// Out of service at once; requests under way go on, and Sweep deletes it.
 			last = append(last, "set server "+b.Name+"/"+name+" state maint")
+			out = append(out, "set server "+b.Name+"/"+name+" state maint")
 			gone[[2]string{b.Name, name}] = s
 		}
 	}
@@ -132,12 +171,13 @@ func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 			do = append(do, changeMap(p.cfg.mapPath(m.File), have.Maps[i], m)...)
 		}
 	}
-	if err := run(c, append(do, last...)); err != nil {
+	if err := p.run(c, append(do, last...)); err != nil {
 		return err
 	}
 	for key, s := range gone {
 		p.dying[key] = s
 	}
+	p.tellOldWorkers(ctx, out)
 	return nil
 }
 
@@ -178,6 +218,9 @@ func (p *Proxy) add(c runtime.Runtime, b render.Backend, s render.Server) ([]str
 
 // changeMap gives the commands that make one map into another.
 func changeMap(path string, have, want render.Map) []string {
+	if slices.Equal(have.Entries, want.Entries) {
+		return nil
+	}
 	old := make(map[string]string, len(have.Entries))
 	for _, e := range have.Entries {
 		old[e.Key] = e.Value
@@ -231,7 +274,7 @@ func (p *Proxy) restore(ctx context.Context, have *render.Config, want render.Co
 	if err != nil {
 		return err
 	}
-	return run(c, do)
+	return p.run(c, do)
 }
 
 // Sweep deletes servers whose last connection has ended; it gives how many remain.
@@ -239,14 +282,27 @@ func (p *Proxy) Sweep(ctx context.Context) int {
 	if len(p.dying) == 0 {
 		return 0
 	}
-	c, err := p.api(ctx)
-	if err != nil {
-		return len(p.dying)
-	}
-	for key := range p.dying {
-		if c.DeleteServer(key[0], key[1]) == nil {
-			delete(p.dying, key)
+	keys := slices.Collect(maps.Keys(p.dying))
+	for len(keys) > 0 {
+		n, line := 0, "set severity-output number"
+		for n < len(keys) && len(line) < maxGroup-300 {
+			line += ";del server " + keys[n][0] + "/" + keys[n][1]
+			n++
 		}
+		said, err := ask(ctx, p.cfg.StatsSocket(), line, patience)
+		if err != nil {
+			break
+		}
+		i := 0
+		for l := range strings.Lines(said) {
+			if len(l) > 4 && l[0] == '[' && l[2:4] == "]:" && i < n {
+				if l[1] > '3' || strings.Contains(l, "o such server") || strings.Contains(l, "o such backend") {
+					delete(p.dying, keys[i])
+				}
+				i++
+			}
+		}
+		keys = keys[n:]
 	}
 	return len(p.dying)
 }

@@ -12,25 +12,77 @@ import (
 
 // TrimWorkers ends the oldest workers of before a reload when more than MaxOldWorkers
 // are left, each kept alive by some connection. It gives how many workers remain.
-func (p *Proxy) TrimWorkers(ctx context.Context) int {
+func (p *Proxy) TrimWorkers(ctx context.Context) int { return p.trim(ctx, p.cfg.MaxOldWorkers) }
+
+func (p *Proxy) trim(ctx context.Context, most int) int {
 	if p.cfg.Command != "" || p.master == nil || !p.master.alive() {
 		return 0
 	}
 	workers := children(p.master.pid)
-	if len(workers) <= p.cfg.MaxOldWorkers+1 || p.cfg.MaxOldWorkers < 1 {
+	if len(workers) <= max(most, 0)+1 || p.cfg.MaxOldWorkers < 1 {
 		return len(workers)
 	}
 	newest := int(p.workerPID(ctx))
 	old := slices.DeleteFunc(workers, func(pid int) bool { return pid == newest })
-	if newest == 0 || len(old) <= p.cfg.MaxOldWorkers {
+	if newest == 0 || len(old) <= most {
 		return len(old)
 	}
 	// The kernel lists children in the order of their birth.
-	for _, pid := range old[:len(old)-p.cfg.MaxOldWorkers] {
+	for _, pid := range old[:len(old)-most] {
 		p.log.Warn("ending an old haproxy worker with its connections", "pid", pid, "old_workers", len(old))
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
-	return p.cfg.MaxOldWorkers + 1
+	return most + 1
+}
+
+// Crowded tells whether a reload now would have to end an old worker with its
+// connections to stay within MaxOldWorkers.
+func (p *Proxy) Crowded() bool {
+	return p.cfg.MaxOldWorkers > 0 && len(p.oldWorkers()) >= p.cfg.MaxOldWorkers
+}
+
+// oldWorkers gives the workers of before the last reload, oldest first.
+func (p *Proxy) oldWorkers() []int {
+	if p.cfg.Command != "" || p.master == nil || !p.master.alive() {
+		return nil
+	}
+	workers := children(p.master.pid)
+	if len(workers) < 2 {
+		return nil
+	}
+	newest := int(p.worker)
+	if !slices.Contains(workers, newest) {
+		newest = workers[len(workers)-1]
+	}
+	return slices.DeleteFunc(workers, func(pid int) bool { return pid == newest })
+}
+
+// tellOldWorkers sends commands to the workers of before a reload: they still answer on
+// the connections that they have, from servers that may be about to end. What one of
+// them does not know is of no concern to it.
+func (p *Proxy) tellOldWorkers(ctx context.Context, commands []string) {
+	if len(commands) == 0 {
+		return
+	}
+	for _, pid := range p.oldWorkers() {
+		for _, c := range commands {
+			if _, err := ask(ctx, p.cfg.masterSocket(), fmt.Sprintf("@!%d %s", pid, c), patience); err != nil {
+				p.log.Warn("an old haproxy worker does not hear of a server's end", "pid", pid, "error", err)
+				break
+			}
+		}
+	}
+}
+
+// busyIn gives the servers of keys that a worker has connections to.
+func busyIn(csv string, keys map[[2]string]bool) map[[2]string]bool {
+	out := map[[2]string]bool{}
+	for line := range strings.Lines(csv) {
+		if f := strings.SplitN(line, ",", 6); len(f) > 5 && keys[[2]string{f[0], f[1]}] && f[4] != "0" && f[4] != "" {
+			out[[2]string{f[0], f[1]}] = true
+		}
+	}
+	return out
 }
 
 // uptime gives the seconds since boot, 0 when the kernel does not tell.

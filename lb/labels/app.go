@@ -21,6 +21,9 @@ type App struct {
 	IPAddress       *IPAddress       `json:"ipAddress"`
 	HealthChecks    []HealthCheck    `json:"healthChecks"`
 	Tasks           []Task           `json:"tasks"`
+
+	// Rev tells states of apps apart: two apps of equal id and Rev are equal. 0 tells nothing.
+	Rev uint64 `json:"-"`
 }
 
 // PortDefinition is one port of an app in host mode.
@@ -105,7 +108,7 @@ const (
 )
 
 // networkMode gives the app's mode; the newest way of saying it wins.
-func (a App) networkMode() string {
+func (a *App) networkMode() string {
 	mode := modeHost
 	if a.IPAddress != nil {
 		mode = modeContainer
@@ -127,7 +130,7 @@ func (a App) networkMode() string {
 }
 
 // mappings gives the app's port mappings, those of the Docker level first.
-func (a App) mappings() []PortMapping {
+func (a *App) mappings() []PortMapping {
 	if a.Container == nil {
 		return nil
 	}
@@ -139,7 +142,7 @@ func (a App) mappings() []PortMapping {
 
 // servicePorts gives the port of each index n of the HAPROXY_{n}_ labels; 0 is a port
 // that neither the app nor the assigner gave.
-func (a App) servicePorts(as *assigner) []int {
+func (a *App) servicePorts(as *assigner) []int {
 	mode := a.networkMode()
 	if mode != modeHost {
 		var out []int
@@ -162,11 +165,12 @@ func (a App) servicePorts(as *assigner) []int {
 	if len(a.Ports) > 0 || mode != modeContainer {
 		return a.Ports
 	}
-	return as.ports(a.ID, a.taskPorts(Task{}))
+	as.asked = true
+	return as.ports(a.ID, a.taskPorts())
 }
 
 // udpOnly tells whether port index n carries no TCP, which HAProxy cannot serve.
-func (a App) udpOnly(n int) bool {
+func (a *App) udpOnly(n int) bool {
 	if a.networkMode() == modeHost {
 		return n < len(a.PortDefinitions) && a.PortDefinitions[n].Protocol == "udp"
 	}
@@ -174,8 +178,9 @@ func (a App) udpOnly(n int) bool {
 	return n < len(m) && m[n].Protocol == "udp"
 }
 
-// taskPorts gives the ports a task listens on, paired with servicePorts by position.
-func (a App) taskPorts(k Task) []int {
+// taskPorts gives the ports that tasks listen on unless they say otherwise, paired with
+// servicePorts by position.
+func (a *App) taskPorts() []int {
 	if a.networkMode() == modeContainer {
 		if a.IPAddress != nil && a.IPAddress.Discovery != nil && len(a.IPAddress.Discovery.Ports) > 0 {
 			var out []int
@@ -186,11 +191,8 @@ func (a App) taskPorts(k Task) []int {
 		}
 		return a.containerPorts()
 	}
-	if len(k.Ports) > 0 {
-		return k.Ports
-	}
 	if len(a.PortDefinitions) > 0 {
-		var out []int
+		out := make([]int, 0, len(a.PortDefinitions))
 		for _, p := range a.PortDefinitions {
 			out = append(out, p.Port)
 		}
@@ -199,7 +201,7 @@ func (a App) taskPorts(k Task) []int {
 	return a.containerPorts()
 }
 
-func (a App) containerPorts() []int {
+func (a *App) containerPorts() []int {
 	var out []int
 	for _, m := range a.mappings() {
 		out = append(out, m.ContainerPort)
@@ -207,11 +209,8 @@ func (a App) containerPorts() []int {
 	return out
 }
 
-// address gives the host or IP a task is reached at; "" when it has none.
-func (a App) address(k Task) string {
-	if a.networkMode() != modeContainer {
-		return k.Host
-	}
+// address gives the IP of a task in a container network; "" when it has none.
+func (k *Task) address() string {
 	if len(k.IPAddresses) == 0 {
 		return ""
 	}

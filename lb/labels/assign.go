@@ -13,6 +13,7 @@ type assigner struct {
 	min, max int // both 0 is off
 	taken    map[int]bool
 	known    map[string]int
+	asked    bool // since it was last set to false
 }
 
 func newAssigner(min, max int) *assigner {

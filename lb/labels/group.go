@@ -18,6 +18,16 @@ const (
 // merge joins the apps of each deployment group into one app named after the group. As
 // new tasks become healthy, as many old ones are drained.
 func merge(apps []App, o Options) ([]App, []Problem) {
+	byID := func(a, b App) int { return cmp.Compare(a.ID, b.ID) }
+	if !slices.ContainsFunc(apps, func(a App) bool { return a.Labels[labelGroup] != "" }) {
+		if !slices.IsSortedFunc(apps, byID) {
+			apps = slices.Clone(apps)
+			slices.SortStableFunc(apps, byID)
+		}
+		return apps, nil
+	}
+	apps = slices.Clone(apps)
+	slices.SortStableFunc(apps, byID)
 	groups := map[string][]App{}
 	var out []App
 	var problems []Problem
@@ -42,7 +52,7 @@ func merge(apps []App, o Options) ([]App, []Problem) {
 		one.ID = "/" + strings.TrimPrefix(g, "/")
 		out = append(out, one)
 	}
-	slices.SortStableFunc(out, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(out, byID)
 	return out, problems
 }
 
@@ -64,7 +74,7 @@ func mergeTwo(before, after App, o Options) (App, *Problem) {
 	mark := func(a App) []Task {
 		tasks := slices.Clone(a.Tasks)
 		for i := range tasks {
-			alive := serves(a, tasks[i], o)
+			alive := serves(&a, &tasks[i], o)
 			tasks[i].alive = &alive
 		}
 		return tasks
@@ -84,6 +94,6 @@ func mergeTwo(before, after App, o Options) (App, *Problem) {
 	for i := range max(drain, 0) {
 		old[i].drain = true
 	}
-	before.Tasks = append(old, fresh...)
+	before.Tasks, before.Rev = append(old, fresh...), 0
 	return before, problem
 }

@@ -17,7 +17,7 @@ func TestServerIdentity(t *testing.T) {
 			t.Errorf("serverID(%q) = %d, want %d", name, got, want)
 		}
 	}
-	s, _ := servers(App{Tasks: []Task{{Host: "agent1", Ports: []int{1024}}}}, 0, -1, Options{Addresses: map[string]string{"agent1": "1.1.1.1"}})
+	s, _ := servers(&App{Tasks: []Task{{Host: "agent1", Ports: []int{1024}}}}, 0, -1, Options{Addresses: map[string]string{"agent1": "1.1.1.1"}})
 	if len(s) != 1 || s[0].Name != "agent1_1_1_1_1_1024" || s[0].Cookie != "d6ad48c81f" || s[0].ID != 28363 {
 		t.Errorf("server %+v", s)
 	}
@@ -100,7 +100,7 @@ func TestWhichTasksServe(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			a := app(t, `{"id":"/web","portDefinitions":[{"port":10000}],"healthChecks":[{"protocol":"HTTP","portIndex":0}],
 			  "tasks":[{"host":"10.0.0.1","ports":[31000],`+r.task+`}]}`)
-			s, _ := servers(a, 0, -1, Options{HealthCheck: r.health})
+			s, _ := servers(&a, 0, -1, Options{HealthCheck: r.health})
 			if len(s) != r.want {
 				t.Errorf("%d servers, want %d", len(s), r.want)
 			}

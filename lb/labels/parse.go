@@ -16,12 +16,12 @@ func (e *labelError) Error() string { return e.label + ": " + e.reason }
 
 // portLabels reads the labels of one service port.
 type portLabels struct {
-	app    App
+	app    *App
 	n      int
 	prefix string // HAPROXY_{n}_
 }
 
-func labelsOf(a App, n int) portLabels {
+func labelsOf(a *App, n int) portLabels {
 	return portLabels{app: a, n: n, prefix: "HAPROXY_" + strconv.Itoa(n) + "_"}
 }
 

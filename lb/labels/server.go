@@ -6,11 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math/big"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // notServing are the states whose tasks get no traffic. LOST and UNREACHABLE tasks do:
@@ -21,7 +21,7 @@ var notServing = []string{
 }
 
 // serves tells whether a task gets traffic.
-func serves(a App, k Task, o Options) bool {
+func serves(a *App, k *Task, o Options) bool {
 	if slices.Contains(notServing, k.State) {
 		return false
 	}
@@ -48,15 +48,22 @@ func Ending(state string) bool {
 
 // servers gives the servers of port index n; checkIndex is the port that health checks
 // go to, -1 when it is the server's own.
-func servers(a App, n, checkIndex int, o Options) ([]Server, []Problem) {
-	var out []Server
+func servers(a *App, n, checkIndex int, o Options) ([]Server, []Problem) {
+	out := make([]Server, 0, len(a.Tasks))
 	var problems []Problem
-	leave := func(k Task, format string, args ...any) {
+	leave := func(k *Task, format string, args ...any) {
 		problems = append(problems, Problem{AppID: a.ID, Index: n, Kept: true, Reason: fmt.Sprintf("task %s: ", k.ID) + fmt.Sprintf(format, args...)})
 	}
-	for _, k := range a.Tasks {
-		host := a.address(k)
-		ports := a.taskPorts(k)
+	shared := a.taskPorts()
+	mode := a.networkMode()
+	for i := range a.Tasks {
+		k := &a.Tasks[i]
+		host, ports := k.Host, shared
+		if mode == modeContainer {
+			host = k.address()
+		} else if len(k.Ports) > 0 {
+			ports = k.Ports
+		}
 		if host == "" || n >= len(ports) || !serves(a, k, o) {
 			continue
 		}
@@ -86,24 +93,44 @@ func servers(a App, n, checkIndex int, o Options) ([]Server, []Problem) {
 	taken := make(map[int]bool, len(out))
 	for i := range out {
 		s := &out[i]
-		s.Name = s.Addr + ":" + strconv.Itoa(s.Port)
-		if s.Host != s.Addr {
-			s.Name = s.Host + ":" + s.Name
-		}
-		s.Name = strings.Map(plain, s.Name)
+		s.Name = serverName(s)
 		s.ID = serverID(s.Name, taken)
 		sum := sha1.Sum([]byte(s.Name))
-		s.Cookie = hex.EncodeToString(sum[:])[:10]
+		s.Cookie = hex.EncodeToString(sum[:5])
 	}
 	return out, problems
 }
 
-// plain keeps what a server's name may hold and makes the rest '_'.
-func plain(r rune) rune {
-	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
-		return r
+// serverName joins host, address and port; what a name may not hold becomes '_'.
+func serverName(s *Server) string {
+	b := make([]byte, 0, len(s.Host)+len(s.Addr)+7)
+	if s.Host != s.Addr {
+		b = append(append(b, s.Host...), ':')
 	}
-	return '_'
+	b = strconv.AppendInt(append(append(b, s.Addr...), ':'), int64(s.Port), 10)
+	return plainName(b)
+}
+
+// plainName keeps letters, digits and '-'; any other character becomes one '_'.
+func plainName(b []byte) string {
+	for i, c := range b {
+		if c >= utf8.RuneSelf {
+			return strings.Map(func(r rune) rune {
+				if plain(r) {
+					return r
+				}
+				return '_'
+			}, string(b))
+		}
+		if !plain(rune(c)) {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+func plain(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-'
 }
 
 // serverID gives the number that a server of this name has had since Marathon-LB began
@@ -111,8 +138,12 @@ func plain(r rune) rune {
 func serverID(name string, taken map[int]bool) int {
 	for text := name; ; {
 		sum := sha256.Sum256([]byte(text))
-		id := int(new(big.Int).Mod(new(big.Int).SetBytes(sum[:]), big.NewInt(32767)).Int64())
-		if id != 0 && !taken[id] {
+		// The sum is one long number of 16 digits, each of two bytes.
+		var id uint32
+		for i := 0; i < len(sum); i += 2 {
+			id = (id<<16 | uint32(sum[i])<<8 | uint32(sum[i+1])) % 32767
+		}
+		if id := int(id); id != 0 && !taken[id] {
 			taken[id] = true
 			return id
 		}

@@ -1,13 +1,6 @@
 package labels
 
-import (
-	"cmp"
-	"errors"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-)
+import "fmt"
 
 // Service is one service port of one app: a frontend, a backend and its servers.
 type Service struct {
@@ -42,6 +35,10 @@ type Service struct {
 	// Templates are the texts of template labels by template name, without HAPROXY_.
 	Templates map[string]string
 	Servers   []Server // sorted by host and port
+
+	// Rev tells states of services apart: two services of one Memo with equal key and Rev
+	// are equal. 0 tells nothing.
+	Rev uint64
 }
 
 // Auth asks for HTTP basic authentication on the vhost routes.
@@ -125,74 +122,19 @@ type Options struct {
 	LastGood map[PortKey]Service
 }
 
-// Services gives the services of apps, sorted by app id and port, and what was left
-// out with the reason. A wrong label costs only its own port.
-func Services(apps []App, o Options) ([]Service, []Problem) {
-	apps = slices.DeleteFunc(slices.Clone(apps), func(a App) bool {
-		return o.SkipApp != "" && strings.TrimPrefix(a.ID, "/") == o.SkipApp
-	})
-	slices.SortStableFunc(apps, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
-	apps, problems := merge(apps, o)
-	out := make([]Service, 0, len(apps))
-	owner := map[string]string{} // bind address and port -> app
-	as := newAssigner(o.AssignMin, o.AssignMax)
-	for _, a := range apps {
-		for n, port := range a.servicePorts(as) {
-			l := labelsOf(a, n)
-			if !l.selected(o) {
-				continue
-			}
-			if a.udpOnly(n) {
-				problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: "is a UDP port, which HAProxy cannot serve"})
-				continue
-			}
-			s, checkIndex, err := l.service(port, o)
-			if err != nil {
-				p := Problem{AppID: a.ID, Index: n, Reason: err.Error()}
-				var bad *labelError
-				if errors.As(err, &bad) {
-					p.Label, p.Reason = bad.label, bad.reason
-				}
-				if s, p.Kept = o.LastGood[PortKey{a.ID, n}]; p.Kept {
-					p.Reason += "; the last good settings stay"
-				}
-				problems = append(problems, p)
-				if !p.Kept {
-					continue
-				}
-			}
-			var skipped []Problem
-			s.Servers, skipped = servers(a, n, checkIndex, o)
-			problems = append(problems, skipped...)
-			if len(s.Servers) == 0 && !o.KeepEmpty {
-				continue
-			}
-			at := s.BindAddr + ":" + strconv.Itoa(s.Port)
-			if other, taken := owner[at]; taken {
-				problems = append(problems, Problem{AppID: a.ID, Index: n, Reason: fmt.Sprintf("service port %d is already taken by %s", s.Port, other)})
-				continue
-			}
-			owner[at] = a.ID
-			out = append(out, s)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b Service) int {
-		return cmp.Or(cmp.Compare(a.AppID, b.AppID), cmp.Compare(a.Port, b.Port))
-	})
-	return out, append(problems, clashes(out)...)
-}
-
 // clashes reports virtual hosts that two services claim with the same path: the rule
 // that comes first takes all.
 func clashes(services []Service) []Problem {
-	first := map[string]Service{}
+	type claim struct{ host, path string }
+	first := make(map[claim]*Service, len(services))
 	var out []Problem
-	for _, s := range services {
+	for i := range services {
+		s := &services[i]
 		if s.Mode != "http" {
 			continue
 		}
 		for _, h := range s.VHosts {
-			key := h + " " + s.Path
+			key := claim{h, s.Path}
 			f, taken := first[key]
 			if !taken {
 				first[key] = s

@@ -8,9 +8,10 @@ import (
 
 // addMapped fills the domain map, once, and tells whether there is anything in it to ask.
 func (w *writer) addMapped(ports []*port) {
-	seen := map[string]bool{}
+	seen := make(map[string]bool, len(ports))
+	w.domains = make([]Entry, 0, len(ports))
 	for _, p := range ports {
-		if len(p.VHosts) == 0 || p.Mode != "http" || !p.inMap() {
+		if len(p.VHosts) == 0 || p.Mode != "http" || !p.mapped {
 			continue
 		}
 		for _, h := range p.VHosts {
@@ -50,7 +51,7 @@ func (w *writer) blocks(blocks []block) {
 			if b.port == nil {
 				w.frame(t.template, t.text)
 			} else {
-				w.emit(t.text, b.port.origin(t.template, t.labels), true)
+				w.emit(t.text, b.port, t.template, t.labels, true)
 			}
 		}
 	}
@@ -68,7 +69,7 @@ func (w *writer) plainFrontend(ports []*port) {
 	w.frame("HTTP_FRONTEND_HEAD", w.settings.sharedHead("HTTP_FRONTEND_HEAD"))
 	blocks := w.mapBlock("MAP_HTTP_FRONTEND_ACL")
 	for _, p := range hosted {
-		if b, ok := p.plainBlock(); ok {
+		if b, ok := once(&p.plain, p.plainBlock); ok {
 			blocks = append(blocks, b)
 		}
 	}
@@ -87,7 +88,7 @@ func (w *writer) tlsFrontend(ports []*port) {
 	w.frame("HTTPS_FRONTEND_HEAD", w.settings.sharedHead("HTTPS_FRONTEND_HEAD"))
 	blocks := w.mapBlock("MAP_HTTPS_FRONTEND_ACL")
 	for _, p := range withHosts(ports) {
-		if b, ok := p.tlsBlock(p.VHosts); ok {
+		if b, ok := once(&p.tls, func() (block, bool) { return p.tlsBlock(p.VHosts) }); ok {
 			blocks = append(blocks, b)
 		}
 	}
@@ -171,13 +172,13 @@ func sectionName(h string) string {
 // port of each app.
 func (w *writer) appIDFrontend(ports []*port) {
 	var blocks []block
-	seen := map[string]bool{}
+	last := "" // ports of one app stand together
 	for _, p := range ports {
-		if p.Mode != "http" || seen[p.AppID] {
+		if p.Mode != "http" || p.AppID == last {
 			continue
 		}
-		seen[p.AppID] = true
-		if b, ok := p.appIDBlock(); ok {
+		last = p.AppID
+		if b, ok := once(&p.appID, p.appIDBlock); ok {
 			b.weight, b.wild = 0, false // as they come
 			blocks = append(blocks, b)
 		} else {

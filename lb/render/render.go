@@ -105,16 +105,41 @@ func (c Config) OwnerOf(line int) (labels.PortKey, bool) {
 	return c.Origins[i].Port, true
 }
 
+// Memo keeps what was rendered of each service, so that one that has not changed costs
+// a copy of its text. It serves one set of Settings; only MaxConn may differ between
+// calls. It belongs to one goroutine.
+type Memo struct {
+	ports map[labels.PortKey]*port
+	size  [2]int // of the last text and structure
+}
+
 // File renders services, which must be sorted as labels.Services gives them. A service
 // whose template labels cannot be used is left out with a Problem.
 func File(services []labels.Service, s Settings) (Config, []labels.Problem) {
+	return new(Memo).file(services, s, true)
+}
+
+// File does what the function of that name does, but for Origins.
+func (m *Memo) File(services []labels.Service, s Settings) (Config, []labels.Problem) {
+	return m.file(services, s, false)
+}
+
+func (m *Memo) file(services []labels.Service, s Settings, origins bool) (Config, []labels.Problem) {
 	if s.Templates == nil {
 		s.Templates, _ = NewTemplates(nil, s.Profile == Compat)
 	}
 	var problems []labels.Problem
 	ports := make([]*port, 0, len(services))
-	for _, svc := range services {
-		p, err := newPort(svc, &s)
+	if m.ports == nil || len(m.ports) > 2*len(services)+100 {
+		m.ports = make(map[labels.PortKey]*port, len(services))
+	}
+	for i := range services {
+		svc := &services[i]
+		if p, ok := m.ports[svc.Key()]; ok && svc.Rev != 0 && p.Rev == svc.Rev {
+			ports = append(ports, p)
+			continue
+		}
+		p, err := newPort(*svc, &s)
 		if err != nil {
 			problem := labels.Problem{AppID: svc.AppID, Index: svc.Index, Reason: err.Error()}
 			if e, ok := asTemplateError(err); ok {
@@ -123,31 +148,39 @@ func File(services []labels.Service, s Settings) (Config, []labels.Problem) {
 			problems = append(problems, problem)
 			continue
 		}
+		if svc.Rev != 0 {
+			m.ports[svc.Key()] = p
+		}
 		ports = append(ports, p)
 	}
-	w := &writer{settings: s, line: 1}
-	servers := 0
-	for _, p := range ports {
-		servers += len(p.Servers)
-	}
+	w := &writer{settings: s, line: 1, explain: origins}
 	// Grown once to about what they will hold, not doubled on the way.
-	w.text.Grow(4096 + 700*len(ports) + 80*servers)
-	w.structure.Grow(4096 + 700*len(ports))
-	w.origins = make([]Origin, 0, 16+12*len(ports)+servers)
+	if m.size[0] == 0 {
+		servers := 0
+		for _, p := range ports {
+			servers += len(p.Servers)
+		}
+		m.size = [2]int{4096 + 700*len(ports) + 80*servers, 4096 + 700*len(ports)}
+	}
+	w.text.Grow(m.size[0] + 1024)
+	w.structure.Grow(m.size[1] + 1024)
 	w.frame("HEAD", s.head())
 	w.userlists(ports)
 	w.plainFrontend(ports)
 	w.appIDFrontend(ports)
 	w.tlsFrontend(ports)
 	for _, p := range ports {
-		w.parts(p, p.frontend())
+		w.whole(p, &p.front, p.frontend)
 	}
 	c := Config{Backends: make([]Backend, 0, len(ports))}
 	for _, p := range ports {
-		w.parts(p, p.backendHead())
-		c.Backends = append(c.Backends, w.servers(p))
+		w.whole(p, &p.head, p.backendHead)
+		text, b := p.servers()
+		w.emit(text, p, "BACKEND_SERVER_OPTIONS", nil, b.Static)
+		c.Backends = append(c.Backends, b)
 	}
 	c.Text, c.Structure, c.Origins = w.text.String(), w.structure.String(), w.origins
+	m.size = [2]int{len(c.Text), len(c.Structure)}
 	c.Maps = []Map{{File: DomainMap, Entries: w.domains}, {File: AppMap, Entries: w.apps}}
 	return c, problems
 }
@@ -158,13 +191,18 @@ func RuntimeOnly(have, want Config) bool {
 		return false
 	}
 	for i, b := range want.Backends {
-		old := make(map[string]Server, len(b.Servers))
-		for _, s := range have.Backends[i].Servers {
-			old[s.Name] = s
+		before := have.Backends[i].Servers
+		if SameServers(before, b.Servers) {
+			continue
 		}
-		for _, s := range b.Servers {
+		old := make(map[string]*Server, len(before))
+		for k := range before {
+			old[before[k].Name] = &before[k]
+		}
+		for k := range b.Servers {
 			// A server of the same name with other options would have to go first,
 			// which takes as long as its last connection.
+			s := &b.Servers[k]
 			if had, ok := old[s.Name]; ok && (had.Address != s.Address || had.Options != s.Options) {
 				return false
 			}
@@ -173,23 +211,37 @@ func RuntimeOnly(have, want Config) bool {
 	return true
 }
 
+// SameServers tells at once that two backends' servers are one and the same list, as
+// they are after a change elsewhere. Other equal lists count as different.
+func SameServers(a, b []Server) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
 // writer fills the text and the structure side by side.
 type writer struct {
 	settings        Settings
 	text, structure strings.Builder
-	line            int
+	explain         bool // Origins are asked for
+	line            int  // with explain
 	origins         []Origin
 	domains, apps   []Entry
 }
 
 // emit writes to the text, and to the structure unless the text may change at run time.
-func (w *writer) emit(text string, o Origin, structural bool) {
+// Without a port it is part of the frame.
+func (w *writer) emit(text string, p *port, template string, because []string, structural bool) {
 	if text == "" {
 		return
 	}
-	o.Line = w.line
-	w.origins = append(w.origins, o)
-	w.line += strings.Count(text, "\n")
+	if w.explain {
+		o := Origin{Template: template}
+		if p != nil {
+			o = p.origin(template, because)
+		}
+		o.Line = w.line
+		w.origins = append(w.origins, o)
+		w.line += strings.Count(text, "\n")
+	}
 	w.text.WriteString(text)
 	if structural {
 		w.structure.WriteString(text)
@@ -201,13 +253,29 @@ func (w *writer) frame(template, text string) {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
-	w.emit(text, Origin{Template: template}, true)
+	w.emit(text, nil, template, nil, true)
 }
 
 func (w *writer) parts(p *port, parts []part) {
 	for _, t := range parts {
-		w.emit(t.text, p.origin(t.template, t.labels), true)
+		w.emit(t.text, p, t.template, t.labels, true)
 	}
+}
+
+// whole writes parts that are made once and kept as one text in slot.
+func (w *writer) whole(p *port, slot *string, parts func() []part) {
+	if w.explain {
+		w.parts(p, parts())
+		return
+	}
+	if *slot == "" {
+		var b strings.Builder
+		for _, t := range parts() {
+			b.WriteString(t.text)
+		}
+		*slot = b.String()
+	}
+	w.emit(*slot, p, "", nil, true)
 }
 
 // origin names the labels behind a stretch: those that made it appear and the one that
@@ -230,13 +298,4 @@ func (w *writer) userlists(ports []*port) {
 			w.parts(p, []part{p.part("USERLIST_HEAD", values{"backend": p.Backend, "user": p.Auth.User, "passwd": p.Auth.Password}, "AUTH")})
 		}
 	}
-}
-
-// servers writes a backend's servers and gives them as the runtime API has them.
-func (w *writer) servers(p *port) Backend {
-	lines, b := p.servers()
-	for _, l := range lines {
-		w.emit(l, p.origin("BACKEND_SERVER_OPTIONS", nil), b.Static)
-	}
-	return b
 }

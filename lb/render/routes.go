@@ -87,9 +87,18 @@ func (p *port) block(parts []part) block {
 	return block{weight: p.Weight, wild: p.wild(), port: p, parts: parts}
 }
 
+// once makes a block unless it was made already.
+func once(slot **madeBlock, make func() (block, bool)) (block, bool) {
+	if *slot == nil {
+		b, ok := make()
+		*slot = &madeBlock{b, ok}
+	}
+	return (*slot).block, (*slot).ok
+}
+
 // plainBlock gives the port's rules in the :80 frontend.
 func (p *port) plainBlock() (block, bool) {
-	if p.inMap() && !p.ToHTTPS {
+	if p.mapped && !p.ToHTTPS {
 		return block{}, false
 	}
 	one, v := len(p.VHosts) == 1, p.hostValues(p.VHosts[0])
@@ -158,7 +167,7 @@ func (p *port) plainBlock() (block, bool) {
 // tlsBlock gives the port's rules in the :443 frontend, or in that of one host when
 // virtual hosts are grouped.
 func (p *port) tlsBlock(hosts []string) (block, bool) {
-	if p.inMap() {
+	if p.mapped {
 		return block{}, false
 	}
 	v := p.hostValues(hosts[0])

@@ -56,7 +56,16 @@ func fitsRuntime(options string) bool {
 }
 
 // servers renders the server lines; the Backend has them taken apart.
-func (p *port) servers() ([]string, Backend) {
+func (p *port) servers() (string, Backend) {
+	if p.backend == nil {
+		b := Backend{}
+		p.lines, b = p.makeServers()
+		p.backend = &b
+	}
+	return p.lines, *p.backend
+}
+
+func (p *port) makeServers() (string, Backend) {
 	b := Backend{Name: p.Backend, Static: p.Sticky && !p.dynamicCookie()}
 	if !slices.Contains(runtimeBalance, strings.SplitN(strings.TrimSpace(p.Balance), " ", 2)[0]) {
 		b.Static = true
@@ -71,18 +80,38 @@ func (p *port) servers() ([]string, Backend) {
 	if p.MaxConn > 0 {
 		extra += " maxconn " + strconv.Itoa(p.MaxConn)
 	}
-	lines := make([]string, 0, len(p.Servers))
 	b.Servers = make([]Server, 0, len(p.Servers))
 	check, checkTo := "", -1
-	var text strings.Builder
-	for _, k := range p.Servers {
+	var text, one strings.Builder
+	text.Grow(80 * len(p.Servers))
+	own := p.replaced("BACKEND_SERVER_OPTIONS")
+	var last tail
+	for i := range p.Servers {
+		k := &p.Servers[i]
 		// One check text serves all servers unless each has a check port of its own.
 		if p.Check != nil && checkTo != k.CheckPort {
 			check, checkTo = strings.TrimRight(p.text("BACKEND_SERVER_"+p.checkKind()+"_HEALTHCHECK_OPTIONS", p.checkValues(k.CheckPort)), "\n"), k.CheckPort
 		}
-		address := host4(k) + ":" + strconv.Itoa(k.Port)
-		text.Reset()
-		p.write(&text, "BACKEND_SERVER_OPTIONS", func(name string) string {
+		cookie, other := "", extra
+		if p.Sticky && b.CookieKey == "" {
+			cookie = " check cookie " + k.Cookie
+		}
+		if k.Drain {
+			other += " disabled"
+		}
+		id, address := strconv.Itoa(k.ID), host4(k)+":"+strconv.Itoa(k.Port)
+		if !own {
+			s, ok := last.server(k.Name, address, id, cookie+check+extra)
+			s.Drain = k.Drain
+			b.Static = b.Static || !ok
+			b.Servers = append(b.Servers, s)
+			for _, t := range []string{"  server ", k.Name, " ", address, " id ", id, cookie, check, other, "\n"} {
+				text.WriteString(t)
+			}
+			continue
+		}
+		one.Reset()
+		p.write(&one, "BACKEND_SERVER_OPTIONS", func(name string) string {
 			switch name {
 			case "host":
 				return k.Host
@@ -93,31 +122,45 @@ func (p *port) servers() ([]string, Backend) {
 			case "serverName":
 				return k.Name
 			case "serverId":
-				return strconv.Itoa(k.ID)
+				return id
 			case "cookieOptions":
-				if p.Sticky && b.CookieKey == "" {
-					return " check cookie " + k.Cookie
-				}
-				return ""
+				return cookie
 			case "healthCheckOptions":
 				return check
 			default: // otherOptions
-				if k.Drain {
-					return extra + " disabled"
-				}
-				return extra
+				return other
 			}
 		})
-		line := text.String()
+		line := one.String()
 		if !strings.HasSuffix(line, "\n") {
 			line += "\n"
 		}
-		lines = append(lines, line)
+		text.WriteString(line)
 		s, ok := takeApart(line, k.Name, address)
 		b.Static = b.Static || !ok
 		b.Servers = append(b.Servers, s)
 	}
-	return lines, b
+	return text.String(), b
+}
+
+// tail is what follows the id in the built-in server line. It is mostly the same for all
+// servers of a backend, so it is judged once.
+type tail struct {
+	options     string
+	fits, check bool
+	known       bool
+}
+
+func (t *tail) server(name, address, id, options string) (Server, bool) {
+	if !t.known || t.options != options {
+		*t = tail{options: options, fits: fitsRuntime(options), check: checked(strings.TrimSpace(options)), known: true}
+	}
+	return Server{Name: name, Address: address, Options: "id " + id + options, Checked: t.check}, t.fits && !strings.Contains(options, "\n")
+}
+
+// checked tells whether options ask for health checks.
+func checked(options string) bool {
+	return options == "check" || strings.HasPrefix(options, "check ") || strings.Contains(options, " check ") || strings.HasSuffix(options, " check")
 }
 
 // takeApart reads a server line back. It fails on what cannot be done at run time.
@@ -130,13 +173,13 @@ func takeApart(line, name, address string) (Server, bool) {
 	if cut, ok := strings.CutSuffix(s.Options, "disabled"); ok && (cut == "" || strings.HasSuffix(cut, " ")) {
 		s.Options, s.Drain = strings.TrimSpace(cut), true
 	}
-	s.Checked = s.Options == "check" || strings.HasPrefix(s.Options, "check ") || strings.Contains(s.Options, " check ") || strings.HasSuffix(s.Options, " check")
+	s.Checked = checked(s.Options)
 	return s, fitsRuntime(s.Options)
 }
 
 // host4 gives a server's address as HAProxy reads it before a port; an IPv6 address
 // stands in brackets.
-func host4(s labels.Server) string {
+func host4(s *labels.Server) string {
 	if strings.Contains(s.Addr, ":") {
 		return "[" + s.Addr + "]"
 	}

@@ -15,6 +15,18 @@ type port struct {
 	labels.Service
 	settings *Settings
 	own      map[string]format // compiled template labels
+	mapped   bool              // its virtual hosts are entries of the map rather than rules
+
+	// What is made once, "" and nil before.
+	front, head, lines string
+	backend            *Backend
+	plain, tls, appID  *madeBlock
+}
+
+// madeBlock is a block of a shared frontend, or that there is none.
+type madeBlock struct {
+	block
+	ok bool
 }
 
 func newPort(s labels.Service, settings *Settings) (*port, error) {
@@ -36,6 +48,7 @@ func newPort(s labels.Service, settings *Settings) (*port, error) {
 		}
 		p.own[name] = f
 	}
+	p.mapped = p.inMap()
 	return p, nil
 }
 
