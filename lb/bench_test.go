@@ -2,7 +2,14 @@ package lb
 
 import (
 	"fmt"
+	"github.com/stoa-project/stoa/lb/haproxy"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stoa-project/stoa/lb/labels"
 	"github.com/stoa-project/stoa/lb/render"
@@ -61,5 +68,44 @@ func BenchmarkEvent(b *testing.B) {
 				generate(b, m, r, apps)
 			}
 		})
+	}
+}
+
+// BenchmarkApply brings one new task of 10,000 into a running HAProxy: from the listing
+// to the end of the runtime commands.
+func BenchmarkApply(b *testing.B) {
+	dir, err := os.MkdirTemp("", "lb")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	cfg := Defaults()
+	cfg.Groups, cfg.BindAddr, cfg.HTTPPort, cfg.HTTPSPort, cfg.AppIDPort, cfg.StatsPort = []string{"*"}, "127.7.7.8", 10, 0, 0, 11
+	cfg.ConfigPath, cfg.RunDir, cfg.Syslog = filepath.Join(dir, "haproxy.cfg"), dir, ""
+	l, err := New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if l.files.Binary, err = haproxy.Find(b.Context(), ""); err != nil {
+		b.Fatal(err)
+	}
+	l.proxy = haproxy.New(l.files)
+	defer l.proxy.Close()
+	apps := manyApps(1000, 10)
+	var later <-chan time.Time
+	l.take(apps)
+	l.apply(b.Context(), &later, true)
+	rev := uint64(len(apps))
+	b.ReportAllocs()
+	for b.Loop() {
+		rev++
+		a := &apps[int(rev)%len(apps)]
+		a.Rev = rev
+		a.Tasks = append(slices.Clone(a.Tasks), labels.Task{ID: fmt.Sprint("new", rev), Host: "10.9.9.9", Ports: []int{1000 + int(rev)%60000}, State: "TASK_RUNNING"})
+		l.take(slices.Clone(apps))
+		l.apply(b.Context(), &later, false)
+		if s := l.Status(); s.LastChange != string(haproxy.Runtime) || s.LastError != "" {
+			b.Fatalf("%+v", s)
+		}
 	}
 }

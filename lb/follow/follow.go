@@ -135,14 +135,16 @@ const fewApps = 20
 
 // Run calls changed from one goroutine with each new state of the apps until ctx ends.
 // What an event says by itself is handed on at once; the app it is about is then fetched
-// anew. Events that arrive meanwhile are taken together.
+// anew. Events that arrive meanwhile are taken together. While all apps are listed, which
+// can take seconds, events are taken as ever, and once more when the listing is there: it
+// may be older than they are.
 func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var streaming sync.WaitGroup
+	var background sync.WaitGroup
 	if !f.cfg.Poll {
-		streaming.Go(func() { f.follow(ctx) })
+		background.Go(func() { f.follow(ctx) })
 	}
-	defer streaming.Wait()
+	defer background.Wait()
 	defer cancel()
 
 	resync := time.NewTicker(f.cfg.Resync)
@@ -150,8 +152,16 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	m := newModel()
-	all, news, touched := true, false, map[string]bool{}
+	all, touched := true, map[string]bool{}
+	listings := make(chan listing, 1)
+	var since []event // taken since the listing that is under way began
+	busy := false     // one is under way
+	failed := func(err error) {
+		f.cfg.Logger.Warn("apps not listed, keeping what is known", "error", err)
+		retry.Reset(time.Second)
+	}
 	for {
+		news := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -160,60 +170,88 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 		case <-f.lost:
 			all = true
 		case <-retry.C:
+		case l := <-listings:
+			busy = false
+			if l.err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				all = true
+				failed(l.err)
+				continue
+			}
+			m.replace(time.Now(), l.apps)
+			news = true // host names may resolve otherwise, at least
+			for _, e := range since {
+				m.apply(time.Now(), e)
+				touched[e.app()] = true
+			}
+			since = nil
 		case e := <-f.events:
-			if f.take(m, e, touched) {
+			taken := f.take(e)
+			for _, e := range taken {
+				news = m.apply(time.Now(), e) || news
+				touched[e.app()] = true
+			}
+			if busy {
+				since = append(since, taken...)
+			}
+			if news {
+				news = false
 				changed(m.list())
 			}
 		}
-		if _, any := touched[""]; any || len(touched) > fewApps {
+		if _, any := touched[""]; any || len(touched) > fewApps || len(since) > cap(f.events) {
 			all = true
-		}
-		if !all && len(touched) == 0 {
-			continue
-		}
-		more, err := f.refresh(ctx, m, all, touched)
-		news = news || more // what came before a failure is told after it
-		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
+			clear(touched)
+			if len(since) > cap(f.events) {
+				since = nil
 			}
-			f.cfg.Logger.Warn("apps not listed, keeping what is known", "error", err)
-			retry.Reset(time.Second)
-			continue
 		}
-		all = false
-		clear(touched)
+		if all && !busy {
+			all, busy, since = false, true, nil
+			background.Go(func() {
+				apps, err := f.List(ctx)
+				listings <- listing{apps, err}
+			})
+		}
+		if !busy && len(touched) > 0 {
+			more, err := f.refresh(ctx, m, touched)
+			news = news || more
+			if err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				failed(err)
+			}
+		}
 		if news {
-			news = false
 			changed(m.list())
 		}
 	}
 }
 
-// take applies e and all events that wait behind it; the apps they are about are added
-// to touched.
-func (f *Follower) take(m *model, e event, touched map[string]bool) (changed bool) {
+type listing struct {
+	apps []labels.App
+	err  error
+}
+
+// take gives e and all events that wait behind it.
+func (f *Follower) take(e event) []event {
+	out := []event{e}
 	for {
-		changed = m.apply(time.Now(), e) || changed
-		touched[e.app()] = true
 		select {
 		case e = <-f.events:
+			out = append(out, e)
 		default:
-			return changed
+			return out
 		}
 	}
 }
 
-// refresh fetches the touched apps, or all. It tells whether anything may be news: often
-// an app is just what its event made of it.
-func (f *Follower) refresh(ctx context.Context, m *model, all bool, touched map[string]bool) (news bool, err error) {
-	if all {
-		apps, err := f.List(ctx)
-		if err == nil {
-			m.replace(time.Now(), apps)
-		}
-		return true, err
-	}
+// refresh fetches the touched apps and forgets that they were. It tells whether anything
+// is news: often an app is just what its event made of it.
+func (f *Follower) refresh(ctx context.Context, m *model, touched map[string]bool) (news bool, err error) {
 	for id := range touched {
 		a, err := f.fetch(ctx, id)
 		_, known := m.apps[id]
@@ -226,6 +264,7 @@ func (f *Follower) refresh(ctx context.Context, m *model, all bool, touched map[
 		default:
 			news = m.put(*a) || news
 		}
+		delete(touched, id)
 	}
 	return news, nil
 }

@@ -150,9 +150,11 @@ func balance(n int) (float64, map[string]float64, error) {
 	var took []float64
 	for i := range 100 {
 		app := i * (n / 100)
+		// Changes nearer than 20 ms are taken together; this is the time of one.
+		time.Sleep(30 * time.Millisecond)
 		at := time.Now()
 		k := m.start(app)
-		for !inService(socket, fmt.Sprintf("app-%d_%d", app, 10000+app), k) {
+		for ; !inService(socket, fmt.Sprintf("app-%d_%d", app, 10000+app), k); time.Sleep(200 * time.Microsecond) {
 			if time.Since(at) > 10*time.Second {
 				return 0, nil, fmt.Errorf("task %v is not in HAProxy after ten seconds", k["id"])
 			}
