@@ -100,7 +100,7 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	problems = append(problems, busy...)
 	want, services, refusals := b.render(services)
 	problems = append(problems, refusals...)
-	if wait := b.cfg.ReloadInterval - time.Since(b.lastReload); !now && wait > 0 && b.proxy.NeedsReload(ctx, want) {
+	if wait := b.reloadWait(began); (wait > 0 && !now || wait == crowdedWait) && b.proxy.NeedsReload(ctx, want) {
 		b.metrics.coalesced.Inc()
 		if *later == nil {
 			*later = time.After(wait)
@@ -127,6 +127,29 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 		*later = time.After(busyRetry)
 	}
 	b.report(services, problems, change, err, began)
+}
+
+const (
+	// crowdedWait is how soon a reload is tried again that would end connections of an
+	// old worker, and crowdedMost how long it is put off for them.
+	crowdedWait = 100 * time.Millisecond
+	crowdedMost = 10 * time.Second
+)
+
+// reloadWait tells how long a reload is put off: because the last one was just now, or
+// because it would end a worker that still has connections.
+func (b *LB) reloadWait(now time.Time) time.Duration {
+	if !b.proxy.Crowded() {
+		b.crowded = time.Time{}
+		return b.cfg.ReloadInterval - now.Sub(b.lastReload)
+	}
+	if b.crowded.IsZero() {
+		b.crowded = now
+	}
+	if now.Sub(b.crowded) < crowdedMost {
+		return crowdedWait
+	}
+	return 0
 }
 
 // remember keeps the settings that HAProxy took, for when labels become wrong.

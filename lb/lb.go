@@ -50,6 +50,8 @@ type LB struct {
 	// listeners and servers are those of the configuration that is being rendered.
 	listeners, servers int
 	lastReload         time.Time
+	crowded            time.Time // since when reloads wait for old workers; zero is not
+	fileReload         bool      // one was asked for and waits for old workers
 }
 
 // barred is a service that HAProxy refused.
@@ -200,6 +202,7 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 			b.apply(ctx, &later, true)
 		case reload := <-b.ask:
 			if reload {
+				b.fileReload = true
 				b.reloadFile(ctx)
 			} else if apps, err := b.follow.List(ctx); err == nil {
 				b.take(apps)
@@ -209,6 +212,7 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 			if err := b.proxy.Check(ctx); err != nil {
 				b.fail(err)
 			}
+			b.reloadFile(ctx)
 			b.metrics.dying.Set(float64(b.proxy.Sweep(ctx)))
 			b.metrics.workers.Set(float64(b.proxy.TrimWorkers(ctx)))
 			b.stream()
@@ -239,8 +243,13 @@ func (b *LB) stream() {
 	}
 }
 
-// reloadFile validates the live file as it is, edited by hand perhaps, and reloads it.
+// reloadFile validates the live file as it is, edited by hand perhaps, and reloads it,
+// when that was asked for and no old worker would have to end for it.
 func (b *LB) reloadFile(ctx context.Context) {
+	if !b.fileReload || b.reloadWait(time.Now()) == crowdedWait {
+		return
+	}
+	b.fileReload = false
 	if err := b.proxy.ReloadFile(ctx); err != nil {
 		b.fail(err)
 		return

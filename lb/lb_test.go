@@ -95,13 +95,19 @@ type rig struct {
 	stop        func() error
 }
 
-func start(t *testing.T, m *marathon, dir string, keepHAProxy bool, ports []int) *rig {
-	t.Helper()
+func testConfig(m *marathon, dir string, ports []int) Config {
 	cfg := Defaults()
 	cfg.Marathon, cfg.Groups, cfg.BindAddr = []string{m.URL}, []string{"external"}, "127.0.0.1"
 	cfg.HTTPPort, cfg.StatsPort, cfg.HTTPSPort, cfg.AppIDPort = ports[0], ports[1], 0, 0
 	cfg.ConfigPath, cfg.RunDir = filepath.Join(dir, "haproxy.cfg"), dir
-	cfg.StopHAProxy, cfg.KeepEmpty, cfg.ReloadInterval = !keepHAProxy, true, 10*time.Millisecond
+	cfg.KeepEmpty, cfg.ReloadInterval = true, 10*time.Millisecond
+	return cfg
+}
+
+func start(t *testing.T, m *marathon, dir string, keepHAProxy bool, ports []int) *rig {
+	t.Helper()
+	cfg := testConfig(m, dir, ports)
+	cfg.StopHAProxy = !keepHAProxy
 	b, err := New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)
