@@ -52,7 +52,7 @@ func New(cfg Config, log *slog.Logger) *Framework {
 		log = slog.New(slog.DiscardHandler)
 	}
 	f := &Framework{cfg: cfg.withDefaults(), log: log, metrics: metrics.New()}
-	f.feed = feed.New(feed.Config{MaxOutstanding: cfg.EventsPending}, log)
+	f.feed = feed.New(feed.Config{MaxOutstanding: cfg.EventsPending, BalancerGone: f.balancerGone}, log)
 	f.declareMetrics()
 	return f
 }

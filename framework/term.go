@@ -42,6 +42,7 @@ type term struct {
 	repo   *repo.Repo
 	fence  zk.Fence
 	driver *driver.Driver
+	drains *drains
 	probes *probe.Prober
 	core   *core.Core // only run touches it
 
@@ -80,6 +81,9 @@ func (f *Framework) lead(ctx context.Context, lease election.Lease, records stor
 	t.probes = probe.New(probe.Config{Concurrent: f.cfg.MaxProbes, Deliver: t.deliver}, f.log)
 	defer t.probes.Close()
 	t.driver = driver.New(f.driverConfig(), masters, t.deliver, f.log)
+
+	t.drains = &drains{feed: f.feed, shown: t.shown.Load, send: t.driver.Send}
+	defer t.drains.close()
 
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -187,6 +191,10 @@ func (t *term) carryOut(effects []core.Effect) {
 			t.probes.Start(e)
 		case core.StopProbes:
 			t.probes.Stop(e.Instance)
+		case core.Kill:
+			if !t.drains.hold(e) {
+				t.driver.Send(e)
+			}
 		case core.Note:
 			t.log.Info(e.Text, e.Args...)
 		default:

@@ -120,7 +120,9 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 		b.lastReload = time.Now()
 	}
 	if err == nil {
+		b.seeDraining(b.applied)
 		b.remember(services)
+		b.applied = services
 	}
 	if len(busy) > 0 && *later == nil {
 		// No event tells when another process lets go of a port.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,9 @@ type LB struct {
 	// listeners and servers are those of the configuration that is being rendered.
 	listeners, servers int
 	lastReload         time.Time
+	applied            []labels.Service // what HAProxy has
+	drains             drainQueue
+	draining           draining
 	crowded            time.Time // since when reloads wait for old workers; zero is not
 	fileReload         bool      // one was asked for and waits for old workers
 }
@@ -83,23 +87,27 @@ func New(cfg Config, log *slog.Logger) (*LB, error) {
 	if cfg.Poll > 0 {
 		cfg.Resync = cfg.Poll
 	}
+	b := &LB{cfg: cfg, log: log, drains: drainQueue{wake: make(chan struct{}, 1)}}
+	var drain func(string)
+	if !cfg.NoDrain {
+		drain = b.drains.add
+	}
 	f, err := follow.New(follow.Config{
-		URLs: cfg.Marathon, User: cfg.User, Password: cfg.Password, Token: cfg.Token, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
+		Drain: drain,
+		URLs:  cfg.Marathon, User: cfg.User, Password: cfg.Password, Token: cfg.Token, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
 		MaxBackoff: cfg.MaxBackoff, Resync: cfg.Resync, Poll: cfg.Poll > 0, Logger: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	b := &LB{
-		templates: templates, mapDir: filepath.Dir(cfg.ConfigPath), alive: newLastAlive(cfg.LastKnown),
-		files: haproxy.Config{
-			ConfigPath: cfg.ConfigPath, RunDir: cfg.RunDir, Command: cfg.Command, Retry: cfg.CommandRetry, MaxRetries: cfg.CommandRetries,
-			SkipValidation: cfg.SkipValidation, MaxOldWorkers: cfg.MaxOldWorkers, Archives: cfg.Archives, Logger: log,
-		},
-		cfg: cfg, log: log, follow: f, hosts: follow.NewHosts(30 * time.Second), metrics: newMetrics(),
-		services: &labels.Memo{}, rendered: &render.Memo{}, good: map[labels.PortKey]labels.Service{},
-		ask: make(chan bool, 1), reported: map[string]bool{}, barred: map[labels.PortKey]barred{},
+	b.templates, b.mapDir, b.alive = templates, filepath.Dir(cfg.ConfigPath), newLastAlive(cfg.LastKnown)
+	b.files = haproxy.Config{
+		ConfigPath: cfg.ConfigPath, RunDir: cfg.RunDir, Command: cfg.Command, Retry: cfg.CommandRetry, MaxRetries: cfg.CommandRetries,
+		SkipValidation: cfg.SkipValidation, MaxOldWorkers: cfg.MaxOldWorkers, Archives: cfg.Archives, Logger: log,
 	}
+	b.follow, b.hosts, b.metrics = f, follow.NewHosts(30*time.Second), newMetrics()
+	b.services, b.rendered, b.good = &labels.Memo{}, &render.Memo{}, map[labels.PortKey]labels.Service{}
+	b.ask, b.reported, b.barred = make(chan bool, 1), map[string]bool{}, map[labels.PortKey]barred{}
 	b.status.Store(&rest.Status{Problems: []string{}})
 	return b, nil
 }
@@ -181,6 +189,11 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var later <-chan time.Time // set while a reload waits for its interval
+	var look <-chan time.Time  // set while tasks drain
+	var reporting sync.WaitGroup
+	reports := make(chan []string, 64)
+	reporting.Go(func() { b.reportDrains(ctx, reports) })
+	defer reporting.Wait()
 	if !b.proxy.Resume(ctx) {
 		// Before Marathon answers there is nothing to route, but stats and health answer.
 		b.apply(ctx, &later, true)
@@ -197,6 +210,22 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 			next, pace = nil, time.After(b.cfg.ChangeInterval)
 		case <-pace:
 			next, pace = listings, nil
+		case <-b.drains.wake:
+			for _, task := range b.drains.take() {
+				b.drain(task)
+			}
+			look = time.After(drainTick)
+		case <-look:
+			look = nil
+			if done := b.answerDrains(ctx); len(done) > 0 {
+				select {
+				case reports <- done:
+				default: // the framework answers none; its kills wait their time
+				}
+			}
+			if len(b.draining.tasks) > 0 {
+				look = time.After(drainTick)
+			}
 		case <-later:
 			later = nil
 			b.apply(ctx, &later, true)

@@ -1,11 +1,9 @@
 package lb
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,101 +14,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/lab/httpload"
 	"github.com/stoa-project/stoa/lb/labels"
 	"github.com/stoa-project/stoa/lb/rest"
 )
-
-// load asks one virtual host on and on, from connections that are kept and from ones that
-// are closed, and counts every request that got no 200. It never tries twice.
-type load struct {
-	requests, failed atomic.Int64
-	mu               sync.Mutex // guards errors
-	errors           []string
-	stop             func()
-}
-
-// idle is how long a kept connection may rest before its end by HAProxy is no failure:
-// the keep-alive timeout is one second.
-const idle = 500 * time.Millisecond
-
-func startLoad(t *testing.T, addr, host string) *load {
-	l := &load{}
-	done := make(chan struct{})
-	var clients sync.WaitGroup
-	for i := range 12 {
-		clients.Go(func() { l.client(addr, host, i%3 != 0, done) })
-	}
-	l.stop = sync.OnceFunc(func() { close(done); clients.Wait() })
-	t.Cleanup(l.stop)
-	return l
-}
-
-func (l *load) client(addr, host string, keep bool, done <-chan struct{}) {
-	var conn net.Conn
-	var in *bufio.Reader
-	var last time.Time
-	drop := func() {
-		if conn != nil {
-			conn.Close()
-			conn = nil
-		}
-	}
-	defer drop()
-	for {
-		select {
-		case <-done:
-			return
-		default:
-		}
-		err := func() (err error) {
-			if conn == nil {
-				if conn, err = net.Dial("tcp", addr); err != nil {
-					return err
-				}
-				in, last = bufio.NewReader(conn), time.Now()
-			}
-			if time.Since(last) > idle {
-				drop()
-				return nil
-			}
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-			how := "keep-alive"
-			if !keep {
-				how = "close"
-			}
-			l.requests.Add(1)
-			if _, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n", host, how); err != nil {
-				return err
-			}
-			res, err := http.ReadResponse(in, nil)
-			if err != nil {
-				return err
-			}
-			_, err = io.Copy(io.Discard, res.Body)
-			if err == nil && res.StatusCode != http.StatusOK {
-				err = fmt.Errorf("%s", res.Status)
-			}
-			if last = time.Now(); err == nil && (res.Close || !keep) {
-				drop()
-			}
-			return err
-		}()
-		if err != nil {
-			drop()
-			l.failed.Add(1)
-			l.mu.Lock()
-			if len(l.errors) < 10 {
-				l.errors = append(l.errors, err.Error())
-			}
-			l.mu.Unlock()
-		}
-	}
-}
 
 // task is a backend that can end.
 type task struct {
@@ -187,7 +98,7 @@ func (c *controller) kill() {
 
 func (c *controller) log() string {
 	b, _ := os.ReadFile(filepath.Join(c.cfg.RunDir, "controller.log"))
-	return string(b[max(0, len(b)-4000):])
+	return string(b[max(0, len(b)-20000):])
 }
 
 func (c *controller) app(tasks ...labels.Task) labels.App {
@@ -286,14 +197,8 @@ func TestNoRequestFails(t *testing.T) {
 	m.set(c.app(list(tasks)...))
 	c.holds(t, tasks)
 	most := c.countWorkers(t)
-	l := startLoad(t, fmt.Sprintf("127.0.0.1:%d", ports[0]), "web.example.com")
-	check := func(what string) {
-		t.Helper()
-		if n := l.failed.Load(); n > 0 {
-			t.Fatalf("%s: %d of %d requests failed: %q\n%s", what, n, l.requests.Load(), l.errors, c.log())
-		}
-		t.Logf("%s: %d requests, none failed", what, l.requests.Load())
-	}
+	l := httpload.Start(t, fmt.Sprintf("127.0.0.1:%d", ports[0]), "web.example.com")
+	check := func(what string) { l.Check(t, what, c.log) }
 	var leaving []task
 	replace := func(i int) {
 		k := newTask(fmt.Sprint("n", i))
@@ -361,7 +266,7 @@ func TestNoRequestFails(t *testing.T) {
 		reloaded += s.Reloads
 	}
 	check(fmt.Sprintf("%d kills of the controller", kills))
-	l.stop()
+	l.Stop()
 	check("at the end")
 	for _, k := range append(tasks, leaving...) {
 		k.end()

@@ -15,6 +15,7 @@ import (
 type Config struct {
 	MaxOutstanding int           // undelivered events after which a client is cut off (--event_stream_max_outstanding_messages); 0: 1024
 	Heartbeat      time.Duration // between the empty lines that keep an idle stream alive; 0: 10 s
+	BalancerGone   func(string)  // told of a load balancer whose last stream ended; nil: nobody
 }
 
 // Feed hands events to the attached clients.
@@ -22,6 +23,8 @@ type Feed struct {
 	cfg Config
 	log *slog.Logger
 	fan *web.Fanout
+
+	balancers balancers
 }
 
 // New builds a feed; it starts nothing.
@@ -56,9 +59,10 @@ func (f *Feed) EndAll() { f.fan.EndAll() }
 
 // ServeHTTP streams events until the client goes, falls behind, or EndAll. The caller
 // has already judged the Accept header. Query parameters event_type (may be repeated)
-// choose types by exact name; without any all events are sent.
+// choose types by exact name; without any all events are sent but for instance_drain_event.
+// The parameter drain is the name of a load balancer that answers that event.
 func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var want func(string) bool
+	want := func(kind string) bool { return kind != drainType }
 	if types := r.URL.Query()["event_type"]; len(types) > 0 {
 		chosen := map[string]bool{}
 		for _, t := range types {
@@ -67,6 +71,14 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		want = func(kind string) bool { return chosen[kind] }
 	}
 	sub := f.fan.Subscribe(want)
+	if name := r.URL.Query().Get("drain"); name != "" && len(name) <= maxBalancer {
+		f.balancers.add(name)
+		defer func() {
+			if f.balancers.remove(name) && f.cfg.BalancerGone != nil {
+				f.cfg.BalancerGone(name)
+			}
+		}()
+	}
 	w.Header().Set("Content-Type", "text/event-stream;charset=utf-8")
 	w.WriteHeader(http.StatusOK)
 	f.Publish(streamEvent{now(), r.RemoteAddr, true})

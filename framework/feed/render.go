@@ -167,6 +167,8 @@ func payload(e core.Event) any {
 			b.FrameworkID = e.FrameworkID
 		}
 		return b
+	case DrainStarted:
+		return drainBody{h, e.App, e.Instance, e.Task, e.Seconds}
 	case core.FrameworkMessage:
 		b := messageBody{head: h, SlaveID: e.AgentID, ExecutorID: e.ExecutorID}
 		for _, c := range e.Message {

@@ -57,6 +57,7 @@ type Config struct {
 	Core       Core
 	Leadership Leadership
 	Events     Events
+	Drains     Drains            // nil: reports of load balancers go nowhere
 	Metrics    *metrics.Registry // nil: none, and /metrics answers 404
 	Log        *slog.Logger      // nil: none
 
@@ -136,6 +137,7 @@ func (a *api) routes(e *echo.Echo) {
 	e.Any("/v2/pods", a.pods)
 	e.Any("/v2/pods/*", a.pods)
 	e.Any("/v2/events", a.events)
+	e.Any("/v2/events/drained", a.drained)
 	e.Any("/v2/info", a.info)
 	e.Any("/v2/leader", a.leader)
 	e.Any("/v2/plugins", a.plugins)

@@ -50,10 +50,14 @@ func (e event) app() string {
 	return e.Definition.ID
 }
 
+// drainEvent announces a kill that waits until load balancers say that the task has no
+// requests left. Only our framework has it.
+const drainEvent = "instance_drain_event"
+
 // dies tells whether the event says that a task ends or is about to.
 func (e event) dies() bool {
 	switch e.kind {
-	case "unhealthy_instance_kill_event", "unhealthy_task_kill_event":
+	case "unhealthy_instance_kill_event", "unhealthy_task_kill_event", drainEvent:
 		return true
 	case "status_update_event":
 		return labels.Ending(e.Status)

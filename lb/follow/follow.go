@@ -43,13 +43,17 @@ type Config struct {
 	MaxBackoff time.Duration // longest wait between two connects
 	Resync     time.Duration // a full listing at least this often
 	Poll       bool          // no event stream: Resync is all
-	Logger     *slog.Logger
-	HTTP       *http.Client // nil is a client with sensible limits
+	// Drain hears of each task whose kill waits for Drained, from the goroutine of Run and
+	// before the state of the apps without it; nil has no kill wait.
+	Drain  func(task string)
+	Logger *slog.Logger
+	HTTP   *http.Client // nil is a client with sensible limits
 }
 
 // Follower follows one Marathon.
 type Follower struct {
 	cfg    Config
+	name   string       // of this load balancer, where kills wait for it
 	stream *http.Client // without an overall deadline
 	list   *http.Client
 	events chan event    // from the stream to Run
@@ -87,6 +91,7 @@ var events = []string{
 	"api_post_event", "app_terminated_event", "health_status_changed_event", "status_update_event", "unhealthy_task_kill_event",
 	"instance_changed_event", "instance_health_changed_event", "unhealthy_instance_kill_event",
 	"group_change_success", "deployment_success",
+	drainEvent,
 }
 
 // New makes a Follower; Run starts it.
@@ -101,7 +106,7 @@ func New(cfg Config) (*Follower, error) {
 		}
 		cfg.URLs[i] = strings.TrimRight(u, "/")
 	}
-	f := &Follower{cfg: cfg, stream: cfg.HTTP, list: cfg.HTTP, events: make(chan event, 1024), lost: make(chan struct{}, 1)}
+	f := &Follower{cfg: cfg, name: fmt.Sprintf("lb-%016x", rand.Uint64()), stream: cfg.HTTP, list: cfg.HTTP, events: make(chan event, 1024), lost: make(chan struct{}, 1)}
 	if cfg.HTTP == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.ResponseHeaderTimeout = 46 * time.Second
@@ -190,6 +195,9 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 		case e := <-f.events:
 			taken := f.take(e)
 			for _, e := range taken {
+				if e.kind == drainEvent && e.Task != "" && f.cfg.Drain != nil {
+					f.cfg.Drain(e.Task)
+				}
 				news = m.apply(time.Now(), e) || news
 				touched[e.app()] = true
 			}
@@ -307,6 +315,9 @@ func (f *Follower) read(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	q := url.Values{"plan-format": {"light"}, "event_type": events}
+	if f.cfg.Drain != nil {
+		q.Set("drain", f.name)
+	}
 	res, err := f.get(ctx, f.stream, f.base()+"/v2/events?"+q.Encode(), "text/event-stream")
 	if err != nil {
 		return err
@@ -437,15 +448,8 @@ func (f *Follower) get(ctx context.Context, client *http.Client, url, accept str
 		return nil, err
 	}
 	req.Header.Set("Accept", accept)
-	switch {
-	case f.cfg.Token != nil:
-		token, err := f.cfg.Token.Authorization(ctx)
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Authorization", token)
-	case f.cfg.User != "":
-		req.SetBasicAuth(f.cfg.User, f.cfg.Password)
+	if err := f.authorize(ctx, req); err != nil {
+		return nil, err
 	}
 	res, err := client.Do(req)
 	if err != nil {

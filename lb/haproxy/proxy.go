@@ -133,6 +133,9 @@ func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
 	}
 	if change == Reloaded && p.cfg.Command == "" {
 		err = p.restore(ctx, p.live, want)
+		if p.live != nil {
+			p.tellOldWorkers(ctx, left(*p.live, want))
+		}
 	}
 	p.live = &want
 	clear(p.dying)

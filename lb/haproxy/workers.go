@@ -3,11 +3,15 @@ package haproxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/stoa-project/stoa/lb/render"
 )
 
 // TrimWorkers ends the oldest workers of before a reload when more than MaxOldWorkers
@@ -57,6 +61,9 @@ func (p *Proxy) oldWorkers() []int {
 	return slices.DeleteFunc(workers, func(pid int) bool { return pid == newest })
 }
 
+// oldPatience is how long an old worker's answer is waited for: it may be ending.
+const oldPatience = 250 * time.Millisecond
+
 // tellOldWorkers sends commands to the workers of before a reload: they still answer on
 // the connections that they have, from servers that may be about to end. What one of
 // them does not know is of no concern to it.
@@ -65,13 +72,58 @@ func (p *Proxy) tellOldWorkers(ctx context.Context, commands []string) {
 		return
 	}
 	for _, pid := range p.oldWorkers() {
-		for _, c := range commands {
-			if _, err := ask(ctx, p.cfg.masterSocket(), fmt.Sprintf("@!%d %s", pid, c), patience); err != nil {
-				p.log.Warn("an old haproxy worker does not hear of a server's end", "pid", pid, "error", err)
+		to := fmt.Sprintf("@!%d ", pid)
+		for rest := commands; len(rest) > 0; {
+			line := to + rest[0]
+			for rest = rest[1:]; len(rest) > 0 && len(line) < maxGroup; rest = rest[1:] {
+				line += ";" + to + rest[0]
+			}
+			if _, err := ask(ctx, p.cfg.masterSocket(), line, oldPatience); err != nil {
+				// Mostly it is just ending.
+				p.log.Info("an old haproxy worker does not hear of a server's end", "pid", pid, "error", err)
 				break
 			}
 		}
 	}
+}
+
+// Leaving gives those of the servers, as backend and name, that still have connections
+// although they are out of service: in the newest worker or in one of before a reload.
+func (p *Proxy) Leaving(ctx context.Context, keys map[[2]string]bool) map[[2]string]bool {
+	out := map[[2]string]bool{}
+	for k := range keys {
+		if _, dying := p.dying[k]; dying {
+			out[k] = true
+		}
+	}
+	for _, pid := range p.oldWorkers() {
+		// One that is gone meanwhile has no connections.
+		csv, err := ask(ctx, p.cfg.masterSocket(), fmt.Sprintf("@!%d show stat -1 4 -1", pid), oldPatience)
+		if err == nil {
+			maps.Copy(out, busyIn(csv, keys))
+		}
+	}
+	return out
+}
+
+// left gives the commands that take servers out of an old worker's service which want
+// has no longer, or drains.
+func left(have, want render.Config) []string {
+	serving := map[[2]string]bool{}
+	for _, b := range want.Backends {
+		for _, s := range b.Servers {
+			serving[[2]string{b.Name, s.Name}] = !s.Drain
+		}
+	}
+	var out []string
+	for _, b := range have.Backends {
+		for _, s := range b.Servers {
+			if !serving[[2]string{b.Name, s.Name}] {
+				out = append(out, "set server "+b.Name+"/"+s.Name+" state maint")
+			}
+		}
+	}
+	return out
 }
 
 // busyIn gives the servers of keys that a worker has connections to.

@@ -117,6 +117,7 @@ func (l portLabels) service(port int, o Options) (Service, int, error) {
 		{&s.Weight, "BACKEND_WEIGHT", 0, -1 << 31, 1<<31 - 1},
 		{&s.MaxConn, "MAXCONN", 0, 1, 1 << 30},
 		{&s.ServerWeight, "SERVER_WEIGHT", 0, 1, 256},
+		{&s.DrainSeconds, "DRAIN_SECONDS", 5, 0, 600},
 	}
 	var err error
 	for _, t := range numbers {

@@ -31,6 +31,9 @@ type Service struct {
 	ServerWeight  int    // of each server, 1 to 256
 	TimeoutServer int    // milliseconds
 	Compression   string // algorithms
+	// DrainSeconds is how long our framework holds a task's kill back for its last
+	// requests; it is the framework's to read, and judged here.
+	DrainSeconds int
 
 	// Templates are the texts of template labels by template name, without HAPROXY_.
 	Templates map[string]string
