@@ -67,6 +67,7 @@ type lbCmd struct {
 	ReloadInterval time.Duration `name:"reload_interval" default:"2s" help:"Least time between two reloads."`
 	HardStop       time.Duration `name:"hard_stop_after" default:"15m" help:"How long a worker may live on after a reload."`
 	MaxOldWorkers  int           `name:"max_old_workers" default:"4" help:"Workers of before a reload that may live on; beyond, the oldest is ended."`
+	Drain          bool          `name:"drain" default:"true" negatable:"" help:"The framework's kills wait until HAProxy has none of the task's requests left."`
 	App            string        `name:"app" help:"With render: only this app, each line with the template and labels that made it."`
 	Name           string        `name:"name" help:"With templates: only this one, with or without HAPROXY_."`
 }
@@ -148,6 +149,7 @@ func (c lbCmd) config(p *process) (lb.Config, error) {
 	cfg.SkipValidation, cfg.SkipCleanup, cfg.Archives = c.SkipValidation, c.SkipCleanup, c.Archives
 	cfg.ReloadInterval, cfg.HardStop, cfg.MaxOldWorkers = c.ReloadInterval, c.HardStop, c.MaxOldWorkers
 	cfg.MaxBackoff = time.Duration(c.MaxBackoff * float64(time.Second))
+	cfg.NoDrain = !c.Drain
 	cfg.Insecure, cfg.CAFile = c.Insecure, c.CACert
 	if v, ok := os.LookupEnv("HAPROXY_GLOBAL_DEFAULT_OPTIONS"); ok {
 		cfg.DefaultsOptions = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })

@@ -1,10 +1,15 @@
 package lab_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +31,8 @@ func TestRollingRestartsDropNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	app["instances"] = 5
+	app["cmd"] = "exec stoa-demo web --port $PORT0 --drain 0s" // it ends as soon as it is told to
+	app["healthChecks"].([]any)[0].(map[string]any)["intervalSeconds"] = 1
 	app["upgradeStrategy"] = map[string]any{"minimumHealthCapacity": 0.8, "maximumOverCapacity": 0.2}
 	text, err := json.Marshal(app)
 	if err != nil {
@@ -45,6 +52,7 @@ func TestRollingRestartsDropNothing(t *testing.T) {
 		}
 		return err
 	})
+	drains := countEvents(t, d.API.URL, "instance_drain_event")
 	l := httpload.Start(t, at.Host, "web.example.com")
 	began := time.Now()
 	for i := range restarts {
@@ -54,5 +62,33 @@ func TestRollingRestartsDropNothing(t *testing.T) {
 	}
 	l.Stop()
 	l.Check(t, "at the end", d.Output)
+	if n := drains.Load(); n != int64(5*restarts) {
+		t.Errorf("%d kills waited for the load balancer, want %d", n, 5*restarts)
+	}
 	t.Logf("a restart took %v", time.Since(began)/time.Duration(restarts))
+}
+
+// countEvents attaches to the event stream for one type and counts what comes.
+func countEvents(t *testing.T, api, kind string) *atomic.Int64 {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", api+"/v2/events?event_type="+kind, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatal(err, res)
+	}
+	var n atomic.Int64
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), "event: "+kind) || strings.HasPrefix(lines.Text(), "event:"+kind) {
+				n.Add(1)
+			}
+		}
+	})
+	t.Cleanup(func() { res.Body.Close(); reading.Wait() })
+	return &n
 }
