@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,10 @@ const (
 	// cachedTTL is for records of an earlier run that no master has confirmed yet.
 	cachedTTL = 1
 )
+
+// LevelRecords is the log level below debug: each record of each new list of the cluster,
+// as Mesos-DNS logs with -v=2 (mesos-dns.md section 12).
+const LevelRecords = slog.LevelDebug - 4
 
 // Room is the DNS room.
 type Room struct {
@@ -163,6 +168,9 @@ func (r *Room) publish(p follow.Published) {
 	close(*r.changed.Swap(&next))
 	r.metrics.published(p)
 	r.log.Debug("records published", "names", p.Zone.Len(), "took", p.Took)
+	if p.Listed {
+		r.logRecords(p.Zone)
+	}
 }
 
 // Zone implements rest.Source.
@@ -179,6 +187,27 @@ func (r *Room) Zone() (*names.Zone, time.Time) {
 
 // Changed implements rest.Source.
 func (r *Room) Changed() <-chan struct{} { return *r.changed.Load() }
+
+// logRecords logs every record of a zone, if that is wanted, and the counters.
+func (r *Room) logRecords(z *names.Zone) {
+	ctx := context.Background()
+	if !r.log.Enabled(ctx, LevelRecords) {
+		return
+	}
+	for n := range z.All() {
+		for _, ip := range n.IPs() {
+			kind := "[A]"
+			if ip.Is6() {
+				kind = "[AAAA]"
+			}
+			r.log.Log(ctx, LevelRecords, kind+"\t"+n.Name()+": "+ip.String())
+		}
+		for _, v := range n.SRV() {
+			r.log.Log(ctx, LevelRecords, "[SRV]\t"+n.Name()+": "+v.Target+":"+strconv.Itoa(int(v.Port)))
+		}
+	}
+	r.log.Debug("queries so far", r.metrics.counters()...)
+}
 
 // logCounters logs the query counters as often as Mesos-DNS reloads.
 func (r *Room) logCounters(ctx context.Context) {

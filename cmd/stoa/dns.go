@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/stoa-project/stoa/dns"
@@ -15,7 +15,8 @@ import (
 )
 
 // dnsCmd has the flags of Mesos-DNS (mesos-dns.md section 12). The flags of its logging
-// library appear in unit files; they are taken and have no effect.
+// library appear in unit files: with any of them the log has its form; but for -v they
+// have no other effect.
 type dnsCmd struct {
 	Config string `name:"config" default:"config.json" env:"STOA_DNS_CONFIG" placeholder:"FILE" help:"Configuration file with the JSON keys of Mesos-DNS."`
 
@@ -28,6 +29,9 @@ type dnsCmd struct {
 	LogDir          string `name:"log_dir" hidden:""`
 	VModule         string `name:"vmodule" hidden:""`
 	LogBacktraceAt  string `name:"log_backtrace_at" hidden:""`
+	LogLink         string `name:"log_link" hidden:""`
+	LogBufLevel     int    `name:"logbuflevel" hidden:""`
+	Glog            bool   `name:"glog" hidden:"" help:"Log in the form of Mesos-DNS."`
 }
 
 // Help explains the configuration file after the flags.
@@ -37,16 +41,16 @@ func (dnsCmd) Help() string {
 	for _, k := range dns.Keys() {
 		fmt.Fprintf(&b, "\n%s (%s)\n    %s\n", k.Name, k.Default, k.Meaning)
 	}
-	b.WriteString("\nThe flags of Mesos-DNS are taken in its own form too: -config=FILE, -v=1, -version; those of its logging library have no effect.\n")
+	b.WriteString("\nThe flags of Mesos-DNS are taken in its own form too: -config=FILE, -v=1, -version; with -v or another flag of its logging library the log has its form (VERBOSE: and ERROR: lines), unless --log_level or --log_json is given.\n")
 	return b.String()
 }
 
 // glogFlags are the flags of Mesos-DNS that are written with one dash, as Go programs do.
-var glogFlags = []string{"config", "v", "logtostderr", "alsologtostderr", "stderrthreshold", "log_dir", "vmodule", "log_backtrace_at", "help"}
+var glogFlags = []string{"config", "v", "logtostderr", "alsologtostderr", "stderrthreshold", "log_dir", "vmodule", "log_backtrace_at", "log_link", "logbuflevel", "help"}
 
 // dnsArgs rewrites the arguments of `stoa dns` that have the form of Mesos-DNS; those of
-// other verbs stay as they are. -version becomes the verb of that name, and -v=1 or more
-// logs in detail.
+// other verbs stay as they are. -version becomes the verb of that name; flags of the
+// logging library add --glog, unless the log is set otherwise.
 func dnsArgs(args []string) []string {
 	verb := slices.Index(args, "dns")
 	for i, a := range args[:max(verb, 0)] {
@@ -58,9 +62,9 @@ func dnsArgs(args []string) []string {
 		return args
 	}
 	out := slices.Clone(args[:verb+1])
-	verbose := false
+	glog := false
 	for i := verb + 1; i < len(args); i++ {
-		name, value, hasValue := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
+		name, _, _ := strings.Cut(strings.TrimLeft(args[i], "-"), "=")
 		if !strings.HasPrefix(args[i], "-") {
 			out = append(out, args[i])
 			continue
@@ -68,21 +72,16 @@ func dnsArgs(args []string) []string {
 		if name == "version" {
 			return []string{"version"}
 		}
-		if name == "v" {
-			if !hasValue && i+1 < len(args) {
-				value = args[i+1]
-			}
-			n, err := strconv.Atoi(value)
-			verbose = err == nil && n > 0
-		}
+		glog = glog || name != "config" && name != "help" && slices.Contains(glogFlags, name)
 		if !strings.HasPrefix(args[i], "--") && slices.Contains(glogFlags, name) {
 			out = append(out, "-"+args[i])
 		} else {
 			out = append(out, args[i])
 		}
 	}
-	if verbose && !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--log_level") }) {
-		out = append([]string{"--log_level=debug"}, out...)
+	own := func(a string) bool { return strings.HasPrefix(a, "--log_level") || strings.HasPrefix(a, "--log_json") }
+	if glog && !slices.ContainsFunc(args, own) {
+		out = append(out, "--glog")
 	}
 	return out
 }
@@ -92,6 +91,10 @@ func (c dnsCmd) Run(p *process) error {
 	if c.Action == "init" {
 		return writeDNSConfig(c.Config)
 	}
+	log := p.log.With("room", "dns")
+	if c.Glog {
+		log = slog.New(newGlogHandler(p.stdout, p.stderr, c.Verbosity))
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(dnsGCPercent)
 	}
@@ -99,7 +102,7 @@ func (c dnsCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	room, err := dns.New(cfg, version, p.log.With("room", "dns"))
+	room, err := dns.New(cfg, version, log)
 	if err != nil {
 		return err
 	}

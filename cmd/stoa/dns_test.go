@@ -16,10 +16,10 @@ import (
 func TestDNSArgs(t *testing.T) {
 	for in, want := range map[string]string{
 		"dns -config=/etc/c.json":                        "dns --config=/etc/c.json",
-		"dns -config /etc/c.json -logtostderr=true":      "dns --config /etc/c.json --logtostderr=true",
-		"dns --config=c.json -v=0 -stderrthreshold=INFO": "dns --config=c.json --v=0 --stderrthreshold=INFO",
-		"dns -v=2 -alsologtostderr -log_dir=/x":          "--log_level=debug dns --v=2 --alsologtostderr --log_dir=/x",
-		"dns -v 1":                                       "--log_level=debug dns --v 1",
+		"dns -config /etc/c.json -logtostderr=true":      "dns --config /etc/c.json --logtostderr=true --glog",
+		"dns --config=c.json -v=0 -stderrthreshold=INFO": "dns --config=c.json --v=0 --stderrthreshold=INFO --glog",
+		"dns -v=2 -alsologtostderr -log_dir=/x":          "dns --v=2 --alsologtostderr --log_dir=/x --glog",
+		"dns -v 1":                                       "dns --v 1 --glog",
 		"--log_level=warn dns -v=1":                      "--log_level=warn dns --v=1",
 		"--log_level warn dns -vmodule=a=1":              "--log_level warn dns --vmodule=a=1",
 		"dns -version":                                   "version",

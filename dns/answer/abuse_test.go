@@ -218,13 +218,51 @@ func TestSilentResolver(t *testing.T) {
 		}
 	}
 	ask("a.example.org.")
-	s.fwd.note(cfg.Resolvers[0], context.DeadlineExceeded, time.Now())
-	before := ignored.Load()
-	for i := range 20 {
+	if n := ignored.Load(); n != 1 {
+		t.Fatalf("the first resolver was asked %d times", n)
+	}
+	sorted, dead := s.fwd.healthyFirst(cfg.Resolvers, time.Now())
+	if dead || sorted[0] != good.String() {
+		t.Errorf("next to be asked: %v, all dead: %v", sorted, dead)
+	}
+	// It is asked first again after a second, and costs one query a moment then.
+	for i := range 50 {
 		ask(fmt.Sprintf("b%d.example.org.", i))
 	}
-	if ignored.Load() != before {
-		t.Error("a resolver that failed is still asked first")
+	if n := ignored.Load(); n > 10 {
+		t.Errorf("a silent resolver was asked first %d times of 51", n)
+	}
+}
+
+// How long a resolver is asked last: twice as long after each time it failed again, however
+// many queries it failed at a time, up to a limit; until it answers.
+func TestPauseOfFailingResolvers(t *testing.T) {
+	f := newForwarder(settings())
+	defer f.close()
+	now := time.Unix(1000, 0)
+	servers := []string{"10.0.0.1:53", "10.0.0.2:53"}
+	first := func() string { sorted, _ := f.healthyFirst(servers, now); return sorted[0] }
+	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		for range 100 {
+			f.note(servers[0], errOvertaken, now)
+		}
+		now = now.Add(pause*time.Second - 1)
+		if first() != servers[1] {
+			t.Fatalf("asked first before %d s were over", pause)
+		}
+		now = now.Add(1)
+		if first() != servers[0] {
+			t.Fatalf("not asked first again after %d s", pause)
+		}
+	}
+	f.note(servers[0], errOvertaken, now)
+	f.note(servers[1], errOvertaken, now)
+	if _, dead := f.healthyFirst(servers, now); !dead {
+		t.Error("all have failed, which is not seen")
+	}
+	f.note(servers[0], nil, now)
+	if first() != servers[0] {
+		t.Error("asked last although it answers")
 	}
 }
 

@@ -132,6 +132,9 @@ func (f *forwarder) ask(network string, m *dns.Msg) (*dns.Msg, error) {
 	return x.reply, x.err
 }
 
+// errOvertaken is noted of a resolver that a later one has outrun.
+var errOvertaken = errors.New("another resolver was asked later and answered first")
+
 // exchange asks resolvers in order, those that failed lately last, until one replies. One
 // that is slow is not waited for before the next is asked.
 func (f *forwarder) exchange(network string, servers []string, m *dns.Msg) (*dns.Msg, error) {
@@ -144,11 +147,13 @@ func (f *forwarder) exchange(network string, servers []string, m *dns.Msg) (*dns
 	}
 	client := dns.Client{Net: network, Timeout: timeout, UDPSize: maxQuery}
 	type result struct {
-		reply *dns.Msg
-		err   error
+		server int
+		reply  *dns.Msg
+		err    error
 	}
 	results := make(chan result, len(servers))
-	try := func(server string) {
+	try := func(i int) {
+		server := servers[i]
 		ask := m.Copy()
 		ask.Id = dns.Id()
 		reply, err := exchangeOnce(ctx, &client, server, ask)
@@ -158,21 +163,30 @@ func (f *forwarder) exchange(network string, servers []string, m *dns.Msg) (*dns
 		if ctx.Err() == nil {
 			f.note(server, err, time.Now())
 		}
-		results <- result{reply, err}
+		results <- result{i, reply, err}
 	}
 	var errs []error
+	silent := map[int]bool{} // asked, and nothing heard
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for started, ended := 0, 0; ended < len(servers); {
 		select {
 		case <-next.C:
 			if started < len(servers) {
-				go try(servers[started])
+				go try(started)
+				silent[started] = true
 				started++
 				next.Reset(hedge)
 			}
 		case r := <-results:
+			delete(silent, r.server)
 			if r.err == nil {
+				// Those before it had longer, by hedge at least: as good as failed.
+				for i := range r.server {
+					if silent[i] {
+						f.note(servers[i], errOvertaken, time.Now())
+					}
+				}
 				return r.reply, nil
 			}
 			errs = append(errs, r.err)
@@ -224,7 +238,11 @@ func (f *forwarder) note(server string, err error, now time.Time) {
 		delete(f.failing, server)
 		return
 	}
-	pause := min(max(2*f.failing[server].pause, firstPause), lastPause)
+	last := f.failing[server]
+	if now.Before(last.until) { // one of many queries that were under way together
+		return
+	}
+	pause := min(max(2*last.pause, firstPause), lastPause)
 	f.failing[server] = failure{until: now.Add(pause), pause: pause}
 }
 

@@ -75,6 +75,8 @@ type Published struct {
 	Mode Mode
 	At   time.Time     // when the newest event in it arrived
 	Took time.Duration // to work it out
+
+	Listed bool // follows from a new list of the whole cluster
 }
 
 // Follower follows the masters.
@@ -282,13 +284,12 @@ func (l *loop) commit() {
 		// A list leaves several times its size behind; give that back at once.
 		go debug.FreeOSMemory()
 	}
-	l.listed = false
 	began := time.Now()
 	zone := l.state.Commit()
 	l.dirty = false
 	l.unkept = l.f.cfg.Keep != nil && l.mode != Cached
-	l.publish(Published{Zone: zone, Mode: l.mode, At: l.newest, Took: l.took + time.Since(began)})
-	l.took = 0
+	l.publish(Published{Zone: zone, Mode: l.mode, At: l.newest, Took: l.took + time.Since(began), Listed: l.listed})
+	l.took, l.listed = 0, false
 	l.lookups.start(l.ctx, l.state, l.resolved)
 }
 
