@@ -70,6 +70,7 @@ type Config struct {
 	HealthFilter string // off, soft or strict
 	MaxUDPSize   int    // octets of the largest UDP reply
 	InsecureTLS  bool   // do not verify the master's certificate
+	LegacySRV    bool   // an empty answer to SRV queries for names that do not exist, as the original gives
 	MaxAnswers   int    // records of one kind in an answer; 0: all that fit
 	MaxStale     int    // seconds that a master may be silent before /readyz fails
 	FailoverHold int    // seconds that names of agents missing in a new list stay
@@ -202,7 +203,7 @@ func (s *settled) sockets() error {
 	if s.MaxAnswers < 0 {
 		return bad("maxAnswers", s.MaxAnswers, "must not be negative")
 	}
-	s.answer.MaxAnswers = s.MaxAnswers
+	s.answer.MaxAnswers, s.answer.LegacySRV = s.MaxAnswers, s.LegacySRV
 	s.follow.Rules.NameAddrs = listenAddrs(s.listen)
 	s.answer.Domain = s.Domain
 	s.answer.RecurseOn, s.answer.SetTruncate, s.answer.MaxUDP = s.RecurseOn, s.SetTruncateBit, s.MaxUDPSize

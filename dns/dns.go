@@ -68,6 +68,7 @@ func New(cfg Config, version string, log *slog.Logger) (*Room, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.SOASerial = uint32(time.Now().Unix()) //nolint:gosec // as in publish
 	r := &Room{cfg: s, version: version, log: log, registry: metrics.New(), listening: make(chan struct{})}
 	r.metrics = newInstruments(r.registry, r.age)
 	s.answer.Count = r.metrics.query

@@ -76,6 +76,7 @@ var meanings = map[string]string{
 	"HealthFilter":           "healthFilter: off: checks do not matter; strict: unhealthy tasks leave the names they share; soft: unless these would be empty",
 	"MaxUDPSize":             "maxUDPSize: octets of the largest UDP reply, for clients that take so much",
 	"InsecureTLS":            "insecureTLS: do not verify masters' certificates",
+	"LegacySRV":              "legacySRV: answer SRV queries for names that do not exist with nothing instead of NXDOMAIN, as Mesos-DNS does",
 	"MaxAnswers":             "maxAnswers: most records of one kind in an answer; 0: all that fit. When not all are shown, the next answer has others",
 	"MaxStale":               "maxStale: seconds that masters may be silent before /readyz fails",
 	"FailoverHold":           "failoverHold: seconds that names of agents stay that a new master does not list; agents it awaits stay for 10 minutes",

@@ -163,6 +163,26 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// The compatibility switch brings back the original's answer to SRV queries for unknown
+// names, and changes no other.
+func TestLegacySRV(t *testing.T) {
+	cfg := config()
+	cfg.LegacySRV = true
+	s, at := serve(t, cfg)
+	s.Publish(snapshot())
+	for _, network := range []string{"udp", "tcp"} {
+		if m := exchange(t, network, at, question("none.mesos.", dns.TypeSRV)); m.Rcode != 0 || !m.Authoritative || len(m.Answer)+len(m.Ns)+len(m.Extra) > 0 {
+			t.Errorf("SRV of an unknown name over %s:\n%v", network, m)
+		}
+		if m := exchange(t, network, at, question("none.mesos.", dns.TypeA)); m.Rcode != dns.RcodeNameError || len(m.Ns) != 1 {
+			t.Errorf("A of an unknown name over %s:\n%v", network, m)
+		}
+		if m := exchange(t, network, at, question("web.marathon.mesos.", dns.TypeSRV)); m.Rcode != 0 || len(m.Ns) != 1 {
+			t.Errorf("SRV of a name without services over %s:\n%v", network, m)
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	s, at := serve(t, config())
 	s.Publish(snapshot())

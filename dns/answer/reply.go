@@ -68,6 +68,10 @@ func (s *Server) reply(p *packer, snap *Snapshot, q *query, limit int) Outcome {
 	out := Outcome{InZone: true}
 	var answers, authority, extra int
 	switch {
+	case node == nil && q.kind == dns.TypeSRV && s.cfg.LegacySRV:
+		out.Empty = true
+		p.finish(q, s.cfg, dns.RcodeSuccess, true, 0, 0, 0)
+		return out
 	case node == nil:
 		out.Rcode = dns.RcodeNameError
 	case q.kind == dns.TypeA:

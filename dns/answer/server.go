@@ -39,6 +39,7 @@ type Config struct {
 	RecurseOn     bool   // the RA bit of own answers
 	SetTruncate   bool   // set TC when something was left out; else TC is cleared, also on forwarded replies
 	MaxUDP        int    // largest UDP reply in octets, whatever the client offers; at least 512
+	LegacySRV     bool   // SRV queries for names that do not exist get an empty answer instead of NXDOMAIN
 	MaxAnswers    int    // most records of one kind in an answer; 0: all that fit
 	ExternalOn    bool   // forward names outside the zone
 	Resolvers     []string

@@ -3,6 +3,7 @@ package follow
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/dns/mastertest"
 	"github.com/stoa-project/stoa/dns/names"
@@ -393,6 +396,51 @@ func TestLeaderThroughZooKeeper(t *testing.T) {
 	third := join(one)
 	defer third.Close()
 	until(t, zones, "slave.mesos.", "10.0.0.1")
+}
+
+// Masters of old register in protobuf; those that do so in JSON have precedence.
+func TestOldMastersInZooKeeper(t *testing.T) {
+	ens := zookeeper.Start(t, 1)
+	u, err := zk.Parse(ens.URL("mesos"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	s, err := zk.Dial(ctx, u, zk.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.EnsurePath(ctx, "/mesos", zk.Public); err != nil {
+		t.Fatal(err)
+	}
+	old, newer := mastertest.Start(t), mastertest.Start(t)
+	old.SetState(simple("10.0.0.1"))
+	newer.SetState(simple("10.0.0.2"))
+	at := netip.MustParseAddrPort(old.Addr())
+	ip := at.Addr().As4()
+	info, err := proto.Marshal(&mesos.MasterInfo{
+		Id: proto.String("m"), Ip: proto.Uint32(binary.LittleEndian.Uint32(ip[:])), Port: proto.Uint32(uint32(at.Port())),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(ctx, nil, "/mesos/"+oldMasterPrefix, info, zk.EphemeralSequential, zk.Public); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config()
+	cfg.ZK = ens.URL("mesos")
+	zones := run(t, cfg)
+	until(t, zones, "slave.mesos.", "10.0.0.1")
+	m, err := election.MasterAt(newer.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(ctx, nil, "/mesos/"+election.MasterPrefix, m.JSON(), zk.EphemeralSequential, zk.Public); err != nil {
+		t.Fatal(err)
+	}
+	until(t, zones, "slave.mesos.", "10.0.0.2")
 }
 
 func TestDetectionTimeout(t *testing.T) {

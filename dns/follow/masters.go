@@ -6,9 +6,13 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/stoa-project/stoa/dns/names"
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/zk"
 )
 
@@ -59,23 +63,69 @@ func findByZK(ctx context.Context, url zk.URL, log *slog.Logger) <-chan masters 
 			return
 		}
 		defer session.Close()
-		for members := range election.NewZK(session, url.Path, election.MasterPrefix, log).Members(ctx) {
-			var m masters
-			for _, data := range members {
-				one, err := election.ParseMaster(data)
-				if err != nil {
-					log.Warn("a master's node cannot be read", "error", err)
-					continue
+		// Masters before Mesos 0.24 register in protobuf only; the ones after in JSON.
+		now := election.NewZK(session, url.Path, election.MasterPrefix, log).Members(ctx)
+		old := election.NewZK(session, url.Path, oldMasterPrefix, log).Members(ctx)
+		var inJSON, inProtobuf [][]byte
+		heard := [2]bool{}
+		for now != nil || old != nil {
+			var ok bool
+			select {
+			case inJSON, ok = <-now:
+				if heard[0] = true; !ok {
+					now = nil
 				}
-				m.all = append(m.all, one)
+			case inProtobuf, ok = <-old:
+				if heard[1] = true; !ok {
+					old = nil
+				}
 			}
-			if len(m.all) > 0 {
-				m.leader = m.all[0]
+			if ok && heard[0] && heard[1] {
+				send(ctx, out, membersOf(inJSON, inProtobuf, log))
 			}
-			send(ctx, out, m)
 		}
 	}()
 	return out
+}
+
+// oldMasterPrefix is of nodes that hold a MasterInfo in protobuf.
+const oldMasterPrefix = "info_"
+
+// membersOf reads the nodes of masters, the leader's first: those in JSON, else those in
+// protobuf.
+func membersOf(inJSON, inProtobuf [][]byte, log *slog.Logger) masters {
+	var m masters
+	read := func(nodes [][]byte, parse func([]byte) (election.Master, error)) {
+		for _, data := range nodes {
+			one, err := parse(data)
+			if err != nil {
+				log.Warn("a master's node cannot be read", "error", err)
+				continue
+			}
+			m.all = append(m.all, one)
+		}
+	}
+	if read(inJSON, election.ParseMaster); len(m.all) == 0 {
+		read(inProtobuf, oldMaster)
+	}
+	if len(m.all) > 0 {
+		m.leader = m.all[0]
+	}
+	return m
+}
+
+// oldMaster reads a MasterInfo in protobuf. Its numeric ip has the octets of the address in
+// the order of a little-endian number; address wins where it is present.
+func oldMaster(data []byte) (election.Master, error) {
+	var info mesos.MasterInfo
+	if err := proto.Unmarshal(data, &info); err != nil {
+		return election.Master{}, err
+	}
+	text, err := wire.JSON.Marshal(&info)
+	if err != nil {
+		return election.Master{}, err
+	}
+	return election.ParseMaster(text)
 }
 
 func findByDetector(ctx context.Context, d election.Detector, all []election.Master, log *slog.Logger) <-chan masters {

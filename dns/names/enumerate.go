@@ -62,6 +62,9 @@ type enumerator struct {
 func (e *enumerator) unbuilt(string) {}
 
 func (e *enumerator) record(o op) {
+	if !validName(o.name) || o.target != "" && !validName(o.target) {
+		return // the zone cannot have it either
+	}
 	if o.addrs == nil {
 		if o.port != 0 {
 			e.note(EnumRecord{o.name, o.target + ":" + strconv.Itoa(int(o.port)), "SRV"})

@@ -32,12 +32,12 @@ func TestUnusableNames(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"a--b.fw.mesos.", "weirdname.fw.mesos."} {
+	for _, name := range []string{"a--b.fw.mesos.", "weirdname.fw.mesos.", strings.Repeat("n", 63) + ".fw.mesos."} {
 		if z.Lookup(name) == nil {
 			t.Errorf("%s is missing", name)
 		}
 	}
-	if z.Skipped["empty task label"] != 1 || z.Skipped["unusable task label"] == 0 {
+	if z.Skipped["empty task label"] != 1 || z.Skipped["unusable task label"] == 0 || z.Skipped["unusable name"] != 6 {
 		t.Errorf("skipped: %v", z.Skipped)
 	}
 }

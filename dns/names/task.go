@@ -12,23 +12,24 @@ import (
 func (r *Rules) emit(t *entry, out sink) {
 	clean := r.Labels.Label(t.label())
 	if raw := strings.ToLower(t.discovery); raw != "" && raw != clean {
-		r.family(raw, t, out)
+		r.family(raw, true, t, out)
 	}
 	if clean == "" {
 		out.unbuilt("empty task label")
 		return
 	}
-	r.family(clean, t, out)
+	r.family(clean, false, t, out)
 }
 
-// family gives T1 to T8 of mesos-dns.md section 2 for one spelling of the task label.
-func (r *Rules) family(label string, t *entry, out sink) {
+// family gives T1 to T8 of mesos-dns.md section 2 for one spelling of the task label;
+// whole: all of them or none.
+func (r *Rules) family(label string, whole bool, t *entry, out sink) {
 	p := t.placed
 	unique := label + "-" + hash(t.id()) + "-" + agentTail(t.agent)
 	own := "." + p.framework + "." + r.Domain + "."
 	host := "." + p.framework + ".slave." + r.Domain + "."
 	uniqueOwn, uniqueHost := unique+own, unique+host
-	if !validName(uniqueHost) || !validName("_"+label+"._tcp"+host) {
+	if whole && (!validName(uniqueHost) || !validName("_"+label+"._tcp"+host)) {
 		out.unbuilt("unusable task label")
 		return
 	}
