@@ -157,8 +157,12 @@ func capabilities() []*mesos.AgentInfo_Capability {
 func (a *simAgent) register() {
 	a.t.Helper()
 	a.transport.Link(a.pid, a.master, true)
-	a.send(&messages.RegisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: capabilities()})
+	a.send(a.registration())
 	a.await("registered")
+}
+
+func (a *simAgent) registration() *messages.RegisterSlaveMessage {
+	return &messages.RegisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: capabilities()}
 }
 
 // reregister reports all tasks, as after a new leader was found. The master may not lead

@@ -115,7 +115,7 @@ func (d *Door) newTerm(info *mesos.MasterInfo, r *registry.Registry) *term {
 		waiting: map[ledger.Ticket]chan<- ledger.Answer{},
 		book: ledger.New(ledger.Config{Master: info, PingInterval: c.PingTimeout, MaxMissedPings: c.MaxPingTimeouts,
 			ReregisterTimeout: c.ReregisterTimeout, OfferTimeout: c.OfferTimeout, MaxCompleted: c.MaxCompletedFrameworks,
-			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles,
+			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles, ACL: c.Security.ACL,
 			RemovalRate: ledger.Rate{N: c.RemovalRate.Permits, Per: c.RemovalRate.Per}, RemovalLimit: c.RecoveryLimit, Domain: c.Domain, RequireDomain: c.RequireAgentDomain,
 			Weights: weightSets(c.Weights), RecoveryFactor: c.RecoveryFactor, RecoveryTimeout: c.RecoveryWait,
 			MaxGone: c.MaxAgents, MaxAge: c.MaxAgentAge, GCInterval: c.RegistryGC}),

@@ -90,9 +90,17 @@ func (l *Ledger) agentMessage(e AgentMessage) {
 	switch m := e.Message.(type) {
 	case *messages.RegisterSlaveMessage:
 		l.count.Messages.RegisterAgent++
+		if why := l.mayJoin(e.Principal, m.GetSlave()); why != "" {
+			l.emit(Note{Warn: true, Text: fmt.Sprintf("registration of %s ignored: %s", e.From, why)})
+			return
+		}
 		l.register(e.From, m)
 	case *messages.ReregisterSlaveMessage:
 		l.count.Messages.ReregisterAgent++
+		if why := l.mayJoin(e.Principal, m.GetSlave()); why != "" {
+			l.emit(Note{Warn: true, Agent: AgentID(m.GetSlave().GetId().GetValue()), Text: fmt.Sprintf("re-registration of %s ignored: %s", e.From, why)})
+			return
+		}
 		l.reregister(e.From, m)
 	case *messages.UnregisterSlaveMessage:
 		l.count.Messages.UnregisterAgent++

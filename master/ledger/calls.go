@@ -244,6 +244,9 @@ func (l *Ledger) updateFramework(f *framework, m *scheduler.Call_UpdateFramework
 	if why := checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints()); why != "" {
 		return 400, "'UpdateFramework' call is not valid: " + why
 	}
+	if why := l.maySubscribe(info); why != "" {
+		return 403, why
+	}
 	changed := !sameInfo(f.info, info)
 	before := f.suppressed
 	f.setInfo(info)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -37,6 +38,7 @@ type Config struct {
 	RecoveryTimeout   time.Duration     // --allocator_recovery_timeout, 10 min: longest wait for them
 	NoRoot            bool              // --no-root_submissions: user "root" is refused
 	MaxTasksPerAccept int               // limit on one ACCEPT, 10000: bounds the work of one step
+	ACL               *acl.List         // --acls: what frameworks and agents may do; nil: everything
 	Roles             []string          // --roles: the whitelist, empty means any role
 }
 

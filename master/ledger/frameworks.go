@@ -117,6 +117,9 @@ func (l *Ledger) subscribe(c Call) {
 		if why = l.checkFramework(info); why == "" {
 			why = checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints())
 		}
+		if why == "" {
+			why = l.maySubscribe(info)
+		}
 	}
 	if why != "" {
 		l.refuse(c.From, why)

@@ -72,6 +72,10 @@ func (l *Ledger) launch(acc *acceptance, given *mesos.TaskInfo) {
 		l.refuseTask(f, a.id, given, mesos.TaskStatus_REASON_TASK_INVALID, why)
 		return
 	}
+	if why := l.mayLaunch(f, given); why != "" {
+		l.refuseTask(f, a.id, given, mesos.TaskStatus_REASON_TASK_UNAUTHORIZED, why)
+		return
+	}
 	info := proto.Clone(given).(*mesos.TaskInfo)
 	inferHealthCheck(info)
 	if e := info.GetExecutor(); e != nil && e.FrameworkId == nil {

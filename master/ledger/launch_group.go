@@ -17,9 +17,10 @@ import (
 func (l *Ledger) launchGroup(acc *acceptance, op *mesos.Offer_Operation) {
 	f, a := acc.f, acc.a
 	given := op.GetLaunchGroup().GetTaskGroup().GetTasks()
+	reason := mesos.TaskStatus_REASON_TASK_GROUP_INVALID
 	refuse := func(why string) {
 		for _, info := range given {
-			l.refuseTask(f, a.id, info, mesos.TaskStatus_REASON_TASK_GROUP_INVALID, why)
+			l.refuseTask(f, a.id, info, reason, why)
 		}
 	}
 	why := l.tooMany(acc, len(given))
@@ -42,6 +43,11 @@ func (l *Ledger) launchGroup(acc *acceptance, op *mesos.Offer_Operation) {
 		if info.Executor == nil {
 			info.Executor = e // so that whoever sees the task sees its executor
 		}
+	}
+	if why := l.mayLaunchAll(f, infos); why != "" {
+		reason = mesos.TaskStatus_REASON_TASK_GROUP_UNAUTHORIZED
+		refuse(why)
+		return
 	}
 	want, why := l.checkGroup(acc, e, infos)
 	if why != "" {

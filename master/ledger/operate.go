@@ -32,6 +32,9 @@ func (l *Ledger) operate(acc *acceptance, given *mesos.Offer_Operation) {
 		why = l.checkOperation(a, asker{f: f, principal: f.info.GetPrincipal()}, op)
 	}
 	if why == "" {
+		why = l.mayOperate(f, op)
+	}
+	if why == "" {
 		why = l.perform(acc, op)
 	}
 	if why != "" {
