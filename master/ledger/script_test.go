@@ -81,9 +81,13 @@ func play(t *testing.T, text []byte) []byte {
 		switch {
 		case strings.HasPrefix(line, "#"), line == "":
 			fmt.Fprintln(&out, line)
+		case strings.HasPrefix(line, "= "): // = NAME TEXT: $NAME stands for TEXT from here on
+			fmt.Fprintln(&out, line)
+			name, text, _ := strings.Cut(line[2:], " ")
+			s.names = append(s.names, "$"+name, s.expand(text))
 		case strings.HasPrefix(line, "> "):
 			fmt.Fprintln(&out, line)
-			if err := s.command(line[2:]); err != nil {
+			if err := s.command(s.expand(line[2:])); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
 		}
@@ -100,7 +104,8 @@ type stage struct {
 	al    *allocate.Allocator
 	hold  bool
 	held  []ledger.Ticket
-	alive bool // every ping is answered
+	alive bool     // every ping is answered
+	names []string // pairs for a Replacer
 
 	master     *mesos.MasterInfo
 	generation map[ledger.AgentID]uint64
@@ -232,7 +237,7 @@ func (s *stage) command(line string) error {
 	case "show":
 		s.show()
 	default:
-		return fmt.Errorf("unknown command")
+		return s.operationCommand(words[0], rest)
 	}
 	_ = arg
 	return nil
@@ -254,6 +259,8 @@ var agentMessages = map[string]proto.Message{
 	"exited":     &messages.ExitedExecutorMessage{},
 	"report":     &messages.UpdateSlaveMessage{},
 	"message":    &messages.ExecutorToFrameworkMessage{},
+	"resources":  &messages.UpdateSlaveMessage{},
+	"operation":  &messages.UpdateOperationStatusMessage{},
 }
 
 func (s *stage) agentMessage(rest string) error {
@@ -279,6 +286,7 @@ func (s *stage) show() {
 	snap := s.book.Snapshot()
 	for _, a := range snap.Agents {
 		fmt.Fprintf(s.out, "  agent %s connected=%v total %v used %v offered %v%s\n", a.ID, a.Connected, a.Total, a.Used, a.Offered, standingText(a.Standing))
+		s.showOperations(a)
 	}
 	for _, r := range snap.Recovered {
 		fmt.Fprintf(s.out, "  recovered %s\n", r.GetId().GetValue())
@@ -336,6 +344,8 @@ func show(effect ledger.Effect) string {
 		return fmt.Sprintf("  released %s %s %v declined=%v %v", e.Agent, e.Role, e.Resources.Unallocate(), e.Declined, e.Refuse)
 	case ledger.QuotaSet, ledger.WeightSet, ledger.InverseAnswered, ledger.Awaiting, ledger.Abandon:
 		return fmt.Sprintf("  %s %+v", strings.TrimPrefix(fmt.Sprintf("%T", e), "ledger."), e)
+	case ledger.Converted:
+		return fmt.Sprintf("  converted %s %s {%v} -> {%v}", e.Agent, e.Framework, e.From.Unallocate(), e.To.Unallocate())
 	case ledger.Taken:
 		return fmt.Sprintf("  taken %s %s %v", e.Agent, e.Role, e.Resources.Unallocate())
 	}
@@ -384,6 +394,9 @@ func event(e *scheduler.Event) string {
 	case scheduler.Event_ERROR:
 		return "ERROR " + e.GetError().GetMessage()
 	}
+	if e.GetType() == scheduler.Event_UPDATE_OPERATION_STATUS {
+		return operationEvent(e)
+	}
 	return e.GetType().String()
 }
 
@@ -391,6 +404,12 @@ func agentText(m proto.Message) string {
 	switch m := m.(type) {
 	case *messages.RunTaskMessage:
 		return fmt.Sprintf("%s pid=%s launch_executor=%v {%v}", m.GetTask().GetTaskId().GetValue(), m.GetPid(), m.GetLaunchExecutor(), resource.Of(m.GetTask().GetResources()...))
+	case *messages.RunTaskGroupMessage:
+		return groupText(m)
+	case *messages.CheckpointResourcesMessage:
+		return resource.Of(m.GetResources()...).String()
+	case *messages.ApplyOperationMessage:
+		return operationText(m)
 	case *messages.UpdateFrameworkMessage:
 		return m.GetFrameworkId().GetValue()
 	}
