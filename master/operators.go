@@ -14,7 +14,7 @@ import (
 // newOperators makes the operators' shell, which gets the ledger's operator events.
 func newOperators(d *Door) operatorShell {
 	return operators.New(operators.Config{
-		Cluster: d.cfg.Cluster, Flags: d.cfg.Flags, Weights: d.cfg.Weights, Version: buildVersion(d.cfg.Product),
+		Cluster: d.cfg.Cluster, Flags: d.cfg.Flags, Version: buildVersion(d.cfg.Product),
 		Metrics: d.metrics, Logger: d.log, LogFile: d.cfg.LogFile, MaxSubscribers: d.cfg.MaxSubscribers,
 	}, d)
 }

@@ -32,6 +32,9 @@ func (r *reader) fromString(f *fieldPlan, s []byte) error {
 		}
 		return nil
 	case protoreflect.MessageKind:
+		if !f.isMap && f.message.md.FullName() == durationName {
+			return r.fromDuration(f, s)
+		}
 		return misfitf("Not expecting a JSON string for field '%s'", f.name)
 	case protoreflect.BoolKind:
 		switch string(s) {

@@ -51,7 +51,8 @@ func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Ca
 		s.readFile(w, r, c.GetReadFile(), codec)
 	case masterapi.Call_TEARDOWN:
 		s.teardown(w, r, c.GetTeardown().GetFrameworkId().GetValue())
-	case masterapi.Call_GET_OPERATIONS, masterapi.Call_GET_ROLES, masterapi.Call_GET_MASTER:
+	case masterapi.Call_GET_OPERATIONS, masterapi.Call_GET_ROLES, masterapi.Call_GET_MASTER, masterapi.Call_GET_WEIGHTS,
+		masterapi.Call_GET_QUOTA, masterapi.Call_GET_MAINTENANCE_STATUS, masterapi.Call_GET_MAINTENANCE_SCHEDULE:
 		b, err := s.views.View(r.Context())
 		if err != nil {
 			s.unavailable(w, r, err)
@@ -59,7 +60,10 @@ func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Ca
 		}
 		s.respond(w, r, s.read(t, b), codec)
 	case masterapi.Call_RESERVE_RESOURCES, masterapi.Call_UNRESERVE_RESOURCES, masterapi.Call_CREATE_VOLUMES,
-		masterapi.Call_DESTROY_VOLUMES, masterapi.Call_GROW_VOLUME, masterapi.Call_SHRINK_VOLUME:
+		masterapi.Call_DESTROY_VOLUMES, masterapi.Call_GROW_VOLUME, masterapi.Call_SHRINK_VOLUME,
+		masterapi.Call_UPDATE_QUOTA, masterapi.Call_SET_QUOTA, masterapi.Call_REMOVE_QUOTA, masterapi.Call_UPDATE_WEIGHTS,
+		masterapi.Call_UPDATE_MAINTENANCE_SCHEDULE, masterapi.Call_START_MAINTENANCE, masterapi.Call_STOP_MAINTENANCE,
+		masterapi.Call_DRAIN_AGENT, masterapi.Call_DEACTIVATE_AGENT, masterapi.Call_REACTIVATE_AGENT, masterapi.Call_MARK_AGENT_GONE:
 		s.order(w, r, c)
 	case masterapi.Call_UNKNOWN:
 		text(w, http.StatusNotImplemented, "501 Not Implemented.")

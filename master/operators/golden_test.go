@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stoa-project/stoa/master/operators"
+	"github.com/stoa-project/stoa/master/ledger"
 )
 
 // object is a JSON object with its keys in their order.
@@ -220,7 +220,8 @@ func TestEndpointsAsRecorded(t *testing.T) {
 }
 
 func TestWeightsAndRoles(t *testing.T) {
-	shell, _ := recordedShell(t, func(c *operators.Config) { c.Weights = map[string]float64{"prod": 2.5, "web/front": 3, "new": 7} })
+	shell, d := recordedShell(t, nil)
+	d.book.Policies = &ledger.Policies{Weights: []ledger.WeightSet{{Role: "new", Weight: 7}, {Role: "prod", Weight: 2.5}, {Role: "web/front", Weight: 3}}}
 	h := mux(shell)
 	if got, want := get(t, h, "/weights").Body.String(), `[{"role":"new","weight":7.0},{"role":"prod","weight":2.5},{"role":"web/front","weight":3.0}]`; got != want {
 		t.Errorf("%s", got)

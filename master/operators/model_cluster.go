@@ -52,6 +52,13 @@ func (e *encoder) agent(a *ledger.AgentView) {
 		e.quoted(c.GetType().String())
 	}
 	e.shut(']')
+	if a.Drain != nil {
+		e.key("drain_info")
+		e.message(a.Drain)
+	}
+	if !a.DrainSince.IsZero() {
+		e.num("estimated_drain_start_time_seconds", seconds(a.DrainSince))
+	}
 }
 
 // agentFull adds the resources with their reservations and volumes, as /slaves has them.

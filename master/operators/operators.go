@@ -34,9 +34,8 @@ type Views interface {
 
 // Config of the shell. Zero values are defaults.
 type Config struct {
-	Cluster string            // --cluster; empty: not printed
-	Flags   map[string]string // all flags as given
-	Weights map[string]float64
+	Cluster string             // --cluster; empty: not printed
+	Flags   map[string]string  // all flags as given
 	Version *mesos.VersionInfo // of /version; also the first lines of /state
 	LogFile string             // read through the virtual file /master/log; empty: there is none
 	Metrics *metrics.Registry  // nil: an own one
@@ -128,6 +127,9 @@ func (s *Shell) Routes() []Route {
 		{"/roles", Leader, http.HandlerFunc(s.roles)},
 		{"/weights", Leader, http.HandlerFunc(s.weights)},
 		{"/quota", Leader, http.HandlerFunc(s.quota)},
+		{"/quota/*", Leader, http.HandlerFunc(s.quota)},
+		{"/machine/down", Leader, s.machines(startCall)},
+		{"/machine/up", Leader, s.machines(stopCall)},
 		{"/maintenance/status", Leader, http.HandlerFunc(s.maintenanceStatus)},
 		{"/maintenance/schedule", Leader, http.HandlerFunc(s.maintenanceSchedule)},
 		{"/teardown", Leader, http.HandlerFunc(s.teardownForm)},

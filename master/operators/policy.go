@@ -10,74 +10,10 @@ import (
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-// The endpoints of policies. Weights come from the flag and are fixed; quota and
-// maintenance have no calls here yet, so there is none to print, and who tries to set
-// some is told so.
-
 // unsupported is the text of the 501.
 func unsupported(what string) string {
 	return what + " is not supported by this master"
 }
-
-// reading lets GET and HEAD through and answers everything else: 501 for the methods
-// that Mesos has here, 405 for the rest.
-func reading(w http.ResponseWriter, r *http.Request, what string, write ...string) bool {
-	switch {
-	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-		return true
-	case slices.Contains(write, r.Method):
-		text(w, http.StatusNotImplemented, unsupported(what))
-	default:
-		wrongMethod(w, r, append([]string{http.MethodGet}, write...)...)
-	}
-	return false
-}
-
-func (s *Shell) weightInfos() []*mesos.WeightInfo {
-	var out []*mesos.WeightInfo
-	for _, role := range slices.Sorted(maps.Keys(s.cfg.Weights)) {
-		out = append(out, &mesos.WeightInfo{Role: proto.String(role), Weight: proto.Float64(s.cfg.Weights[role])})
-	}
-	return out
-}
-
-// weights answers /weights: those that are configured.
-func (s *Shell) weights(w http.ResponseWriter, r *http.Request) {
-	if !reading(w, r, "Updating weights", http.MethodPut) {
-		return
-	}
-	e := &encoder{}
-	e.open('[')
-	for _, info := range s.weightInfos() {
-		e.open('{')
-		e.str("role", info.GetRole())
-		e.num("weight", info.GetWeight())
-		e.shut('}')
-	}
-	e.shut(']')
-	writeJSON(w, r, e.b)
-}
-
-func (s *Shell) quota(w http.ResponseWriter, r *http.Request) {
-	if reading(w, r, "Quota", http.MethodPost, http.MethodDelete) {
-		writeJSON(w, r, nothing)
-	}
-}
-
-func (s *Shell) maintenanceSchedule(w http.ResponseWriter, r *http.Request) {
-	if reading(w, r, "Maintenance", http.MethodPost) {
-		writeJSON(w, r, nothing)
-	}
-}
-
-func (s *Shell) maintenanceStatus(w http.ResponseWriter, r *http.Request) {
-	if reading(w, r, "Maintenance") {
-		writeJSON(w, r, nothing)
-	}
-}
-
-// nothing is what Mesos prints for no quota, no schedule and no machine in maintenance.
-var nothing = []byte("{}")
 
 // flagList gives the flags by name.
 func (s *Shell) flagList() []*mesos.Flag {

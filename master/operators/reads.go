@@ -3,9 +3,7 @@ package operators
 import (
 	"google.golang.org/protobuf/proto"
 
-	"github.com/stoa-project/stoa/internal/wire/maintenance"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
-	"github.com/stoa-project/stoa/internal/wire/quota"
 	"github.com/stoa-project/stoa/master/ledger"
 )
 
@@ -21,7 +19,7 @@ func (s *Shell) read(t masterapi.Call_Type, b *ledger.Snapshot) *masterapi.Respo
 		r.GetMaster = &masterapi.Response_GetMaster{MasterInfo: b.Master, StartTime: proto.Float64(seconds(s.views.Started())),
 			ElectedTime: proto.Float64(seconds(b.Elected))}
 	default:
-		return nil
+		return readPolicy(t, b)
 	}
 	return r
 }
@@ -40,16 +38,6 @@ func (s *Shell) readAside(t masterapi.Call_Type) *masterapi.Response {
 		r.GetMetrics = &masterapi.Response_GetMetrics{Metrics: s.metricValues()}
 	case masterapi.Call_GET_LOGGING_LEVEL:
 		r.GetLoggingLevel = &masterapi.Response_GetLoggingLevel{Level: proto.Uint32(0)} // verbose levels above 0 cannot be set
-	case masterapi.Call_GET_WEIGHTS:
-		if infos := s.weightInfos(); len(infos) > 0 { // Mesos leaves the message out when there are none
-			r.GetWeights = &masterapi.Response_GetWeights{WeightInfos: infos}
-		}
-	case masterapi.Call_GET_QUOTA:
-		r.GetQuota = &masterapi.Response_GetQuota{Status: &quota.QuotaStatus{}}
-	case masterapi.Call_GET_MAINTENANCE_STATUS:
-		r.GetMaintenanceStatus = &masterapi.Response_GetMaintenanceStatus{Status: &maintenance.ClusterStatus{}}
-	case masterapi.Call_GET_MAINTENANCE_SCHEDULE:
-		r.GetMaintenanceSchedule = &masterapi.Response_GetMaintenanceSchedule{Schedule: &maintenance.Schedule{}}
 	default:
 		return nil
 	}

@@ -43,6 +43,7 @@ var realms = map[string]Realm{
 
 	"/api/v1":               Readwrite,
 	"/quota":                Readwrite,
+	"/quota/*":              Readwrite,
 	"/weights":              Readwrite,
 	"/reserve":              Readwrite,
 	"/unreserve":            Readwrite,

@@ -18,6 +18,7 @@ import (
 type roleView struct {
 	name                string
 	weight              float64
+	quota               ledger.QuotaSet // empty: none
 	allocated, offered  resource.Quantities
 	reserved, unclaimed resource.Quantities // all reservations; and allocations out of what nobody reserved
 	frameworks          []string            // subscribed to it, or using resources under it
@@ -30,23 +31,23 @@ func (r *roleView) consumed() resource.Quantities { return r.reserved.Add(r.uncl
 // held is what is allocated and offered.
 func (r *roleView) held() resource.Quantities { return r.allocated.Add(r.offered) }
 
-// rolesOf lists the roles that are in use or have a weight, by name; roles above them
+// rolesOf lists the roles that are in use or have a weight or quota, by name; roles above them
 // are among them when they hold something.
-func rolesOf(b *ledger.Snapshot, weights map[string]float64) []*roleView {
+func rolesOf(b *ledger.Snapshot) []*roleView {
 	roles := map[string]*roleView{}
 	role := func(name string) *roleView {
 		r := roles[name]
 		if r == nil {
 			r = &roleView{name: name, weight: 1}
-			if w, set := weights[name]; set {
-				r.weight = w
-			}
 			roles[name] = r
 		}
 		return r
 	}
-	for name := range weights {
-		role(name)
+	for _, w := range policies(b).Weights {
+		role(w.Role).weight = w.Weight
+	}
+	for _, q := range policies(b).Quotas {
+		role(q.Role).quota = q
 	}
 	add := func(list []*mesos.Resource, to func(*mesos.Resource) string, where func(*roleView) *resource.Quantities) {
 		for _, each := range list {
@@ -114,7 +115,7 @@ func (s *Shell) roles(w http.ResponseWriter, r *http.Request) {
 	s.fresh(w, r, func(b *ledger.Snapshot) []part {
 		return []part{
 			one(func(e *encoder) { e.open('{') }),
-			listOpens("roles"), each(rolesOf(b, s.cfg.Weights), (*encoder).roleEntry), listShuts,
+			listOpens("roles"), each(rolesOf(b), (*encoder).roleEntry), listShuts,
 			one(func(e *encoder) { e.shut('}') }),
 		}
 	})
@@ -127,7 +128,14 @@ func (e *encoder) roleEntry(v *roleView) {
 	e.key("quota")
 	e.open('{')
 	e.str("role", v.name)
-	e.raw(`"guarantee":{},"limit":{}`) // this master has no quota calls, so no role has one
+	e.quantities("guarantee", v.quota.Guarantees)
+	e.key("limit")
+	e.open('{')
+	for _, name := range slices.Sorted(maps.Keys(v.quota.Limits)) {
+		e.named(name)
+		e.double(v.quota.Limits[name].Float())
+	}
+	e.shut('}')
 	e.quantities("consumed", v.consumed())
 	e.shut('}')
 	e.quantities("resources", v.held())
@@ -141,7 +149,7 @@ func (e *encoder) roleEntry(v *roleView) {
 // getRoles is GET_ROLES, whose resources are only the four scalars.
 func (s *Shell) getRoles(b *ledger.Snapshot) *masterapi.Response_GetRoles {
 	out := &masterapi.Response_GetRoles{}
-	for _, v := range rolesOf(b, s.cfg.Weights) {
+	for _, v := range rolesOf(b) {
 		role := &mesos.Role{Name: proto.String(v.name), Weight: proto.Float64(v.weight)}
 		for _, id := range v.frameworks {
 			role.Frameworks = append(role.Frameworks, &mesos.FrameworkID{Value: proto.String(id)})

@@ -186,12 +186,7 @@ func TestUnsupported(t *testing.T) {
 		code               int
 		text               string
 	}{
-		{"POST", "/api/v1", `{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"x"}}}`, 501, "The call MARK_AGENT_GONE is not supported by this master"},
 		{"POST", "/api/v1", `{"type":"UPDATE_QUOTA"}`, 400, "Failed to validate master::Call: Expecting 'update_quota' to be present"},
-		{"POST", "/api/v1", `{"type":"UPDATE_QUOTA","update_quota":{}}`, 501, "The call UPDATE_QUOTA is not supported by this master"},
-		{"PUT", "/weights", `[]`, 501, "Updating weights is not supported by this master"},
-		{"POST", "/quota", `{}`, 501, "Quota is not supported by this master"},
-		{"POST", "/maintenance/schedule", `{}`, 501, "Maintenance is not supported by this master"},
 		{"DELETE", "/maintenance/status", ``, 405, "405 Method Not Allowed. Expecting one of { 'GET' }, but received 'DELETE'."},
 		{"POST", "/api/v1", `{"type":"GET_HEALTH","x":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "read body: the request body is over the limit of 4194304 bytes"},
 	} {
