@@ -1,7 +1,6 @@
 package allocate
 
 import (
-	"sort"
 	"strings"
 
 	"github.com/stoa-project/stoa/internal/resource"
@@ -10,19 +9,48 @@ import (
 
 // role is a node of the role tree: "eng" above "eng/web". A role may have frameworks and
 // children at the same time; its frameworks then compete with its children as one
-// sibling, the virtual leaf ".".
+// sibling, the virtual leaf "." (mesos-master.md 3.2).
 type role struct {
-	name      string // full path; empty for the root
-	parent    *role
-	weight    float64
-	children  map[string]*role
-	clients   map[ledger.FrameworkID]*client
-	allocated resource.Quantities // scalars of the whole subtree
-	count     int                 // grants in the subtree so far
+	name     string // full path; empty for the root
+	parent   *role
+	top      *role // the top-level role above or equal: quota is there
+	children map[string]*role
+	clients  map[ledger.FrameworkID]*client
+
+	node   node // among its siblings
+	own    node // the virtual leaf
+	queues [2]queue
+	// reserved and used are what quota counts, of the whole subtree: reservations, taken or
+	// not, and what is taken of unreserved and not revocable resources. Scalars only.
+	reserved, used resource.Quantities
+	quota          *quota // of a top-level role; nil: none
+
+	declined int // filters in force, of this role's frameworks: a metric
 }
 
-func newRole(name string, parent *role, weight float64) *role {
-	return &role{name: name, parent: parent, weight: weight, children: map[string]*role{}, clients: map[ledger.FrameworkID]*client{}}
+// queue is who waits in a role, of all or of the fresh ones.
+type queue struct {
+	roles   ranking // child roles and the virtual leaf
+	clients ranking // the role's own frameworks
+	live    int     // clients in the subtree
+}
+
+func (al *Allocator) newRole(name string, parent *role) *role {
+	r := &role{name: name, parent: parent, children: map[string]*role{}, clients: map[ledger.FrameworkID]*client{}}
+	r.node = node{name: name, weight: al.weight(name), role: r}
+	r.own = node{name: name + "/.", weight: 1, role: r, leaf: true}
+	for slot := range r.queues {
+		r.queues[slot].roles = ranking{slot: slot, random: al.cfg.RoleSorter == Random}
+		r.queues[slot].clients = ranking{slot: slot, random: al.cfg.FrameworkSorter == Random}
+	}
+	return r
+}
+
+func (al *Allocator) weight(role string) float64 {
+	if w := al.weights[role]; w > 0 {
+		return w
+	}
+	return 1
 }
 
 // role gives the node of a path, made when missing.
@@ -34,85 +62,82 @@ func (al *Allocator) role(name string) *role {
 	if i := strings.LastIndexByte(name, '/'); i > 0 {
 		parent = al.role(name[:i])
 	}
-	weight := al.cfg.Weights[name]
-	if weight <= 0 {
-		weight = 1
+	r := al.newRole(name, parent)
+	if r.top = parent.top; parent == al.root {
+		r.top = r
 	}
-	r := newRole(name, parent, weight)
 	al.roles[name], parent.children[name] = r, r
 	return r
 }
 
+// pruneRole forgets roles without frameworks, children, reservations and quota.
 func (al *Allocator) pruneRole(r *role) {
-	for r != al.root && len(r.clients) == 0 && len(r.children) == 0 {
+	for r != al.root && len(r.clients) == 0 && len(r.children) == 0 && r.quota == nil && r.reserved.IsZero() {
 		delete(al.roles, r.name)
 		delete(r.parent.children, r.name)
 		r = r.parent
 	}
 }
 
-// turn is something that competes for the next grant: a child role, the virtual leaf of
-// a role, or a framework.
-type turn struct {
-	share  float64
-	count  int
-	name   string
-	child  *role   // a child role
-	leaf   *role   // the virtual leaf of this role
-	client *client // a framework
+// enter puts a framework in a role into a queue, and with it the roles above.
+func (al *Allocator) enter(c *client, slot int) {
+	if c.node.at[slot].in != nil {
+		return
+	}
+	q := &c.role.queues[slot]
+	al.join(&q.clients, &c.node)
+	al.join(&q.roles, &c.role.own)
+	for r := c.role; ; r = r.parent {
+		r.queues[slot].live++
+		if r == al.root {
+			break
+		}
+		al.join(&r.parent.queues[slot].roles, &r.node)
+	}
+	if slot == everyone {
+		al.requote(c.role.top)
+	}
 }
 
-func byTurn(list []turn) {
-	sort.Slice(list, func(i, j int) bool {
-		a, b := list[i], list[j]
-		if a.share != b.share {
-			return a.share < b.share
+// exit takes it out again.
+func (al *Allocator) exit(c *client, slot int) {
+	if c.node.at[slot].in == nil {
+		return
+	}
+	leave(&c.node, slot)
+	if c.role.queues[slot].clients.size == 0 {
+		leave(&c.role.own, slot)
+	}
+	for r := c.role; ; r = r.parent {
+		r.queues[slot].live--
+		if r == al.root {
+			break
 		}
-		if a.count != b.count {
-			return a.count < b.count
+		if r.queues[slot].live == 0 {
+			leave(&r.node, slot)
 		}
-		return a.name < b.name
-	})
+	}
+	if slot == everyone {
+		al.requote(c.role.top)
+	}
 }
 
-// order lists the clients that may be granted something now, the most deserving
-// first: at each level the sibling with the least share goes first, with all below it.
-func (al *Allocator) order() []*client { return al.visit(al.root, nil) }
-
-func (al *Allocator) visit(r *role, out []*client) []*client {
-	list := make([]turn, 0, len(r.children)+1)
-	for _, child := range r.children {
-		list = append(list, turn{share: child.allocated.Share(&al.total) / child.weight, count: child.count, name: child.name, child: child})
+// setWeight changes a role's weight at run time (11.3).
+func (al *Allocator) setWeight(e ledger.WeightSet) {
+	if e.Weight > 0 && e.Weight != 1 {
+		al.weights[e.Role] = e.Weight
+	} else {
+		delete(al.weights, e.Role)
 	}
-	if len(r.clients) > 0 {
-		own, count := resource.Quantities{}, 0
-		for _, c := range r.clients {
-			own = own.Add(c.allocated)
-			count += c.count
-		}
-		list = append(list, turn{share: own.Share(&al.total), count: count, name: r.name + "/.", leaf: r})
+	if r := al.roles[e.Role]; r != nil {
+		r.node.weight = al.weight(e.Role)
+		al.touch(&r.node)
 	}
-	byTurn(list)
-	for _, t := range list {
-		if t.child != nil {
-			out = al.visit(t.child, out)
-		} else {
-			out = al.clients(t.leaf, out)
-		}
-	}
-	return out
 }
 
-func (al *Allocator) clients(r *role, out []*client) []*client {
-	list := make([]turn, 0, len(r.clients))
-	for _, c := range r.clients {
-		if c.subscribed && !c.suppressed && c.framework.open {
-			list = append(list, turn{share: c.allocated.Share(&al.total), count: c.count, name: string(c.framework.id), client: c})
-		}
+// above calls f for the role and all above it but the root.
+func (r *role) above(f func(*role)) {
+	for ; r.parent != nil; r = r.parent {
+		f(r)
 	}
-	byTurn(list)
-	for _, t := range list {
-		out = append(out, t.client)
-	}
-	return out
 }
