@@ -79,6 +79,7 @@ func (d *Door) declareMetrics() {
 	d.declareFrameworks(gauge)
 	d.declareResources(gauge)
 	d.declareRegistrar()
+	d.declareAllocator()
 	for _, c := range []struct {
 		name, flat, help string
 		f                func(*ledger.Counters) int

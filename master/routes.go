@@ -22,6 +22,7 @@ func (d *Door) routes() http.Handler {
 	}
 	mount("/metrics", d.metrics.Handler())
 	mount("/api/v1/scheduler", d.leader(d.recovered(d.schedulers)))
+	mount(constraintsPath, d.leader(d.recovered(http.HandlerFunc(d.debugConstraints))))
 	for _, route := range d.operators.Routes() {
 		h := route.Handler
 		switch route.Needs {

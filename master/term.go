@@ -35,6 +35,7 @@ type term struct {
 	// The owner's alone.
 	book    *ledger.Ledger
 	alloc   *allocate.Allocator
+	soiled  time.Time // since when the allocator has something to do; zero: it has not
 	waiting map[ledger.Ticket]chan<- ledger.Answer
 	ticket  ledger.Ticket
 	// abandoned is why the process must end; nil while it need not.
@@ -53,8 +54,9 @@ type seen struct {
 // request is one thing for the owner to do.
 type request struct {
 	event ledger.Event
-	reply chan<- ledger.Answer   // of a call; buffered
-	read  func(*ledger.Snapshot) // run by the owner: must be quick
+	reply chan<- ledger.Answer      // of a call; buffered
+	read  func(*ledger.Snapshot)    // run by the owner: must be quick
+	look  func(*allocate.Allocator) // likewise
 }
 
 const (
@@ -93,6 +95,12 @@ func (d *Door) runTerm(ctx context.Context, lease election.Lease, s store.Store,
 			}
 		})
 	})
+	if path := d.cfg.Whitelist; path != "" {
+		if hosts, err := readWhitelist(path); err == nil { // before the first offer
+			t.alloc.SetWhitelist(hosts)
+		}
+		group.Go(func() error { return t.followWhitelist(gctx, path) })
+	}
 	group.Go(func() error { return t.own(gctx, facts) })
 	err = group.Wait()
 	d.term.CompareAndSwap(t, nil)
@@ -115,12 +123,11 @@ func (d *Door) newTerm(info *mesos.MasterInfo, r *registry.Registry) *term {
 		waiting: map[ledger.Ticket]chan<- ledger.Answer{},
 		book: ledger.New(ledger.Config{Master: info, PingInterval: c.PingTimeout, MaxMissedPings: c.MaxPingTimeouts,
 			ReregisterTimeout: c.ReregisterTimeout, OfferTimeout: c.OfferTimeout, MaxCompleted: c.MaxCompletedFrameworks,
-			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Roles: c.Roles, ACL: c.Security.ACL,
+			MaxCompletedTasks: c.MaxCompletedTasks, MaxUnreachable: c.MaxUnreachableTasks, NoRoot: c.NoRoot, Constraints: c.constraintLimits(), Roles: c.Roles, ACL: c.Security.ACL,
 			RemovalRate: ledger.Rate{N: c.RemovalRate.Permits, Per: c.RemovalRate.Per}, RemovalLimit: c.RecoveryLimit, Domain: c.Domain, RequireDomain: c.RequireAgentDomain,
 			Weights: weightSets(c.Weights), RecoveryFactor: c.RecoveryFactor, RecoveryTimeout: c.RecoveryWait,
 			MaxGone: c.MaxAgents, MaxAge: c.MaxAgentAge, GCInterval: c.RegistryGC}),
-		alloc: allocate.New(allocate.Config{Interval: c.AllocationInterval, Weights: c.Weights, Minimum: c.MinAllocatable,
-			Excluded: c.Excluded, FilterGPU: c.FilterGPU, Seed: seed}),
+		alloc: c.newAllocator(seed),
 	}
 }
 
@@ -179,6 +186,9 @@ func (t *term) do(r request) {
 	case r.read != nil:
 		r.read(t.snapshot())
 		return
+	case r.look != nil:
+		r.look(t.alloc)
+		return
 	case r.reply != nil:
 		t.ticket++
 		switch e := r.event.(type) {
@@ -208,31 +218,8 @@ func (t *term) step(e ledger.Event) {
 		t.alloc.Apply(now, effect)
 		t.carryOut(effect)
 	}
+	t.noteDirty(now)
 	t.revision.Add(1)
-}
-
-// allocate grants what became free and gives the time of the next thing to do.
-func (t *term) allocate() time.Time {
-	now := time.Now()
-	wake := now.Add(time.Minute)
-	next, filtered := t.alloc.Next()
-	if t.alloc.Dirty() || (filtered && !next.After(now)) {
-		if grants := t.alloc.Run(now); len(grants) > 0 {
-			t.step(ledger.Grants{Grants: grants})
-		}
-		if t.alloc.Dirty() {
-			// Left over by the limit on one run, or refused by the ledger: soon, but not at once.
-			wake = now.Add(10 * time.Millisecond)
-		}
-		next, filtered = t.alloc.Next()
-	}
-	if filtered && next.Before(wake) {
-		wake = next
-	}
-	if due, any := t.book.Next(); any && due.Before(wake) {
-		wake = due
-	}
-	return wake
 }
 
 func (t *term) carryOut(effect ledger.Effect) {

@@ -244,7 +244,7 @@ func (l *Ledger) updateFramework(f *framework, m *scheduler.Call_UpdateFramework
 	case info.GetCheckpoint() != f.info.GetCheckpoint():
 		return 400, fmt.Sprintf(unsupported, "checkpoint", f.info.GetCheckpoint(), info.GetCheckpoint())
 	}
-	if why := checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints()); why != "" {
+	if why := l.checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints()); why != "" {
 		return 400, "'UpdateFramework' call is not valid: " + why
 	}
 	if why := l.maySubscribe(info); why != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
+	"github.com/stoa-project/stoa/master/allocate/constraint"
 )
 
 // maxRoles bounds one framework's roles: each costs work in every allocation.
@@ -117,21 +118,13 @@ func badScalar(v float64) string {
 }
 
 // checkOptions refuses suppressed roles and offer constraints that do not fit the
-// framework's roles (mesos-master.md 1.3).
-func checkOptions(roles, suppressed []string, constraints *scheduler.OfferConstraints) string {
+// framework's roles (mesos-master.md 1.3, 1.12).
+func (l *Ledger) checkOptions(roles, suppressed []string, constraints *scheduler.OfferConstraints) string {
 	if foreign := without(suppressed, roles); len(foreign) > 0 {
 		return fmt.Sprintf("Suppressed roles %s are not contained in the set of roles", set(foreign))
 	}
-	names := slices.Sorted(maps.Keys(constraints.GetRoleConstraints()))
-	for _, role := range names {
-		if !slices.Contains(roles, role) {
-			return fmt.Sprintf("Offer constraints specify `role_constraints` for a role '%s'not contained in the set of roles", role)
-		}
-	}
-	for _, role := range names {
-		if why := checkConstraints(role, constraints.GetRoleConstraints()[role]); why != "" {
-			return "Offer constraints are not valid: " + why
-		}
+	if _, err := constraint.New(l.cfg.Constraints, roles, constraints); err != nil {
+		return err.Error()
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/master/allocate/constraint"
 )
 
 // Heartbeat is the interval of HEARTBEAT events that SUBSCRIBED promises; not
@@ -36,6 +37,7 @@ type Config struct {
 	Weights           []WeightSet       // --weights; kept when the registry has none
 	RecoveryFactor    float64           // --allocator_agent_recovery_factor, 0.8; below 0: none: share of agents awaited before quotas are trusted
 	RecoveryTimeout   time.Duration     // --allocator_recovery_timeout, 10 min: longest wait for them
+	Constraints       constraint.Limits // --offer_constraints_re2_max_mem, --offer_constraints_re2_max_program_size
 	NoRoot            bool              // --no-root_submissions: user "root" is refused
 	MaxTasksPerAccept int               // limit on one ACCEPT, 10000: bounds the work of one step
 	ACL               *acl.List         // --acls: what frameworks and agents may do; nil: everything

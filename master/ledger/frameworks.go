@@ -115,7 +115,7 @@ func (l *Ledger) subscribe(c Call) {
 		why = "Re-registering without an 'id'"
 	default:
 		if why = l.checkFramework(info); why == "" {
-			why = checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints())
+			why = l.checkOptions(frameworkRoles(info), m.GetSuppressedRoles(), m.GetOfferConstraints())
 		}
 		if why == "" {
 			why = l.maySubscribe(info)
