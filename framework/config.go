@@ -42,6 +42,7 @@ type Config struct {
 	Features        []string
 	Ports           app.PortPool // 10000–20000
 	AcceptedRoles   string       // any, unreserved or reserved
+	EnforceRoles    bool         // of apps below new top-level groups: the group's name is their role
 
 	LaunchConfirmTimeout time.Duration // 300 s
 	LaunchTimeout        time.Duration // 300 s
@@ -100,7 +101,7 @@ func (c Config) withDefaults() Config {
 
 // rules is how definitions are completed and judged.
 func (c Config) rules() app.Rules {
-	r := app.Rules{MesosRole: c.Role, Subscribed: []string{c.Role}, DefaultNetwork: c.DefaultNetwork, BridgeName: c.BridgeName, Features: map[string]bool{}}
+	r := app.Rules{MesosRole: c.Role, EnforceNewGroups: c.EnforceRoles, DefaultNetwork: c.DefaultNetwork, BridgeName: c.BridgeName, Features: map[string]bool{}}
 	for _, f := range c.Features {
 		r.Features[f] = true
 	}

@@ -50,6 +50,8 @@ type frameworkCmd struct {
 	PortMax         int    `name:"local_port_max" env:"MARATHON_LOCAL_PORT_MAX" default:"20000" help:"Highest service port to assign."`
 	AcceptedRoles   string `name:"accepted_resource_roles_default_behavior" env:"MARATHON_ACCEPTED_RESOURCE_ROLES_DEFAULT_BEHAVIOR" default:"any" enum:"any,unreserved,reserved" help:"Which resources apps take that do not say."`
 
+	NewGroupRole string `name:"new_group_enforce_role" env:"MARATHON_NEW_GROUP_ENFORCE_ROLE" default:"off" enum:"off,top" help:"top: apps below a new top-level group take its name as their role; off: they may."`
+
 	ConfirmTimeout   int64 `name:"task_launch_confirm_timeout" env:"MARATHON_TASK_LAUNCH_CONFIRM_TIMEOUT" default:"300000" help:"Longest time until an agent confirms a launch."`
 	LaunchTimeout    int64 `name:"task_launch_timeout" env:"MARATHON_TASK_LAUNCH_TIMEOUT" default:"300000" help:"Longest time until a task runs."`
 	ReconcileInitial int64 `name:"reconciliation_initial_delay" env:"MARATHON_RECONCILIATION_INITIAL_DELAY" default:"15000" help:"From subscription to the second reconciliation."`
@@ -123,7 +125,7 @@ func (c *frameworkCmd) config() (framework.Config, error) {
 		Name: c.Name, Role: c.Role, User: c.User, Principal: c.Principal,
 		FailoverTimeout: time.Duration(c.FailoverTimeout) * time.Second, NoCheckpoint: c.NoCheckpoint || !c.Checkpoint,
 		EnvPrefix: c.EnvPrefix, DefaultNetwork: c.Network, BridgeName: c.Bridge, Features: words(c.Features),
-		Ports: app.PortPool{Min: c.PortMin, Max: c.PortMax}, AcceptedRoles: c.AcceptedRoles,
+		Ports: app.PortPool{Min: c.PortMin, Max: c.PortMax}, AcceptedRoles: c.AcceptedRoles, EnforceRoles: c.NewGroupRole == "top",
 		LaunchConfirmTimeout: ms(c.ConfirmTimeout), LaunchTimeout: ms(c.LaunchTimeout),
 		ReconcileInitial: ms(c.ReconcileInitial), ReconcileInterval: ms(c.Reconcile),
 		ScaleInitial: ms(c.ScaleInitial), ScaleInterval: ms(c.Scale),

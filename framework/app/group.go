@@ -134,6 +134,31 @@ func (g *Group) PutApp(a *App, version Timestamp) *Group {
 	})
 }
 
+// PutApp is Group.PutApp for an app that a user sent: a top-level group that comes into
+// being with it gets the enforceRole of new groups.
+func (r Rules) PutApp(root *Group, a *App, version Timestamp) *Group {
+	return r.enforceAbove(root, root.PutApp(a, version), a.ID)
+}
+
+// PutGroup is Group.PutGroup for a group that a user sent; the same holds for a top-level
+// group above it.
+func (r Rules) PutGroup(root, n *Group, version Timestamp) *Group {
+	return r.enforceAbove(root, root.PutGroup(n, version), n.ID)
+}
+
+// enforceAbove marks the top-level group above id in next if root lacks it.
+func (r Rules) enforceAbove(root, next *Group, id PathID) *Group {
+	segs := id.Segments()
+	if !r.EnforceNewGroups || len(segs) < 2 {
+		return next
+	}
+	top := Root.Child(segs[0])
+	if root.Group(top) != nil {
+		return next
+	}
+	return next.edit(top, next.Version, func(g *Group) { g.EnforceRole = true })
+}
+
 // RemoveApp gives a tree without the app; its group stays, perhaps empty.
 func (g *Group) RemoveApp(id PathID, version Timestamp) *Group {
 	if g.App(id) == nil {

@@ -104,6 +104,9 @@ func (u *GroupUpdate) apply(root, cur *Group, id PathID, r Rules, p *problems) *
 		c := *cur
 		out = &c
 	}
+	if cur == nil && len(id.Segments()) == 1 {
+		out.EnforceRole = r.EnforceNewGroups
+	}
 	if u.EnforceRole != nil {
 		switch {
 		case len(id.Segments()) != 1:
@@ -113,6 +116,9 @@ func (u *GroupUpdate) apply(root, cur *Group, id PathID, r Rules, p *problems) *
 		default:
 			out.EnforceRole = *u.EnforceRole
 		}
+	}
+	if len(id.Segments()) == 1 {
+		r.enforced = &out.EnforceRole
 	}
 	if u.Dependencies != nil {
 		out.Dependencies = nil

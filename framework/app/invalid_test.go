@@ -170,22 +170,3 @@ func FuzzUpdate(f *testing.F) {
 		}
 	})
 }
-
-// An app whose role gets no offers would wait for ever: it is refused.
-func TestRoleWithoutOffersIsRefused(t *testing.T) {
-	r := Rules{MesosRole: "*", Subscribed: []string{"*"}}
-	id := Root.Child("team").Child("web")
-	for role, want := range map[string]string{"*": "", "team": "--mesos_role=team"} {
-		u, err := ReadUpdate([]byte(`{"cmd":"sleep 1","role":"` + role + `"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = u.Create(id, r, r.RolesAt(EmptyRoot(), id))
-		switch {
-		case want == "" && err != nil:
-			t.Errorf("role %s: %v", role, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("role %s: %v, want the cure %s", role, err, want)
-		}
-	}
-}

@@ -8,10 +8,14 @@ import (
 // Rules are the settings of the framework that shape what a definition becomes.
 type Rules struct {
 	MesosRole      string          // --mesos_role; default role of services
-	Subscribed     []string        // roles whose offers the framework gets; nil: any
 	DefaultNetwork string          // --default_network_name; "" when unset
 	BridgeName     string          // --mesos_bridge_name
 	Features       map[string]bool // --enable_features
+	// EnforceNewGroups is --new_group_enforce_role=top: apps below a new top-level group
+	// take the group's name as their role (marathon.md 4.5).
+	EnforceNewGroups bool
+
+	enforced *bool // while a top-level group is being made: its enforceRole
 }
 
 // Roles are the roles one app may have, by where it stands in the tree (Marathon
@@ -27,7 +31,14 @@ func (r Rules) RolesAt(root *Group, id PathID) Roles {
 	out := Roles{Default: r.MesosRole, Allowed: []string{r.MesosRole}}
 	if segs := id.Segments(); len(segs) > 1 {
 		top := root.Group(Root.Child(segs[0]))
-		if top != nil && top.EnforceRole {
+		enforce := r.EnforceNewGroups
+		switch {
+		case r.enforced != nil:
+			enforce = *r.enforced
+		case top != nil:
+			enforce = top.EnforceRole
+		}
+		if enforce {
 			out = Roles{Default: segs[0], Allowed: []string{segs[0]}}
 		} else {
 			out.Allowed = append(out.Allowed, segs[0])

@@ -131,9 +131,6 @@ func checkLimit(path string, l *Limit, requested float64, p *problems) {
 func (a *App) checkRoles(r Rules, roles Roles, p *problems) {
 	if !slices.Contains(roles.Allowed, a.Role) {
 		p.add("/role", fmt.Sprintf("got %s, expected one of: [%s]", clip(a.Role), strings.Join(roles.Allowed, ", ")))
-	} else if r.Subscribed != nil && !slices.Contains(r.Subscribed, a.Role) {
-		// It would wait for offers that never come.
-		p.add("/role", fmt.Sprintf("this framework gets offers for [%s] only, not for %s: start one with --mesos_role=%[2]s", strings.Join(r.Subscribed, ", "), clip(a.Role)))
 	}
 	if a.Role == "" || a.Role == "." || a.Role == ".." || strings.HasPrefix(a.Role, "-") || strings.ContainsAny(a.Role, "\t\n\v\f\r /\x7f") {
 		p.add("/role", fmt.Sprintf("%q is not a valid role: no blank, slash or control character, not empty, . or .., no leading -", clip(a.Role)))

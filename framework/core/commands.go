@@ -159,6 +159,7 @@ func (c *Core) adopt(root *app.Group, plan *deploy.Plan) {
 		l.spec = ch.New
 		c.dirty.mark(ch.ID)
 		if ch.New != nil {
+			c.inRole(ch.New.Role)
 			c.versions[ch.ID] = append(c.versions[ch.ID], ch.New)
 			c.out.change(Change{Key: appKey(ch.ID, ch.New.Version), Value: ch.New})
 		}

@@ -139,7 +139,7 @@ func (c *Core) subscribed(in Subscribed) {
 	c.master = in.Master
 	c.dirty.any = true
 	c.publish(SchedulerRegistered{At: c.at(), FrameworkID: in.FrameworkID, Master: in.Master, Again: again})
-	c.demand.asking, c.demand.fresh = true, true
+	c.demand.resubscribed()
 	c.reconcileKnown()
 	c.timers.reconcile = c.now.Add(c.cfg.ReconcileInitial)
 	c.kills.resend(c)

@@ -75,10 +75,16 @@ type Kill struct {
 	AgentID string // empty when not known
 }
 
-// Revive asks for offers again; Suppress asks for none.
+// Roles names every role that offers are taken in, and those of them in which none are
+// wanted now. It comes before the first Revive of a new role; a subscription that is made
+// later starts with the last Roles (marathon.md 4.5).
+type Roles struct{ Roles, Suppressed []string }
+
+// Revive asks for offers in these roles again; Suppress asks for none in them
+// (marathon.md 6.7).
 type (
-	Revive   struct{}
-	Suppress struct{}
+	Revive   struct{ Roles []string }
+	Suppress struct{ Roles []string }
 )
 
 // Reconcile asks for the state of the tasks, of all tasks when the list is empty.
@@ -115,6 +121,7 @@ func (Accept) effect()      {}
 func (Decline) effect()     {}
 func (Acknowledge) effect() {}
 func (Kill) effect()        {}
+func (Roles) effect()       {}
 func (Revive) effect()      {}
 func (Suppress) effect()    {}
 func (Reconcile) effect()   {}

@@ -19,6 +19,7 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 		instances: map[app.InstanceID]*instance{}, locks: map[app.PathID]*deployment{},
 		failures: map[app.PathID]*app.TaskFailure{}, frameworkID: st.FrameworkID,
 	}
+	c.inRole(c.cfg.Role)
 	if err := c.loadTree(st); err != nil {
 		return nil, nil, err
 	}
@@ -69,6 +70,7 @@ func (c *Core) loadTree(st Stored) error {
 	}
 	for a := range c.root.AllApps() {
 		c.line(a.ID).spec = a
+		c.inRole(a.Role)
 	}
 	return nil
 }
@@ -110,6 +112,7 @@ func (c *Core) loadInstance(v *app.Instance) error {
 	} else {
 		l.scheduled++
 	}
+	c.inRole(spec.Role) // what the instance holds is in it, also when the app left it
 	c.instances[v.ID] = i
 	l.instances = append(l.instances, i)
 	if cp.Goal == app.GoalDecommissioned {

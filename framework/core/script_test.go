@@ -65,6 +65,12 @@ func (w *world) record(e core.Effect) {
 		line = "stop probing " + string(e.Instance)
 	case core.Note:
 		line = "note " + e.Text
+	case core.Roles:
+		line = fmt.Sprintf("roles %v suppressed %v", e.Roles, e.Suppressed)
+	case core.Revive:
+		line = fmt.Sprintf("revive %v", e.Roles)
+	case core.Suppress:
+		line = fmt.Sprintf("suppress %v", e.Roles)
 	default:
 		line = strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", e), "core."))
 	}

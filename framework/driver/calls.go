@@ -2,9 +2,11 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/httpcli"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 
@@ -36,7 +38,7 @@ func (s *session) send(ctx context.Context) error {
 				return fmt.Errorf("%d calls wait for the master", len(batch))
 			}
 			for _, e := range batch {
-				for _, c := range s.d.callsFor(e) {
+				for _, c := range s.callsFor(e) {
 					if err := s.call(ctx, c); err != nil {
 						return err
 					}
@@ -54,6 +56,10 @@ func (s *session) call(ctx context.Context, c *scheduler.Call) error {
 	if resp != nil {
 		resp.Close()
 	}
+	var odd httpcli.ProtocolError
+	if c.Type == scheduler.Call_UPDATE_FRAMEWORK && errors.As(err, &odd) {
+		return nil // Mesos' 200 has no Content-Type, which mesos-go does not expect (mesos-master.md 1.2)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Type, err)
 	}
@@ -61,7 +67,8 @@ func (s *session) call(ctx context.Context, c *scheduler.Call) error {
 }
 
 // callsFor translates an effect.
-func (d *Driver) callsFor(e core.Effect) []*scheduler.Call {
+func (s *session) callsFor(e core.Effect) []*scheduler.Call {
+	d := s.d
 	switch e := e.(type) {
 	case core.Accept:
 		tasks := make([]mesos.TaskInfo, 0, len(e.Tasks))
@@ -80,10 +87,13 @@ func (d *Driver) callsFor(e core.Effect) []*scheduler.Call {
 		return one(calls.Acknowledge(e.AgentID, string(e.Task), e.UUID))
 	case core.Kill:
 		return one(calls.Kill(string(e.Task), e.AgentID))
+	case core.Roles:
+		info := *d.framework(s.frameworkID, e.Roles)
+		return one(calls.UpdateFramework(info, func(u *scheduler.Call_UpdateFramework) { u.SuppressedRoles = e.Suppressed }))
 	case core.Revive:
-		return one(calls.Revive())
+		return one(calls.ReviveWith(e.Roles))
 	case core.Suppress:
-		return one(calls.Suppress())
+		return one(calls.SuppressWith(e.Roles))
 	case core.Reconcile:
 		return reconcile(e.Tasks)
 	}

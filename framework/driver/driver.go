@@ -56,8 +56,9 @@ type Driver struct {
 	deliver func(core.Input)
 	log     *slog.Logger
 
-	mu   sync.Mutex // guards live
-	live *session   // the present subscription, nil while there is none
+	mu    sync.Mutex // guards the fields below
+	live  *session   // the present subscription, nil while there is none
+	roles core.Roles // the last that came; its Suppressed is for a subscription that lives
 }
 
 // New makes a driver; nothing is contacted before Run. deliver takes the inputs, one at a
@@ -72,13 +73,17 @@ func New(cfg Config, detect election.Detector, deliver func(core.Input), log *sl
 	if cfg.Role == "" {
 		cfg.Role = "*"
 	}
-	return &Driver{cfg: cfg, detect: detect, deliver: deliver, log: log}
+	return &Driver{cfg: cfg, detect: detect, deliver: deliver, log: log, roles: core.Roles{Roles: []string{cfg.Role}}}
 }
 
 // Send queues the calls of an effect for the present subscription; without one it is
-// dropped, for a new subscription starts from reconciliation. It never blocks.
+// dropped, for a new subscription starts from reconciliation, and with the last Roles.
+// It never blocks.
 func (d *Driver) Send(e core.Effect) {
 	d.mu.Lock()
+	if r, ok := e.(core.Roles); ok {
+		d.roles = r
+	}
 	s := d.live
 	d.mu.Unlock()
 	if s != nil {
@@ -171,10 +176,10 @@ func (d *Driver) address(l election.Leader) string {
 }
 
 // framework is how we introduce ourselves.
-func (d *Driver) framework(id string) *mesos.FrameworkInfo {
+func (d *Driver) framework(id string, roles []string) *mesos.FrameworkInfo {
 	c := d.cfg
 	info := &mesos.FrameworkInfo{
-		User: c.User, Name: c.Name, Roles: []string{c.Role},
+		User: c.User, Name: c.Name, Roles: roles,
 		FailoverTimeout: ptr(c.FailoverTimeout.Seconds()), Checkpoint: ptr(c.Checkpoint),
 		Capabilities: []mesos.FrameworkInfo_Capability{
 			{Type: mesos.FrameworkInfo_Capability_PARTITION_AWARE},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -210,7 +211,7 @@ func TestSubscription(t *testing.T) {
 
 	for _, e := range []core.Effect{
 		core.Acknowledge{AgentID: "S", Task: "t", UUID: []byte("uuid")}, core.Decline{Offers: []string{"O"}, Refuse: time.Minute},
-		core.Kill{Task: "t", AgentID: "S"}, core.Revive{}, core.Suppress{},
+		core.Kill{Task: "t", AgentID: "S"}, core.Revive{Roles: []string{"a"}}, core.Suppress{Roles: []string{"b"}},
 		core.Reconcile{Tasks: []core.TaskRef{{Task: "t", AgentID: "S"}}}, core.Reconcile{},
 	} {
 		b.Send(e)
@@ -222,13 +223,41 @@ func TestSubscription(t *testing.T) {
 		t.Errorf("declined %+v", c)
 	}
 	m.call(t, scheduler.Call_KILL)
-	m.call(t, scheduler.Call_REVIVE)
-	m.call(t, scheduler.Call_SUPPRESS)
+	if c := m.call(t, scheduler.Call_REVIVE); !slices.Equal(c.Revive.Roles, []string{"a"}) {
+		t.Errorf("revived %+v", c.Revive)
+	}
+	if c := m.call(t, scheduler.Call_SUPPRESS); !slices.Equal(c.Suppress.Roles, []string{"b"}) {
+		t.Errorf("suppressed %+v", c.Suppress)
+	}
 	if c := m.call(t, scheduler.Call_RECONCILE); len(c.Reconcile.Tasks) != 1 {
 		t.Errorf("reconciled %+v", c)
 	}
 	if c := m.call(t, scheduler.Call_RECONCILE); len(c.Reconcile.Tasks) != 0 {
 		t.Errorf("reconciled %+v", c)
+	}
+}
+
+// TestRoles: a subscription starts with the last roles, and hears of new ones.
+func TestRoles(t *testing.T) {
+	m := newMaster(t)
+	b := run(t, m, Config{Role: "own"}, "F")
+	if c := m.call(t, scheduler.Call_SUBSCRIBE); !slices.Equal(c.Subscribe.FrameworkInfo.Roles, []string{"own"}) {
+		t.Errorf("subscribed in %v", c.Subscribe.FrameworkInfo.Roles)
+	}
+	b.Send(core.Roles{Roles: []string{"early", "own"}}) // before the answer has come
+	m.subscribed("F")
+	take[core.Subscribed](t, b)
+	if c := m.call(t, scheduler.Call_UPDATE_FRAMEWORK).UpdateFramework; !slices.Equal(c.FrameworkInfo.Roles, []string{"early", "own"}) || c.FrameworkInfo.ID.Value != "F" {
+		t.Errorf("updated to %+v", c)
+	}
+	b.Send(core.Roles{Roles: []string{"early", "new", "own"}, Suppressed: []string{"own"}})
+	if c := m.call(t, scheduler.Call_UPDATE_FRAMEWORK).UpdateFramework; !slices.Equal(c.FrameworkInfo.Roles, []string{"early", "new", "own"}) || !slices.Equal(c.SuppressedRoles, []string{"own"}) {
+		t.Errorf("updated to %+v", c)
+	}
+	m.hangUp()
+	take[core.Disconnected](t, b)
+	if c := m.call(t, scheduler.Call_SUBSCRIBE).Subscribe; !slices.Equal(c.FrameworkInfo.Roles, []string{"early", "new", "own"}) || len(c.SuppressedRoles) != 0 {
+		t.Errorf("subscribed again as %+v", c)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +73,10 @@ func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer s.transport.CloseIdleConnections()
-	subscribe := calls.Subscribe(s.d.framework(s.frameworkID))
+	s.d.mu.Lock()
+	roles := s.d.roles.Roles
+	s.d.mu.Unlock()
+	subscribe := calls.Subscribe(s.d.framework(s.frameworkID, roles))
 	// The stream lives as long as this context, the wait for its beginning does not.
 	streamCtx, hangUp := context.WithCancel(ctx)
 	defer hangUp()
@@ -96,6 +100,9 @@ func (s *session) run(ctx context.Context) error {
 	}
 	s.d.mu.Lock()
 	s.d.live = s
+	if !slices.Equal(roles, s.d.roles.Roles) { // they changed meanwhile
+		s.queue(core.Roles{Roles: s.d.roles.Roles})
+	}
 	s.d.mu.Unlock()
 	defer func() {
 		s.d.mu.Lock()

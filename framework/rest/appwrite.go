@@ -90,7 +90,7 @@ func (a *api) createApp(c echo.Context) error {
 			if err := isGroup(old, id); err != nil {
 				return nil, err
 			}
-			return old.PutApp(x, v), nil
+			return a.Rules.PutApp(old, x, v), nil
 		}})
 	if err != nil {
 		return err
@@ -158,13 +158,13 @@ func (a *api) editApp(old *app.Group, h core.History, v app.Timestamp, id app.Pa
 			if x == nil {
 				return nil, noAppVersion(id, *u.Version)
 			}
-			return old.PutApp(x, v), nil
+			return a.Rules.PutApp(old, x, v), nil
 		}
 		x, err := u.Apply(cur, a.Rules, roles)
 		if err != nil {
 			return nil, refuse("", err)
 		}
-		return old.PutApp(x, v), nil
+		return a.Rules.PutApp(old, x, v), nil
 	}
 	x, err := u.Create(id, a.Rules, roles)
 	if err != nil {
@@ -173,7 +173,7 @@ func (a *api) editApp(old *app.Group, h core.History, v app.Timestamp, id app.Pa
 	if err := isGroup(old, id); err != nil {
 		return nil, err
 	}
-	return old.PutApp(x, v), nil
+	return a.Rules.PutApp(old, x, v), nil
 }
 
 // changeApps serves PUT and PATCH of a list of apps: one deployment for all.

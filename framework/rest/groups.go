@@ -191,7 +191,7 @@ func (a *api) editGroup(old *app.Group, h core.History, v app.Timestamp, id app.
 	if err != nil {
 		return nil, refuse("", err)
 	}
-	return old.PutGroup(next, v), nil
+	return a.Rules.PutGroup(old, next, v), nil
 }
 
 func (a *api) createGroup(c echo.Context, u *app.GroupUpdate, id app.PathID) error {
