@@ -21,6 +21,27 @@ func (d *Door) Submit(ctx context.Context, e ledger.Event) error {
 // Ask submits a call and waits for its answer. Errors are Submit's.
 func (d *Door) Ask(ctx context.Context, c ledger.Call) (ledger.Answer, error) { return d.ask(ctx, c) }
 
+// AskAll submits calls together: they are carried out in their order, with nothing between
+// them. Errors are Submit's.
+func (d *Door) AskAll(ctx context.Context, calls []ledger.Call) ([]ledger.Answer, error) {
+	t := d.term.Load()
+	if t == nil {
+		return nil, errNotLeading
+	}
+	done := make(chan []ledger.Answer, 1)
+	if err := t.put(ctx, request{calls: calls, answers: done}); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-done:
+		return a, nil
+	case <-t.over:
+		return nil, errNotLeading
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // Teardown removes a framework for an operator: 200, or 400 when it is not known.
 func (d *Door) Teardown(ctx context.Context, id ledger.FrameworkID) (ledger.Answer, error) {
 	return d.ask(ctx, ledger.Teardown{Framework: id})

@@ -67,10 +67,14 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 	d.agents.Guard(d.whenKnown, secure.AuthenticateAgents)
 	d.operators = newOperators(d)
 	d.declareMetrics()
-	t, err := libprocess.New(libprocess.Config{
+	wires := libprocess.Config{
 		Listener: cfg.Listener, Listen: cfg.Listen, Advertise: cfg.Advertise,
 		HTTP: d.routes(), Delegate: "master", Logger: log,
-	})
+	}
+	if secure.Scheduler == nil && secure.Firewall == nil && limiter == nil {
+		wires.NewLane = d.schedulers.NewLane
+	}
+	t, err := libprocess.New(wires)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,8 @@ type term struct {
 	soiled  time.Time // since when the allocator has something to do; zero: it has not
 	waiting map[ledger.Ticket]chan<- ledger.Answer
 	ticket  ledger.Ticket
+	asked   ledger.Ticket // by doAll, whose answer goes to answer; zero: none
+	answer  ledger.Answer
 	// abandoned is why the process must end; nil while it need not.
 	abandoned error
 
@@ -57,6 +59,9 @@ type request struct {
 	reply chan<- ledger.Answer      // of a call; buffered
 	read  func(*ledger.Snapshot)    // run by the owner: must be quick
 	look  func(*allocate.Allocator) // likewise
+
+	calls   []ledger.Call          // instead of event: several, one after the other
+	answers chan<- []ledger.Answer // theirs; buffered
 }
 
 const (
@@ -189,6 +194,9 @@ func (t *term) do(r request) {
 	case r.look != nil:
 		r.look(t.alloc)
 		return
+	case r.calls != nil:
+		t.doAll(r)
+		return
 	case r.reply != nil:
 		t.ticket++
 		switch e := r.event.(type) {
@@ -209,6 +217,20 @@ func (t *term) do(r request) {
 		delete(t.waiting, t.ticket)
 		reply <- ledger.Answer{Code: 500, Body: "the call found no answer"}
 	}
+}
+
+// doAll carries out calls that came together. Their answers are made in the same step.
+func (t *term) doAll(r request) {
+	out := make([]ledger.Answer, len(r.calls))
+	for i, c := range r.calls {
+		t.ticket++
+		c.Ticket = t.ticket
+		t.asked, t.answer = t.ticket, ledger.Answer{Code: 500, Body: "the call found no answer"}
+		t.step(c)
+		out[i] = t.answer
+	}
+	t.asked = 0
+	r.answers <- out
 }
 
 // step applies one event and carries its effects out, in order.
@@ -236,7 +258,9 @@ func (t *term) carryOut(effect ledger.Effect) {
 			d.transport.Link(d.pid, to, false)
 		}
 	case ledger.Answer:
-		if reply := t.waiting[e.Ticket]; reply != nil {
+		if e.Ticket != 0 && e.Ticket == t.asked {
+			t.answer = e
+		} else if reply := t.waiting[e.Ticket]; reply != nil {
 			delete(t.waiting, e.Ticket)
 			reply <- e
 		}

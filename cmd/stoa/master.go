@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/heap"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/zk"
 	"github.com/stoa-project/stoa/master"
@@ -81,6 +83,9 @@ func (c *masterCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	pace, stop := context.WithCancel(p.ctx)
+	defer stop()
+	go heap.Pace(pace)
 	return door.Run(p.ctx)
 }
 

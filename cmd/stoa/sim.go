@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/heap"
 	"github.com/stoa-project/stoa/sim"
 )
 
@@ -37,6 +39,9 @@ func (c *simAgentsCmd) Run(p *process) error {
 		return err
 	}
 	ended := make(chan error, 1)
+	pace, stop := context.WithCancel(p.ctx)
+	defer stop()
+	go heap.Pace(pace)
 	go func() { ended <- agents.Run(p.ctx) }()
 	select {
 	case n := <-agents.Ready():
@@ -71,5 +76,8 @@ func (c *simLoadCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	pace, stop := context.WithCancel(p.ctx)
+	defer stop()
+	go heap.Pace(pace)
 	return l.Run(p.ctx, p.stdout)
 }

@@ -46,6 +46,9 @@ type Config struct {
 	// "slave(1)"); HTTP is then wrapped by Delegate(id, HTTP). Empty: no wrapping.
 	Delegate string
 
+	// NewLane, when set, makes what answers some requests of one connection before HTTP.
+	NewLane func() Lane
+
 	Logger *slog.Logger // nil discards
 }
 

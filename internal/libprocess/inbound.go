@@ -30,6 +30,10 @@ type inbound struct {
 
 	fromText string // the sender text last parsed, which most requests repeat
 	from     UPID
+
+	lane                           Lane // nil: none
+	owed                           int  // requests in the lane that are not answered yet
+	lanePath, laneType, laneStream string
 }
 
 // source reads the connection, with a deadline from the first byte of a request to its
@@ -93,6 +97,8 @@ func (c *inbound) serve() (handed bool) {
 			return false
 		case !h.message && len(c.dec.buffered()) == 0:
 			continue // blank lines only
+		case !h.message && c.viaLane():
+			continue
 		case !h.message:
 			c.flush()
 			_ = c.nc.SetDeadline(time.Time{})
@@ -159,6 +165,7 @@ func (c *inbound) sender(text string) (UPID, error) {
 }
 
 func (c *inbound) answer(status int, reason string) {
+	c.settle()
 	if !c.mute {
 		c.out = c.t.appendAnswer(c.out, status, reason)
 	}
@@ -167,6 +174,7 @@ func (c *inbound) answer(status int, reason string) {
 // flush writes the answers. Failing to has no effect on what was and will be received:
 // a peer may send its last requests and close at once.
 func (c *inbound) flush() {
+	c.settle()
 	if len(c.out) == 0 || c.mute {
 		return
 	}

@@ -92,6 +92,9 @@ func (t *Transport) receive(nc net.Conn) {
 		return
 	}
 	c := &inbound{t: t, nc: plain, tls: state, src: source{nc: plain, timeout: t.cfg.RequestTimeout}}
+	if t.cfg.NewLane != nil {
+		c.lane = t.cfg.NewLane()
+	}
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = tcp.AddrPort()
 	}

@@ -39,7 +39,6 @@ type Config struct {
 	RecoveryTimeout   time.Duration     // --allocator_recovery_timeout, 10 min: longest wait for them
 	Constraints       constraint.Limits // --offer_constraints_re2_max_mem, --offer_constraints_re2_max_program_size
 	NoRoot            bool              // --no-root_submissions: user "root" is refused
-	Constraints       constraint.Limits // on regular expressions of offer constraints
 	MaxTasksPerAccept int               // limit on one ACCEPT, 10000: bounds the work of one step
 	ACL               *acl.List         // --acls: what frameworks and agents may do; nil: everything
 	Roles             []string          // --roles: the whitelist, empty means any role

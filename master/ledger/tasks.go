@@ -96,16 +96,24 @@ func (l *Ledger) rebook(f *framework, a *agent, role string, from, to resource.R
 // setState moves a task to a new state with the status that says so. A terminal task
 // never changes again.
 func (l *Ledger) setState(t *task, latest mesos.TaskState, status *mesos.TaskStatus) {
+	l.setForwarded(t, latest, status, false)
+}
+
+// setForwarded is setState; forwarded says that the framework was sent the status and has
+// to acknowledge it.
+func (l *Ledger) setForwarded(t *task, latest mesos.TaskState, status *mesos.TaskStatus, forwarded bool) {
 	f, a := l.frameworks[t.framework], l.agents[t.agent]
 	previous, had := mesos.TaskState(0), len(t.proto.Statuses) > 0
 	if had {
 		previous = t.proto.Statuses[len(t.proto.Statuses)-1].GetState()
 	}
-	next := t.proto
+	next := withStatus(t.proto, status)
 	if !Terminal(next.GetState()) {
-		next = withState(next, latest)
+		next.State = latest.Enum()
 	}
-	next = withStatus(next, status)
+	if forwarded {
+		next.StatusUpdateState, next.StatusUpdateUuid = status.GetState().Enum(), status.GetUuid()
+	}
 	f.replace(t, next)
 	l.touchFramework(f)
 	if Terminal(next.GetState()) && !t.released {
@@ -147,15 +155,18 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 	if update.LatestState != nil {
 		latest = update.GetLatestState()
 	}
-	l.setState(t, latest, status)
-	if !f.conn.None() && len(status.GetUuid()) > 0 {
-		f.replace(t, withForwarded(t.proto, status.GetState(), status.GetUuid()))
-	}
+	l.setForwarded(t, latest, status, !f.conn.None() && len(status.GetUuid()) > 0)
 }
 
 // statusOf fills the v1 status from the envelope, as Mesos does before it forwards.
 func statusOf(u *messages.StatusUpdate) *mesos.TaskStatus {
-	s := proto.Clone(u.GetStatus()).(*mesos.TaskStatus)
+	given := u.GetStatus()
+	s := &mesos.TaskStatus{TaskId: given.TaskId, State: given.State, Message: given.Message, Source: given.Source, Reason: given.Reason,
+		Data: given.Data, ExecutorId: given.ExecutorId, Healthy: given.Healthy, CheckStatus: given.CheckStatus, Labels: given.Labels,
+		ContainerStatus: given.ContainerStatus, UnreachableTime: given.UnreachableTime, Limitation: given.Limitation}
+	if more := given.ProtoReflect().GetUnknown(); len(more) > 0 {
+		s.ProtoReflect().SetUnknown(more)
+	}
 	s.AgentId = u.GetSlaveId()
 	s.Timestamp = proto.Float64(u.GetTimestamp())
 	if u.GetExecutorId() != nil {
@@ -263,21 +274,8 @@ func (f *framework) replace(t *task, next *mesos.Task) {
 	f.line.set(t.place, next)
 }
 
-// with… give a copy of the task with one change; everything else is shared.
-
-func withState(t *mesos.Task, s mesos.TaskState) *mesos.Task {
-	c := copyTask(t)
-	c.State = s.Enum()
-	return c
-}
-
-func withForwarded(t *mesos.Task, s mesos.TaskState, uuid []byte) *mesos.Task {
-	c := copyTask(t)
-	c.StatusUpdateState, c.StatusUpdateUuid = s.Enum(), uuid
-	return c
-}
-
-// withStatus keeps one status for each consecutive state, without its data.
+// withStatus gives a copy of the task, all else shared, with one status for each
+// consecutive state, without its data.
 func withStatus(t *mesos.Task, s *mesos.TaskStatus) *mesos.Task {
 	c := copyTask(t)
 	if s.Data != nil {

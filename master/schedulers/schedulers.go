@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stoa-project/stoa/internal/libprocess"
@@ -24,6 +25,8 @@ type Book interface {
 	Submit(context.Context, ledger.Event) error
 	// Ask submits a call and waits for the answer to its ticket, which Ask sets.
 	Ask(context.Context, ledger.Call) (ledger.Answer, error)
+	// AskAll submits calls to be carried out one after the other and gives their answers.
+	AskAll(context.Context, []ledger.Call) ([]ledger.Answer, error)
 }
 
 // Sender sends libprocess messages as the process "master". *libprocess.Transport with
@@ -52,9 +55,10 @@ type Shell struct {
 
 	callers *callers
 
+	ended atomic.Bool // between terms: no stream may open; written under mu
+
 	mu      sync.Mutex // guards the fields below
 	streams map[string]*stream
-	ended   bool // between terms: no stream may open
 }
 
 // New makes the shell; it starts nothing.
@@ -71,14 +75,16 @@ func New(cfg Config) *Shell {
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = ledger.Heartbeat
 	}
-	return &Shell{cfg: cfg, log: cfg.Logger, callers: newCallers(cfg.Limiter), streams: map[string]*stream{}, ended: true}
+	s := &Shell{cfg: cfg, log: cfg.Logger, callers: newCallers(cfg.Limiter), streams: map[string]*stream{}}
+	s.ended.Store(true)
+	return s
 }
 
 // Open lets frameworks subscribe: a term has begun.
 func (s *Shell) Open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = false
+	s.ended.Store(false)
 }
 
 // EndAll closes every stream: the term is over, and a broken stream is what tells a
@@ -87,7 +93,7 @@ func (s *Shell) EndAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.callers.end()
-	s.ended = true
+	s.ended.Store(true)
 	for id, st := range s.streams {
 		st.end()
 		delete(s.streams, id)
@@ -146,7 +152,7 @@ func (s *Shell) principal(stream string) string {
 func (s *Shell) add(st *stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.ended.Load() {
 		return false
 	}
 	s.streams[st.id] = st
