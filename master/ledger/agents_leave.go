@@ -184,7 +184,9 @@ func (l *Ledger) endUnreachable(id AgentID) {
 				Source: mesos.TaskStatus_SOURCE_MASTER.Enum(), Reason: reason.Enum(), AgentId: id.wire(),
 				ExecutorId: t.GetExecutorId(), Timestamp: l.seconds()}
 			l.countEnd(state)
-			f.completed.push(withStatus(withState(t, state), status))
+			ended := withStatus(t, status)
+			ended.State = state.Enum()
+			f.completed.push(ended)
 			l.touchFramework(f)
 			l.operatorTaskUpdated(f.id, status, state)
 			l.sendUpdate(f, id, status)
