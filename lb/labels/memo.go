@@ -68,8 +68,11 @@ func (m *Memo) Services(apps []App, o Options) ([]Service, []Problem) {
 			s := &p.service
 			at := bind{s.BindAddr, s.Port}
 			if other, taken := owner[at]; taken {
-				problems = append(problems, Problem{AppID: s.AppID, Index: s.Index, Reason: fmt.Sprintf("service port %d is already taken by %s", s.Port, other)})
-				continue
+				// Marathon-LB writes both, and the kernel spreads connections over the two.
+				problems = append(problems, Problem{AppID: s.AppID, Index: s.Index, Kept: o.Compat, Reason: fmt.Sprintf("service port %d is already taken by %s", s.Port, other)})
+				if !o.Compat {
+					continue
+				}
 			}
 			owner[at] = s.AppID
 			if n := len(out); n > 0 && byPort(&out[n-1], s) > 0 {
@@ -110,12 +113,13 @@ func (m *Memo) portsOf(a *App, as *assigner, o Options) []made1 {
 		return ports
 	}
 	d := &made{rev: a.Rev, turn: m.turn, ports: ports}
+	resolved := a.networkMode() != modeContainer
 	for i := range ports {
 		s := &ports[i].service
 		m.rev++
 		s.Rev = m.rev
 		for _, v := range s.Servers {
-			if v.Host != v.Addr && (len(d.hosts) == 0 || d.hosts[len(d.hosts)-1].host != v.Host) {
+			if resolved && v.Host != v.Addr && (len(d.hosts) == 0 || d.hosts[len(d.hosts)-1].host != v.Host) {
 				d.hosts = append(d.hosts, hostAddr{v.Host, v.Addr})
 			}
 		}

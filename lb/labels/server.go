@@ -58,19 +58,20 @@ func servers(a *App, n, checkIndex int, o Options) ([]Server, []Problem) {
 	mode := a.networkMode()
 	for i := range a.Tasks {
 		k := &a.Tasks[i]
-		host, ports := k.Host, shared
+		host, addr, ports := k.Host, k.Host, shared
 		if mode == modeContainer {
-			host = k.address()
+			if addr = k.address(); addr == "" {
+				continue // it has no address yet
+			}
 		} else if len(k.Ports) > 0 {
 			ports = k.Ports
 		}
 		if host == "" || n >= len(ports) || !serves(a, k, o) {
 			continue
 		}
-		addr := host
-		if ip, err := netip.ParseAddr(host); err != nil || ip.Zone() != "" {
+		if ip, err := netip.ParseAddr(addr); err != nil || ip.Zone() != "" {
 			var ok bool
-			if addr, ok = o.Addresses[host]; !ok {
+			if addr, ok = o.Addresses[addr]; !ok {
 				leave(k, "host %q has no address", host)
 				continue
 			}
@@ -80,16 +81,19 @@ func servers(a *App, n, checkIndex int, o Options) ([]Server, []Problem) {
 			continue
 		}
 		s := Server{TaskID: k.ID, Host: host, Addr: addr, Port: ports[n], Drain: k.drain}
-		if checkIndex >= 0 && checkIndex < len(ports) {
-			s.CheckPort = ports[checkIndex]
+		if checkIndex >= 0 {
+			s.CheckPort = ports[n] // an index that there is not means the port itself
+			if checkIndex < len(ports) {
+				s.CheckPort = ports[checkIndex]
+			}
 		}
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b Server) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.TaskID, b.TaskID))
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.TaskID, b.TaskID))
 	})
-	// Two tasks cannot share a host's port; where an answer says so, one of them is stale.
-	out = slices.CompactFunc(out, func(a, b Server) bool { return a.Host == b.Host && a.Port == b.Port })
+	// Two tasks cannot share an address' port; where an answer says so, one of them is stale.
+	out = slices.CompactFunc(out, func(a, b Server) bool { return a.Host == b.Host && a.Port == b.Port && a.Addr == b.Addr })
 	taken := make(map[int]bool, len(out))
 	for i := range out {
 		s := &out[i]

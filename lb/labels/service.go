@@ -68,7 +68,7 @@ type Server struct {
 	ID        int    // stable number, 1 to 32766
 	Cookie    string // identity in sticky cookies
 	TaskID    string
-	Host      string // as the app's task says; what Addr was resolved from
+	Host      string // of the task's agent; what Addr was resolved from unless the task has an address of its own
 	Addr      string // IP
 	Port      int
 	CheckPort int  // where checks go when a label borrowed another port; 0 is not

@@ -24,31 +24,60 @@ var verbose = flag.Bool("say", false, "print what the haproxy binary says")
 
 // A case is one file: flags and apps as JSON, a line of dashes, and what the load
 // balancer makes of them: findings as comments, then the file from its first frontend
-// on, then the maps.
+// on, then the maps. The folder compat has what it makes of the same JSON under the
+// compat profile: the bytes that Marathon-LB 1.15.0 writes but for what docs/lb.md lists.
 func TestCases(t *testing.T) {
+	binary := haproxy(t)
+	for _, c := range cases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			got, full := run(t, c.in, "")
+			check(t, binary, full)
+			if *update {
+				if err := os.WriteFile(c.path, []byte(c.in+"\n---\n"+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != c.want {
+				t.Errorf("rewrite with -update; got\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestCompatCases(t *testing.T) {
+	binary := haproxy(t)
+	for _, c := range cases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			got, full := run(t, c.in, Compat)
+			check(t, binary, full)
+			path := filepath.Join("testdata/compat", c.name+".txt")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if want, err := os.ReadFile(path); err != nil || got != string(want) {
+				t.Errorf("rewrite with -update; got\n%s\nwant\n%s\n%v", got, want, err)
+			}
+		})
+	}
+}
+
+type oneCase struct{ name, path, in, want string }
+
+func cases(t *testing.T) []oneCase {
 	files, err := filepath.Glob("testdata/cases/*.txt")
 	if err != nil || len(files) < 30 {
 		t.Fatalf("%d cases, %v", len(files), err)
 	}
-	binary := haproxy(t)
+	var out []oneCase
 	for _, path := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			in, want, _ := strings.Cut(string(b), "\n---\n")
-			got, full := run(t, in)
-			check(t, binary, full)
-			if *update {
-				if err := os.WriteFile(path, []byte(in+"\n---\n"+got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != want {
-				t.Errorf("rewrite with -update; got\n%s\nwant\n%s", got, want)
-			}
-		})
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, want, _ := strings.Cut(string(b), "\n---\n")
+		out = append(out, oneCase{strings.TrimSuffix(filepath.Base(path), ".txt"), path, in, want})
 	}
+	return out
 }
 
 // caseInput is the JSON of a case.
@@ -64,7 +93,8 @@ type caseInput struct {
 	Apps    []labels.App
 }
 
-func run(t *testing.T, in string) (string, Config) {
+// run gives what a case makes, under its own profile or a forced one.
+func run(t *testing.T, in string, profile Profile) (string, Config) {
 	t.Helper()
 	var c caseInput
 	c.Options.Groups = []string{"*"}
@@ -72,6 +102,10 @@ func run(t *testing.T, in string) (string, Config) {
 		t.Fatal(err)
 	}
 	s := settings()
+	if profile != "" {
+		c.Settings.Profile = profile
+	}
+	c.Options.Compat = c.Options.Compat || profile == Compat
 	s.MapDir, s.Profile, s.Maps, s.GroupHTTPS = "/maps", c.Settings.Profile, c.Settings.Maps, c.Settings.Group
 	if c.Settings.NoHTTP {
 		s.HTTPPort, s.HTTPSPort = 0, 0

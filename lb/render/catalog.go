@@ -38,7 +38,7 @@ const (
 	// the name of the TLS handshake is for requests without the header.
 	tlsIs       = "if {{ hdr(host),field(1,:) -i {hostname} }}"
 	tlsNoHost   = "if !{{ hdr(host) -m found }} {{ ssl_fc_sni -i {hostname} }}"
-	tlsIsCompat = "if {{ ssl_fc_sni -i {hostname} }}"
+	tlsIsCompat = "if {{ ssl_fc_sni {hostname} }}"
 	authACL     = "  acl auth_{cleanedUpHostname} http_auth(user_{backend})\n"
 )
 
@@ -70,47 +70,55 @@ func tlsAuth(before, path string) template {
 func mapRule(key, file string) template {
 	k := strings.ReplaceAll(key+",map({haproxy_dir}/@)", "@", file)
 	// A dynamic rule that finds nothing ends the search, so it asks first.
-	return template{text: "  use_backend %[" + k + "] if {{ " + k + " -m found }}\n", names: names("haproxy_dir hostname")}
+	// Marathon-LB's needs no question: it stands last.
+	old := strings.ReplaceAll(k, "field(1,:)", "regsub(:.*$,,)")
+	return template{text: "  use_backend %[" + k + "] if {{ " + k + " -m found }}\n", compat: "  use_backend %[" + old + "]\n", names: names("haproxy_dir hostname")}
 }
 
 // catalog holds every template by its name without HAPROXY_.
 var catalog = map[string]template{
-	"HEAD":                             {plain: true, global: true, ours: true},
-	"HTTP_FRONTEND_HEAD":               {plain: true, global: true, ours: true},
-	"HTTP_FRONTEND_APPID_HEAD":         {plain: true, global: true, ours: true},
-	"HTTPS_FRONTEND_HEAD":              {names: names("sslCerts"), global: true, ours: true},
-	"HTTPS_GROUPED_FRONTEND_HEAD":      {plain: true, global: true, ours: true},
-	"HTTP_BACKEND_ACL_ALLOW_DENY":      {plain: true, global: true, text: "  http-request deny if !network_allowed\n"},
-	"TCP_BACKEND_ACL_ALLOW_DENY":       {plain: true, global: true, text: "  tcp-request content reject if !network_allowed\n"},
-	"BACKEND_HSTS_OPTIONS":             {plain: true, text: "  http-response set-header Strict-Transport-Security max-age=15768000\n"},
-	"BACKEND_STICKY_OPTIONS":           {plain: true, text: "  cookie mesosphere_server_id insert indirect nocache\n"},
-	"BACKEND_HTTP_OPTIONS":             {plain: true, text: "  option forwardfor\n  http-request set-header X-Forwarded-Port %[dst_port]\n  http-request add-header X-Forwarded-Proto https if { ssl_fc }\n"},
-	"USERLIST_HEAD":                    {names: names("backend user passwd"), text: "\nuserlist user_{backend}\n  user {user} password {passwd}\n"},
-	"FRONTEND_HEAD":                    {names: names("bindAddr backend servicePort mode sslCert bindOptions"), text: "\nfrontend {backend}\n  bind {bindAddr}:{servicePort}{sslCert}{bindOptions}\n  mode {mode}\n"},
-	"FRONTEND_BACKEND_GLUE":            {names: names("backend"), text: "  use_backend {backend}\n"},
-	"BACKEND_HEAD":                     {names: names("backend balance mode"), text: "\nbackend {backend}\n  balance {balance}\n  mode {mode}\n"},
-	"HTTP_BACKEND_PROXYPASS_GLUE":      {names: names("hostname proxypath"), text: "  http-request set-header Host {hostname}\n  http-request replace-path ^{proxypath}(/(.*))?$ /\\2\n"},
-	"HTTP_BACKEND_REVPROXY_GLUE":       {names: names("hostname rootpath"), text: "  http-response replace-header Location ^((https?://{hostname}(:[0-9]+)?)?)(/.*)$ \\1{rootpath}\\4\n"},
-	"HTTP_BACKEND_REDIR":               {names: names("hostname redirpath"), text: "  http-request redirect code 301 location {redirpath} if {{ path / }} {{ hdr(host),field(1,:) -i {hostname} }}\n"},
-	"HTTP_FRONTEND_APPID_ACL":          {names: names("cleanedUpAppId hostname appId backend"), text: "  acl app_{cleanedUpAppId} hdr(x-marathon-app-id) -i {appId}\n  use_backend {backend} if app_{cleanedUpAppId}\n"},
-	"HTTPS_GROUPED_VHOST_BACKEND_HEAD": {names: names("name"), global: true, text: "\nbackend {name}\n  mode tcp\n  server loopback-for-tls abns@{name} send-proxy-v2\n"},
+	"HEAD":                        {plain: true, global: true, ours: true},
+	"HTTP_FRONTEND_HEAD":          {plain: true, global: true, ours: true},
+	"HTTP_FRONTEND_APPID_HEAD":    {plain: true, global: true, ours: true},
+	"HTTPS_FRONTEND_HEAD":         {names: names("sslCerts"), global: true, ours: true},
+	"HTTPS_GROUPED_FRONTEND_HEAD": {plain: true, global: true, ours: true},
+	"HTTP_BACKEND_ACL_ALLOW_DENY": {plain: true, global: true, text: "  http-request deny if !network_allowed\n", compat: "  http-request allow if network_allowed\n  http-request deny\n"},
+	"TCP_BACKEND_ACL_ALLOW_DENY":  {plain: true, global: true, text: "  tcp-request content reject if !network_allowed\n", compat: "  tcp-request content accept if network_allowed\n  tcp-request content reject\n"},
+	"BACKEND_HSTS_OPTIONS":        {plain: true, text: "  http-response set-header Strict-Transport-Security max-age=15768000\n"},
+	"BACKEND_STICKY_OPTIONS":      {plain: true, text: "  cookie mesosphere_server_id insert indirect nocache\n"},
+	"BACKEND_HTTP_OPTIONS":        {plain: true, text: "  option forwardfor\n  http-request set-header X-Forwarded-Port %[dst_port]\n  http-request add-header X-Forwarded-Proto https if { ssl_fc }\n"},
+	"USERLIST_HEAD":               {names: names("backend user passwd"), text: "\nuserlist user_{backend}\n  user {user} password {passwd}\n"},
+	"FRONTEND_HEAD":               {names: names("bindAddr backend servicePort mode sslCert bindOptions"), text: "\nfrontend {backend}\n  bind {bindAddr}:{servicePort}{sslCert}{bindOptions}\n  mode {mode}\n"},
+	"FRONTEND_BACKEND_GLUE":       {names: names("backend"), text: "  use_backend {backend}\n"},
+	"BACKEND_HEAD":                {names: names("backend balance mode"), text: "\nbackend {backend}\n  balance {balance}\n  mode {mode}\n"},
+	"HTTP_BACKEND_PROXYPASS_GLUE": {names: names("hostname proxypath"), text: "  http-request set-header Host {hostname}\n  http-request replace-path ^{proxypath}(/(.*))?$ /\\2\n"},
+	"HTTP_BACKEND_REVPROXY_GLUE":  {names: names("hostname rootpath"), text: "  http-response replace-header Location ^((https?://{hostname}(:[0-9]+)?)?)(/.*)$ \\1{rootpath}\\4\n"},
+	"HTTP_BACKEND_REDIR": {names: names("hostname redirpath"), text: "  http-request redirect code 301 location {redirpath} if {{ path / }} {{ hdr(host),field(1,:) -i {hostname} }}\n",
+		compat: "  acl is_root path -i /\n  acl is_domain hdr(host) -i {hostname}\n  redirect code 301 location {redirpath} if is_domain is_root\n"},
+	"HTTP_FRONTEND_APPID_ACL": {names: names("cleanedUpAppId hostname appId backend"), text: "  acl app_{cleanedUpAppId} hdr(x-marathon-app-id) -i {appId}\n  use_backend {backend} if app_{cleanedUpAppId}\n"},
+	"HTTPS_GROUPED_VHOST_BACKEND_HEAD": {names: names("name"), global: true, text: "\nbackend {name}\n  mode tcp\n  server loopback-for-tls abns@{name} send-proxy-v2\n",
+		compat: "\nbackend {name}\n  server loopback-for-tls abns@{name} send-proxy-v2\n"},
 	"HTTPS_GROUPED_VHOST_FRONTEND_HEAD": {names: names("name sslCerts bindOpts"), global: true,
-		text: "\nfrontend {name}\n  mode http\n  bind abns@{name} accept-proxy ssl{sslCerts}{bindOpts}\n"},
-	"HTTPS_GROUPED_VHOST_FRONTEND_ACL": {names: names("backend host"), global: true, text: "  use_backend {backend} if {{ req.ssl_sni -i {host} }}\n"},
+		text: "\nfrontend {name}\n  mode http\n  bind abns@{name} accept-proxy ssl {sslCerts}{bindOpts}\n"},
+	"HTTPS_GROUPED_VHOST_FRONTEND_ACL": {names: names("backend host"), global: true, text: "  use_backend {backend} if {{ req.ssl_sni -i {host} }}\n",
+		compat: "  use_backend {backend} if {{ req_ssl_sni -i {host} }}\n"},
 
 	"HTTP_BACKEND_NETWORK_ALLOWED_ACL": {names: names("network_allowed"), text: "  acl network_allowed src {network_allowed}\n"},
 	"TCP_BACKEND_NETWORK_ALLOWED_ACL":  {names: names("network_allowed"), text: "  acl network_allowed src {network_allowed}\n"},
 
-	"BACKEND_HTTP_HEALTHCHECK_OPTIONS":        {names: checkNames, text: "  option httpchk GET {healthCheckPath}\n  timeout check {healthCheckTimeoutSeconds}s\n"},
+	"BACKEND_HTTP_HEALTHCHECK_OPTIONS": {names: checkNames, text: "  option httpchk GET {healthCheckPath}\n  timeout check {healthCheckTimeoutSeconds}s\n",
+		compat: "  option  httpchk GET {healthCheckPath}\n  timeout check {healthCheckTimeoutSeconds}s\n"},
 	"BACKEND_TCP_HEALTHCHECK_OPTIONS":         {names: checkNames},
 	"BACKEND_SERVER_HTTP_HEALTHCHECK_OPTIONS": {names: checkNames, text: " check inter {healthCheckIntervalSeconds}s fall {healthCheckFalls}{healthCheckPortOptions}"},
 	"BACKEND_SERVER_TCP_HEALTHCHECK_OPTIONS":  {names: checkNames, text: " check inter {healthCheckIntervalSeconds}s fall {healthCheckFalls}{healthCheckPortOptions}"},
 	"BACKEND_SERVER_OPTIONS": {names: names("host host_ipv4 port serverName serverId cookieOptions healthCheckOptions otherOptions"),
 		text: "  server {serverName} {host_ipv4}:{port} id {serverId}{cookieOptions}{healthCheckOptions}{otherOptions}\n"},
 
-	"BACKEND_REDIRECT_HTTP_TO_HTTPS": {names: names("bindAddr cleanedUpHostname"), text: "  http-request redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname}\n"},
+	"BACKEND_REDIRECT_HTTP_TO_HTTPS": {names: names("bindAddr cleanedUpHostname"), text: "  http-request redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname}\n",
+		compat: "  redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname}\n"},
 	"BACKEND_REDIRECT_HTTP_TO_HTTPS_WITH_PATH": {names: names("bindAddr cleanedUpHostname backend"),
-		text: "  http-request redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname} path_{backend}\n"},
+		text:   "  http-request redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname} path_{backend}\n",
+		compat: "  redirect scheme https code 301 if !{{ ssl_fc }} host_{cleanedUpHostname} path_{backend}\n"},
 
 	"HTTP_FRONTEND_ACL":                    host("  acl host_{cleanedUpHostname} @\n  use_backend {backend} if host_{cleanedUpHostname}\n"),
 	"HTTP_FRONTEND_ACL_ONLY":               host("  acl host_{cleanedUpHostname} @\n"),
@@ -120,10 +128,10 @@ var catalog = map[string]template{
 	"HTTP_FRONTEND_ACL_ONLY_WITH_PATH":     host("  acl path_{backend} path_beg {path}\n"),
 	"HTTP_FRONTEND_ACL_WITH_AUTH":          host("  acl host_{cleanedUpHostname} @\n" + authACL + askHost + "  use_backend {backend} if host_{cleanedUpHostname}\n"),
 	"HTTP_FRONTEND_ROUTING_ONLY_WITH_AUTH": host(authACL + askHost + "  use_backend {backend} if host_{cleanedUpHostname}\n"),
-	"HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH": host("  acl host_{cleanedUpHostname} @\n  acl path_{backend} path_beg {path}\n" + authACL + askPath +
+	"HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH": host("  acl host_{cleanedUpHostname} @\n" + authACL + "  acl path_{backend} path_beg {path}\n" + askPath +
 		"  use_backend {backend} if host_{cleanedUpHostname} path_{backend}\n"),
-	"HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH": host(authACL + askPath + "  use_backend {backend} if host_{cleanedUpHostname} path_{backend}\n"),
-	"HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH":     host("  acl path_{backend} path_beg {path}\n"),
+	"HTTP_FRONTEND_ROUTING_ONLY_WITH_PATH_AND_AUTH": host(askPath + "  use_backend {backend} if host_{cleanedUpHostname} path_{backend}\n"),
+	"HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH":     host("  acl path_{backend} path_beg {path}\n" + authACL),
 
 	"HTTPS_FRONTEND_ACL":                    tls("", "  use_backend {backend} ", ""),
 	"HTTPS_FRONTEND_ACL_WITH_PATH":          tls("", "  use_backend {backend} ", " path_{backend}"),
@@ -144,7 +152,7 @@ var catalog = map[string]template{
 func mapHTTPS() template {
 	byHost, bySNI := mapRule("req.hdr(host),lower,field(1,:)", DomainMap), mapRule("ssl_fc_sni,lower", DomainMap)
 	noHost := strings.Replace(bySNI.text, " if ", " if !{{ hdr(host) -m found }} ", 1)
-	return template{text: byHost.text + noHost, compat: bySNI.text, names: byHost.names}
+	return template{text: byHost.text + noHost, compat: bySNI.compat, names: byHost.names}
 }
 
 const (

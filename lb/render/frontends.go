@@ -11,7 +11,7 @@ func (w *writer) addMapped(ports []*port) {
 	seen := make(map[string]bool, len(ports))
 	w.domains = make([]Entry, 0, len(ports))
 	for _, p := range ports {
-		if len(p.VHosts) == 0 || p.Mode != "http" || !p.mapped {
+		if len(p.VHosts) == 0 || p.Mode != "http" || !p.mapped && !p.redirectsMany() {
 			continue
 		}
 		for _, h := range p.VHosts {
@@ -124,10 +124,10 @@ func (w *writer) groupedFrontends(ports []*port) {
 	}
 	w.frame("HTTPS_GROUPED_FRONTEND_HEAD", w.settings.sharedHead("HTTPS_GROUPED_FRONTEND_HEAD"))
 	for _, h := range hosts {
-		fill("HTTPS_GROUPED_VHOST_FRONTEND_ACL", values{"backend": sectionName(h), "host": hostMatch(h)})
+		fill("HTTPS_GROUPED_VHOST_FRONTEND_ACL", values{"backend": sectionName(h, w.settings.Profile == Compat), "host": hostMatch(h)})
 	}
 	for _, h := range hosts {
-		name := sectionName(h)
+		name := sectionName(h, w.settings.Profile == Compat)
 		fill("HTTPS_GROUPED_VHOST_BACKEND_HEAD", values{"name": name})
 		var certs, opts []string
 		for _, p := range byHost[h] {
@@ -159,9 +159,9 @@ func (w *writer) groupedFrontends(ports []*port) {
 }
 
 // sectionName gives a virtual host's name in the file.
-func sectionName(h string) string {
+func sectionName(h string, compat bool) string {
 	return strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.' {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.' && !compat {
 			return r
 		}
 		return '_'

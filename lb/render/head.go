@@ -30,6 +30,9 @@ func (s Settings) head() string {
 		fixed, _ := FixHead(text, s)
 		return fixed
 	}
+	if s.Profile == Compat {
+		return s.compatHead()
+	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("global")
@@ -49,11 +52,7 @@ func (s Settings) head() string {
 		if s.Profile == Modern {
 			line("  ssl-default-%s-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", side)
 		}
-		if s.Profile == Compat {
-			line("  ssl-default-%s-options no-sslv3 no-tlsv10 no-tls-tickets", side)
-		} else {
-			line("  ssl-default-%s-options ssl-min-ver TLSv1.2 no-tls-tickets", side)
-		}
+		line("  ssl-default-%s-options ssl-min-ver TLSv1.2 no-tls-tickets", side)
 	}
 	line("")
 	line("defaults")
@@ -86,11 +85,7 @@ func (s Settings) head() string {
 	}
 	line("")
 	line("listen stats")
-	addr := s.AdminBind
-	if addr == "" {
-		addr = s.bind()
-	}
-	line("  bind %s:%d", addr, s.StatsPort)
+	line("  bind %s:%d", s.adminAddr("*"), s.StatsPort)
 	line("  mode http")
 	line("  balance roundrobin")
 	line("  monitor-uri /_haproxy_health_check")
@@ -109,6 +104,7 @@ var (
 	daemonWord = regexp.MustCompile(`(?m)^[ \t]*daemon[ \t]*(#.*)?\n?`)
 	luaLine    = regexp.MustCompile(`(?m)^[ \t]*(lua-load\b.*|http-request[ \t]+use-service[ \t]+lua\..*)\n?`)
 	globalLine = regexp.MustCompile(`(?m)^global[ \t]*(#.*)?$`)
+	stateLines = regexp.MustCompile(`(?m)^[ \t]*server-state-(file|base)\b.*\n?`)
 	statsLine  = regexp.MustCompile(`(?m)^listen[ \t]+stats\b.*$`)
 )
 
@@ -132,6 +128,11 @@ func FixHead(text string, s Settings) (string, []string) {
 		}
 	}
 	var add []string
+	if s.StateFile != "" && stateLines.MatchString(text) {
+		// It is written before each reload, so its place is ours to say.
+		text = stateLines.ReplaceAllString(text, "")
+		notes = append(notes, "server-state-file and server-state-base were replaced")
+	}
 	for _, l := range s.ourGlobals() {
 		key := strings.Fields(l)[0]
 		if key == "stats" {
@@ -169,9 +170,13 @@ func (s Settings) sharedHead(name string) string {
 	case "HTTP_FRONTEND_APPID_HEAD":
 		return fmt.Sprintf("\nfrontend marathon_http_appid_in\n  bind %s:%d\n  mode http\n", s.bind(), s.AppIDPort)
 	case "HTTPS_GROUPED_FRONTEND_HEAD":
-		return fmt.Sprintf("\nfrontend marathon_https_in\n  bind %s:%d\n  mode tcp\n  tcp-request inspect-delay 5s\n  tcp-request content accept if { req.ssl_hello_type 1 }\n", s.bind(), s.HTTPSPort)
+		hello := "req.ssl_hello_type"
+		if s.Profile == Compat {
+			hello = "req_ssl_hello_type"
+		}
+		return fmt.Sprintf("\nfrontend marathon_https_in\n  bind %s:%d\n  mode tcp\n  tcp-request inspect-delay 5s\n  tcp-request content accept if { %s 1 }\n", s.bind(), s.HTTPSPort, hello)
 	default:
-		return fmt.Sprintf("\nfrontend marathon_https_in\n  bind %s:%d ssl%s%s\n  mode http\n", s.bind(), s.HTTPSPort, crts(s.SSLCerts), s.alpn())
+		return fmt.Sprintf("\nfrontend marathon_https_in\n  bind %s:%d ssl %s%s\n  mode http\n", s.bind(), s.HTTPSPort, crts(s.SSLCerts), s.alpn())
 	}
 }
 
@@ -190,9 +195,5 @@ func (s Settings) bind() string {
 }
 
 func crts(certs []string) string {
-	var b strings.Builder
-	for _, c := range certs {
-		b.WriteString(" crt " + c)
-	}
-	return b.String()
+	return "crt " + strings.Join(certs, " crt ")
 }

@@ -46,6 +46,16 @@ func (p *port) app() string {
 	return strings.ReplaceAll(strings.TrimPrefix(p.AppID, "/"), "/", "_")
 }
 
+// cleaned keeps letters, digits and '-' of a name and makes the rest '_'.
+func cleaned(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, name)
+}
+
 // cleanedHost is the part of ACL names that tells ports apart.
 func (p *port) cleanedHost() string {
 	host := strings.Map(func(r rune) rune {
@@ -68,9 +78,20 @@ func (p *port) hostValues(host string) values {
 
 // inMap tells whether the port's virtual hosts are entries of the map rather than rules.
 func (p *port) inMap() bool {
-	return p.settings.Maps && p.Path == "" && p.Auth == nil && !p.wild() && (!p.ToHTTPS || len(p.VHosts) == 1) &&
+	return (!p.ToHTTPS || len(p.VHosts) == 1) && p.mappable()
+}
+
+// mappable tells whether a map can say what the port's rules would.
+func (p *port) mappable() bool {
+	return p.settings.Maps && p.Path == "" && p.Auth == nil && !p.wild() &&
 		!p.replaced("HTTP_FRONTEND_ACL", "HTTP_FRONTEND_ACL_ONLY", "HTTP_FRONTEND_ROUTING_ONLY", "HTTPS_FRONTEND_ACL") &&
 		!p.ownMapRule()
+}
+
+// redirectsMany tells whether only the :80 frontend needs rules, which redirect several
+// hosts; the :443 frontend finds them in the map.
+func (p *port) redirectsMany() bool {
+	return p.ToHTTPS && len(p.VHosts) > 1 && p.mappable()
 }
 
 // ownMapRule tells whether the port has a map rule of its own by label.
@@ -122,16 +143,19 @@ func (p *port) plainBlock() (block, bool) {
 	switch auth := p.Auth != nil; {
 	case p.ToHTTPS:
 		// Plain requests are redirected, never asked for a password.
+		if p.Path != "" && !one {
+			out = append(out, p.part("HTTP_FRONTEND_ACL_ONLY_WITH_PATH", v, "PATH"))
+		}
 		if one && p.Path == "" {
 			out = append(out, p.part("HTTP_FRONTEND_ACL", v, "VHOST"))
 		} else {
 			each("HTTP_FRONTEND_ACL_ONLY")
 		}
-		if p.Path != "" {
+		if p.Path != "" && one {
 			out = append(out, p.part("HTTP_FRONTEND_ACL_ONLY_WITH_PATH", v, "PATH"))
 		}
 		redirect := p.part("BACKEND_REDIRECT_HTTP_TO_HTTPS"+suffix, v, "REDIRECT_TO_HTTPS")
-		if n := len(out); one && p.Path == "" && !p.replaced("HTTP_FRONTEND_ACL") {
+		if n := len(out); one && p.Path == "" && !p.replaced("HTTP_FRONTEND_ACL") && p.settings.Profile != Compat {
 			// The host's ACL, then the redirect, then its route: HAProxy warns of a
 			// redirect that stands behind a route, although it comes first.
 			acl, route, ok := strings.Cut(out[n-1].text, "  use_backend ")
@@ -149,16 +173,16 @@ func (p *port) plainBlock() (block, bool) {
 	case one:
 		out = append(out, p.part("HTTP_FRONTEND_ACL_WITH_AUTH_AND_PATH", v, "VHOST", "PATH", "AUTH"))
 	default:
-		each("HTTP_FRONTEND_ACL_ONLY")
 		route := "HTTP_FRONTEND_ROUTING_ONLY" + suffix
 		if auth && p.Path != "" {
-			out = append(out, p.part("HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH", v, "PATH"))
+			out = append(out, p.part("HTTP_FRONTEND_ACL_ONLY_WITH_PATH_AND_AUTH", v, "PATH", "AUTH"))
 			route += "_AND_AUTH"
 		} else if p.Path != "" {
 			out = append(out, p.part("HTTP_FRONTEND_ACL_ONLY_WITH_PATH", v, "PATH"))
 		} else if auth {
 			route += "_WITH_AUTH"
 		}
+		each("HTTP_FRONTEND_ACL_ONLY")
 		out = append(out, p.part(route, v, "VHOST"))
 	}
 	return p.block(out), true
@@ -167,7 +191,7 @@ func (p *port) plainBlock() (block, bool) {
 // tlsBlock gives the port's rules in the :443 frontend, or in that of one host when
 // virtual hosts are grouped.
 func (p *port) tlsBlock(hosts []string) (block, bool) {
-	if p.mapped {
+	if p.mapped || p.redirectsMany() {
 		return block{}, false
 	}
 	v := p.hostValues(hosts[0])
@@ -195,7 +219,7 @@ func (p *port) tlsBlock(hosts []string) (block, bool) {
 
 // appIDBlock gives the port's rule in the frontend that routes by app id.
 func (p *port) appIDBlock() (block, bool) {
-	v := values{"cleanedUpAppId": p.app(), "appId": p.AppID, "backend": p.Backend, "haproxy_dir": p.settings.MapDir}
+	v := values{"cleanedUpAppId": cleaned(p.AppID), "appId": p.AppID, "backend": p.Backend, "haproxy_dir": p.settings.MapDir}
 	if len(p.VHosts) > 0 {
 		v["hostname"] = p.VHosts[0]
 	}

@@ -105,7 +105,7 @@ func (p *port) replaced(names ...string) bool {
 func (p *port) frontend() []part {
 	v := values{"bindAddr": p.BindAddr, "backend": p.Backend, "servicePort": strconv.Itoa(p.Port), "mode": p.Mode}
 	if p.SSLCert != "" {
-		v["sslCert"] = " ssl" + crts(strings.Split(p.SSLCert, ","))
+		v["sslCert"] = " ssl " + crts(strings.Split(p.SSLCert, ","))
 	}
 	if p.BindOptions != "" {
 		v["bindOptions"] = " " + p.BindOptions
@@ -152,7 +152,9 @@ func (p *port) backendHead() []part {
 	}
 	if len(p.Allowed) > 0 {
 		kind := map[bool]string{true: "HTTP", false: "TCP"}[p.Mode == "http"]
-		add(kind+"_BACKEND_NETWORK_ALLOWED_ACL", values{"network_allowed": strings.Join(p.Allowed, " ")}, "BACKEND_NETWORK_ALLOWED_ACL")
+		for _, network := range p.Allowed {
+			add(kind+"_BACKEND_NETWORK_ALLOWED_ACL", values{"network_allowed": network}, "BACKEND_NETWORK_ALLOWED_ACL")
+		}
 		out = append(out, part{template: kind + "_BACKEND_ACL_ALLOW_DENY", text: p.settings.Templates.Text(kind + "_BACKEND_ACL_ALLOW_DENY"), labels: []string{"BACKEND_NETWORK_ALLOWED_ACL"}})
 	}
 	if p.TimeoutServer > 0 {
@@ -166,7 +168,7 @@ func (p *port) backendHead() []part {
 		}
 	}
 	if p.Check != nil {
-		add("BACKEND_"+p.checkKind()+"_HEALTHCHECK_OPTIONS", p.checkValues(0))
+		add("BACKEND_"+p.checkKind()+"_HEALTHCHECK_OPTIONS", p.checkValues(p.firstPort()))
 	}
 	return out
 }
@@ -175,6 +177,18 @@ func (p *port) backendHead() []part {
 // so that servers can come without a reload.
 func (p *port) dynamicCookie() bool {
 	return p.settings.Profile == Modern && !p.replaced("BACKEND_STICKY_OPTIONS", "BACKEND_SERVER_OPTIONS")
+}
+
+// firstPort gives the port that the first server is checked at: templates of the whole
+// backend see that one.
+func (p *port) firstPort() int {
+	if len(p.Servers) == 0 {
+		return 0
+	}
+	if to := p.Servers[0].CheckPort; to != 0 {
+		return to
+	}
+	return p.Servers[0].Port
 }
 
 func (p *port) checkKind() string {
