@@ -110,7 +110,7 @@ func (l *Ledger) agentMessage(e AgentMessage) {
 	case *messages.PongSlaveMessage:
 		if a := l.agents[l.byPID[e.From]]; a != nil {
 			a.missed = 0
-			if a.connected {
+			if l.overdue(a.id) == "" {
 				l.spare(a.id, "it answered a ping")
 			}
 		}

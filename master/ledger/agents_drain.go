@@ -79,7 +79,7 @@ func gracePeriod(m *masterapi.Call_DrainAgent) (*mesos.DurationInfo, string) {
 		return nil, ""
 	}
 	if err := d.CheckValid(); err != nil || d.AsDuration() < 0 || d.GetSeconds() > int64(maxGrace/time.Second) {
-		return nil, fmt.Sprintf("Invalid 'max_grace_period': it must be from 0 to %s", maxGrace)
+		return nil, fmt.Sprintf("Invalid 'max_grace_period': it must be from 0 to %s", spelled(maxGrace))
 	}
 	return &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(d.AsDuration()))}, ""
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/stoa-project/stoa/internal/resource"
@@ -84,10 +85,10 @@ func (l *Ledger) checkQuota(config *quota.QuotaConfig) string {
 		for _, name := range slices.Sorted(maps.Keys(each.amounts)) {
 			v := each.amounts[name].GetValue()
 			if why := tooLarge(name, v); why != "" {
-				return fmt.Sprintf("%sInvalid 'QuotaConfig.%s': {'%s': %v} is invalid: %s", invalid, each.field, name, v, why)
+				return fmt.Sprintf("%sInvalid 'QuotaConfig.%s': {'%s': %s} is invalid: %s", invalid, each.field, name, plain(v), why)
 			}
 			if why := validAmount(v); why != "" {
-				return fmt.Sprintf("%sInvalid %s configuration {'%s': %v}: %s", invalid, each.word, name, v, why)
+				return fmt.Sprintf("%sInvalid %s configuration {'%s': %s}: %s", invalid, each.word, name, plain(v), why)
 			}
 		}
 	}
@@ -97,6 +98,8 @@ func (l *Ledger) checkQuota(config *quota.QuotaConfig) string {
 	}
 	return ""
 }
+
+func plain(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 func tooLarge(name string, v float64) string {
 	switch {

@@ -204,6 +204,10 @@ func (s *stage) command(line string) error {
 		}
 		cfg.Master = s.master
 		s.book = ledger.New(cfg)
+	case "counters": // of agents that leave
+		c := s.book.Snapshot().Counters
+		fmt.Fprintf(s.out, "  unreachable: scheduled %d completed %d canceled %d; removals %d unhealthy %d recovery %d\n", c.UnreachableScheduled,
+			c.UnreachableCompleted, c.UnreachableCanceled, c.AgentRemovals, c.RemovedUnhealthy, c.RecoveryRemovals)
 	case "restart": // a new term with what the registry was told so far
 		s.restart()
 	case "wait": // time passes, timers fire, nothing is allocated
