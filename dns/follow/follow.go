@@ -169,6 +169,7 @@ type loop struct {
 	took   time.Duration // to apply the changes that are not published
 	earned time.Time     // when the next zone is earned; behind the present by commitBurst at most
 	newest time.Time     // arrival of the newest change that is not published
+	untidy bool          // a list has left several times its size behind, which is to be given back
 	listed bool          // a list is among the changes that are not published
 	unkept bool          // changed since cfg.Keep took it
 	kept   time.Time
@@ -210,6 +211,10 @@ func (l *loop) run(found <-chan masters) error {
 				l.touch(now)
 			}
 			l.lookups.start(l.ctx, l.state, l.resolved)
+			if l.untidy { // by now nobody holds on to the list any more
+				l.untidy = false
+				go debug.FreeOSMemory()
+			}
 			if l.unkept && now.Sub(l.kept) >= l.f.cfg.KeepEvery && l.f.cfg.Keep(l.state.Snapshot()) {
 				l.unkept, l.kept = false, now
 			}
@@ -280,10 +285,7 @@ func (l *loop) touch(at time.Time) {
 }
 
 func (l *loop) commit() {
-	if l.state.Tasks() > manyTasks && l.listed {
-		// A list leaves several times its size behind; give that back at once.
-		go debug.FreeOSMemory()
-	}
+	l.untidy = l.untidy || l.listed && l.state.Tasks() > manyTasks
 	began := time.Now()
 	zone := l.state.Commit()
 	l.dirty = false

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -55,7 +56,8 @@ func (s *source) subscribe(ctx context.Context) error {
 	silence := missedHeartbeats * defaultHeartbeat
 	alarm := time.AfterFunc(silence, func() { cancel(errors.New("the stream fell silent")) })
 	defer alarm.Stop()
-	records := wire.NewReader(resp.Body, maxEvent)
+	body := bufio.NewReader(resp.Body)
+	records := wire.NewReader(body, maxEvent)
 	for {
 		record, err := records.ReadRecord()
 		if err != nil {
@@ -82,6 +84,9 @@ func (s *source) subscribe(ctx context.Context) error {
 		s.f.hear()
 		if err := s.event(ctx, e, tasks...); err != nil {
 			return err
+		}
+		if len(record) >= largeEvent {
+			records = wire.NewReader(body, maxEvent) // without the memory of this one
 		}
 	}
 }

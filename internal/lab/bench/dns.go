@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,14 +12,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	mdns "github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/wire"
@@ -31,6 +35,7 @@ const (
 	dnsPerApp  = 3 // tasks per app, each on another agent
 	dnsTime    = 2 * time.Second
 	dnsChanges = 1000 // per second, while queries are timed
+	slowQuery  = 5.0  // ms; those beyond are counted
 	dnsSmall   = 1000 // tasks of the small cluster beside the large one
 )
 
@@ -44,14 +49,32 @@ func init() {
 	}
 }
 
-// respond answers every query with three fixed A records by the DNS library alone.
+// respond answers every query with three fixed A records by the DNS library alone. As the
+// server does, it has one socket per processor.
 func respond(at string) {
-	pc, err := net.ListenPacket("udp", at)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	var sockets []net.PacketConn
+	for range runtime.GOMAXPROCS(0) {
+		conf := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+			var failed error
+			err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+			return errors.Join(err, failed)
+		}}
+		pc, err := conf.ListenPacket(context.Background(), "udp", at)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		sockets = append(sockets, pc)
+		at = pc.LocalAddr().String()
 	}
-	fmt.Println(pc.LocalAddr())
+	fmt.Println(at)
+	for _, pc := range sockets[1:] {
+		go respondOn(pc)
+	}
+	respondOn(sockets[0])
+}
+
+func respondOn(pc net.PacketConn) {
 	srv := &mdns.Server{PacketConn: pc, Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
 		m := new(mdns.Msg)
 		m.SetReply(q)
@@ -122,26 +145,36 @@ func dnsFigures(n int, size string, extra map[string]float64) error {
 
 // bareQueries gives the queries per second of the bare responder.
 func bareQueries(int) (float64, error) {
+	addr, pid, stop, err := startBare()
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	rate, cpu, err := flood(addr, pid, "web%d.marathon.mesos.", mdns.TypeA, 1000)
+	fmt.Fprintf(os.Stderr, "  bare responder: %.0f queries/s, %.1f us CPU each\n", rate, cpu)
+	return rate, err
+}
+
+// startBare runs the bare responder as a process.
+func startBare() (addr string, pid int, stop func(), err error) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), responderEnv+"=127.0.0.1:0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return "", 0, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return "", 0, nil, err
 	}
-	defer func() {
+	stop = func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	}()
-	var addr string
-	if _, err := fmt.Fscanln(out, &addr); err != nil {
-		return 0, err
 	}
-	rate, cpu, err := flood(addr, cmd.Process.Pid, "web%d.marathon.mesos.", mdns.TypeA, 1000)
-	fmt.Fprintf(os.Stderr, "  bare responder: %.0f queries/s, %.1f us CPU each\n", rate, cpu)
-	return rate, err
+	if _, err := fmt.Fscanln(out, &addr); err != nil {
+		stop()
+		return "", 0, nil, err
+	}
+	return addr, cmd.Process.Pid, stop, nil
 }
 
 // dnsProcess is a `stoa dns` of its own.
@@ -376,6 +409,7 @@ func (m *dnsMaster) move(app, agent int) error {
 func (m *dnsMaster) freshness(d *dnsProcess, size string, extra map[string]float64) error {
 	var times []float64
 	for i := range 300 {
+		time.Sleep(5 * time.Millisecond) // one move, not a storm of them
 		app, agent := i%(m.tasks/dnsPerApp), 1+rand.IntN(m.agents()-1)
 		want := net.IP{10, 1, byte(agent >> 8), byte(agent)}
 		began := time.Now()
@@ -421,33 +455,47 @@ func (m *dnsMaster) busy(d *dnsProcess, size string, extra map[string]float64) e
 			}
 		}
 	}()
-	q := new(mdns.Msg)
-	q.SetQuestion("web0.marathon.mesos.", mdns.TypeA)
-	var times []float64
-	conn, err := mdns.Dial("udp", d.addr)
+	// The bare responder is asked in turn: how late it is, is the machine's doing.
+	bare, _, stopBare, err := startBare()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer stopBare()
+	q := new(mdns.Msg)
+	q.SetQuestion("web0.marathon.mesos.", mdns.TypeA)
+	times := map[string][]float64{}
+	conns := map[string]*mdns.Conn{}
+	for who, addr := range map[string]string{"query": d.addr, "bare": bare} {
+		if conns[who], err = mdns.Dial("udp", addr); err != nil {
+			return err
+		}
+		defer conns[who].Close()
+	}
 	for began := time.Now(); time.Since(began) < 2*dnsTime; time.Sleep(time.Millisecond) {
-		asked := time.Now()
-		_ = conn.SetDeadline(asked.Add(time.Second))
-		err := conn.WriteMsg(q)
-		if err == nil {
-			_, err = conn.ReadMsg()
+		for who, conn := range conns {
+			asked := time.Now()
+			_ = conn.SetDeadline(asked.Add(time.Second))
+			err := conn.WriteMsg(q)
+			if err == nil {
+				_, err = conn.ReadMsg()
+			}
+			if err != nil {
+				return errors.Join(err, errors.New("a query was not answered while tasks moved"))
+			}
+			times[who] = append(times[who], float64(time.Since(asked).Microseconds())/1000)
 		}
-		if err != nil {
-			return errors.Join(err, errors.New("a query was not answered while tasks moved"))
-		}
-		times = append(times, float64(time.Since(asked).Microseconds())/1000)
 	}
 	used := cpuTime(d.cmd.Process.Pid) - before
 	close(stop)
 	if err := <-ended; err != nil {
 		return err
 	}
-	slices.Sort(times)
-	extra["query_p99_busy_"+size+"_ms"], extra["query_max_busy_"+size+"_ms"] = times[len(times)*99/100], times[len(times)-1]
+	for who, t := range times {
+		slices.Sort(t)
+		over, _ := slices.BinarySearch(t, slowQuery)
+		extra[who+"_p99_busy_"+size+"_ms"], extra[who+"_max_busy_"+size+"_ms"] = t[len(t)*99/100], t[len(t)-1]
+		extra[who+"_slow_busy_"+size+"_permille"] = 1000 * float64(len(t)-over) / float64(len(t))
+	}
 	extra["change_"+size+"_cpu_us"] = float64(used.Microseconds()) / float64(moved.Load())
 	return nil
 }

@@ -71,8 +71,18 @@ func dnsMove(n int) (float64, map[string]float64, error) {
 		}
 	}
 	slices.Sort(times)
-	return times[len(times)/2], map[string]float64{"p99_ms": times[len(times)*99/100], "max_ms": times[len(times)-1]}, nil
+	p50, p99 := times[len(times)/2], times[len(times)*99/100]
+	if p50 > moveMedian || p99 > moveP99 {
+		return 0, nil, fmt.Errorf("moved tasks took %.1f ms, 99th percentile %.1f ms; at most %d and %d are allowed", p50, p99, moveMedian, moveP99)
+	}
+	return p50, map[string]float64{"p99_ms": p99, "max_ms": times[len(times)-1]}, nil
 }
+
+// What a moved task's new answer may take, in milliseconds (mesos-dns.md section 15).
+const (
+	moveMedian = 100
+	moveP99    = 500
+)
 
 // moved is a task that began to run.
 type moved struct {
