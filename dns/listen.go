@@ -147,6 +147,24 @@ func (s *sockets) take(f *os.File, kind int, http bool) error {
 	return nil
 }
 
+// share makes copies of the inherited UDP sockets until there is one for each processor, so
+// that several read packets at a time.
+func (s *sockets) share(n int) error {
+	for given := len(s.udp); len(s.udp) < n; {
+		f, err := s.udp[len(s.udp)%given].File()
+		if err != nil {
+			return fault.New("dns", fault.Unavailable, "LISTEN_FDS", err)
+		}
+		c, err := net.FilePacketConn(f)
+		f.Close()
+		if err != nil {
+			return fault.New("dns", fault.Unavailable, "LISTEN_FDS", err)
+		}
+		s.udp = append(s.udp, c.(*net.UDPConn))
+	}
+	return nil
+}
+
 // open takes inherited sockets and opens those that are missing.
 func (c *settled) open() (*sockets, error) {
 	s, err := inherited(os.Getpid(), firstInherited)
@@ -157,7 +175,9 @@ func (c *settled) open() (*sockets, error) {
 		switch {
 		case len(s.udp) == 0 && s.tcp == nil:
 			s.udp, s.tcp, err = listenDNS(c.listen, c.Port)
-		case len(s.udp) == 0 || s.tcp == nil:
+		case len(s.udp) > 0 && s.tcp != nil:
+			err = s.share(runtime.GOMAXPROCS(0))
+		default:
 			err = fault.New("dns", fault.Invalid, "LISTEN_FDS", errors.New("DNS needs both a datagram and a stream socket (ListenDatagram and ListenStream)"))
 		}
 	}
