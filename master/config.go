@@ -4,6 +4,7 @@
 package master
 
 import (
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -60,12 +61,13 @@ type Config struct {
 	Domain             *mesos.DomainInfo // --domain: this master's region and zone
 	RequireAgentDomain bool              // --require_agent_domain
 
-	MaxSubscribers     int    // --max_operator_event_stream_subscribers, 1000
-	NoFrameworkMetrics bool   // --no-publish_per_framework_metrics
-	SnapshotRate       Rate   // LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT, 2 a second; Permits < 0: no limit
-	WebUIDir           string // --webui_dir: files served at /
-	LogDir             string // --log_dir, as printed in /state
-	LogFile            string // shown as /master/log: --external_log_file, or the log in --log_dir
+	MaxSubscribers     int            // --max_operator_event_stream_subscribers, 1000
+	NoFrameworkMetrics bool           // --no-publish_per_framework_metrics
+	SnapshotRate       Rate           // LIBPROCESS_METRICS_SNAPSHOT_ENDPOINT_RATE_LIMIT; no Permits: no limit
+	WebUIDir           string         // --webui_dir: files served at /
+	LogDir             string         // --log_dir, as printed in /state
+	LogLevel           *slog.LevelVar // of the logger, for /logging/toggle; nil: it stays as it is
+	LogFile            string         // shown as /master/log: --external_log_file, or the log in --log_dir
 
 	RegistryGC  time.Duration // --registry_gc_interval, 15 min
 	MaxAgentAge time.Duration // --registry_max_agent_age, 2 weeks: unreachable and gone agents remembered

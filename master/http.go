@@ -82,6 +82,9 @@ func (d *Door) recovered(h http.Handler) http.Handler {
 
 // redirect sends the client to the leader's address, on the leader too.
 func (d *Door) redirect(c echo.Context) error {
+	if path, _, _ := strings.Cut(c.Request().RequestURI, "?"); strings.HasSuffix(path, "/") {
+		return echo.ErrNotFound // as for all paths below: a client that follows itself must not go on for ever
+	}
 	m, _ := d.present()
 	if m == nil {
 		sentence(c.Response(), http.StatusServiceUnavailable, "No leader elected")

@@ -2,6 +2,7 @@ package master
 
 import (
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -13,9 +14,18 @@ import (
 
 // newOperators makes the operators' shell, which gets the ledger's operator events.
 func newOperators(d *Door) operatorShell {
+	var every time.Duration
+	if r := d.cfg.SnapshotRate; r.Permits > 0 {
+		every = time.Duration(float64(r.Per) / r.Permits)
+	}
+	external := ""
+	if d.cfg.LogDir == "" || filepath.Dir(d.cfg.LogFile) != filepath.Clean(d.cfg.LogDir) {
+		external = d.cfg.LogFile
+	}
 	return operators.New(operators.Config{
 		Cluster: d.cfg.Cluster, Flags: d.cfg.Flags, Version: buildVersion(d.cfg.Product),
-		Metrics: d.metrics, Logger: d.log, LogFile: d.cfg.LogFile, MaxSubscribers: d.cfg.MaxSubscribers,
+		Metrics: d.metrics, Logger: d.log, LogFile: d.cfg.LogFile, LogDir: d.cfg.LogDir, External: external,
+		LogLevel: d.cfg.LogLevel, MaxSubscribers: d.cfg.MaxSubscribers, SnapshotEvery: every, WebUIDir: d.cfg.WebUIDir,
 	}, d)
 }
 

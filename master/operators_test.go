@@ -215,7 +215,7 @@ func TestMetricNames(t *testing.T) {
 // An unknown path is answered as the real master does.
 func TestUnknownPath(t *testing.T) {
 	m := startMaster(t, master.Config{})
-	for _, path := range []string{"/nope", "/master/nope", "/redirect/nope"} {
+	for _, path := range []string{"/nope", "/master/nope", "/redirect/nope", "/redirect/", "/master/redirect/"} {
 		resp, err := http.Get("http://" + m.addr + path)
 		if err != nil {
 			t.Fatal(err)

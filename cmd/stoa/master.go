@@ -63,7 +63,7 @@ type masterCmd struct {
 
 // Run leads or stands by until the process is told to stop.
 func (c *masterCmd) Run(p *process) error {
-	log, file, err := c.open(p)
+	log, level, file, err := c.open(p)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (c *masterCmd) Run(p *process) error {
 	for _, name := range c.masterRefused.given() {
 		log.Warn("flag has no effect", "flag", "--"+name)
 	}
-	cfg.LogFile = file.name
+	cfg.LogFile, cfg.LogDir, cfg.LogLevel = file.name, c.LogDir, level
 	door, err := master.New(cfg, log)
 	if err != nil {
 		return err

@@ -32,9 +32,10 @@ func (f *logFile) close() {
 	}
 }
 
-// open makes the logger that the flags ask for. The file is appended to, so that whoever
+// open makes the logger that the flags ask for, and the level that /logging/toggle
+// changes. The file is appended to, so that whoever
 // rotates it may truncate it.
-func (c *mesosLogging) open(p *process) (*slog.Logger, *logFile, error) {
+func (c *mesosLogging) open(p *process) (*slog.Logger, *slog.LevelVar, *logFile, error) {
 	f := &logFile{}
 	out := p.stderr
 	if c.Quiet {
@@ -47,7 +48,7 @@ func (c *mesosLogging) open(p *process) (*slog.Logger, *logFile, error) {
 			f.file, err = os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		}
 		if err != nil {
-			return nil, nil, fault.New("stoa master", fault.Invalid, "--log_dir="+c.LogDir, err)
+			return nil, nil, nil, fault.New("stoa master", fault.Invalid, "--log_dir="+c.LogDir, err)
 		}
 		f.name = name
 		out = io.MultiWriter(f.file, out)
@@ -56,18 +57,16 @@ func (c *mesosLogging) open(p *process) (*slog.Logger, *logFile, error) {
 		f.name = c.ExternalLog
 		if !filepath.IsAbs(f.name) {
 			f.close()
-			return nil, nil, fault.New("stoa master", fault.Invalid, "--external_log_file="+c.ExternalLog, errors.New("it must be an absolute path"))
+			return nil, nil, nil, fault.New("stoa master", fault.Invalid, "--external_log_file="+c.ExternalLog, errors.New("it must be an absolute path"))
 		}
 	}
-	level := p.level
+	level := new(slog.LevelVar)
+	level.Set(p.level)
 	switch c.LoggingLevel {
 	case "WARNING":
-		level = slog.LevelWarn
+		level.Set(slog.LevelWarn)
 	case "ERROR":
-		level = slog.LevelError
+		level.Set(slog.LevelError)
 	}
-	if out == p.stderr && level == p.level {
-		return p.log, f, nil
-	}
-	return p.logger(out, level), f, nil
+	return p.logger(out, level), level, f, nil
 }

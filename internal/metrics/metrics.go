@@ -3,9 +3,11 @@
 package metrics
 
 import (
+	"context"
 	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,9 +20,10 @@ import (
 type Registry struct {
 	prom *prometheus.Registry
 
-	mu     sync.Mutex                // guards the fields below
-	flat   map[string]func() float64 // Mesos name -> present value
-	groups []func(emit func(name string, value float64))
+	mu      sync.Mutex                // guards the fields below
+	flat    map[string]func() float64 // Mesos name -> present value
+	groups  []func(emit func(name string, value float64))
+	sources []func(ctx context.Context, emit func(Sample))
 }
 
 // Def names one metric.
@@ -31,6 +34,27 @@ type Def struct {
 	Labels  []string  // for the Vec kinds
 	Buckets []float64 // for histograms; nil: Prometheus' default seconds
 }
+
+// Sample is one present value of a source. Samples of one Name have the same Help, Kind
+// and Labels, and differ in Values.
+type Sample struct {
+	Name   string   // Prometheus name; empty: only Flat is published
+	Help   string   // one sentence
+	Kind   Kind     // of Name
+	Labels []string // of Name
+	Values []string // of Labels
+	Flat   string   // Mesos name; empty: only Name is published
+	Value  float64
+}
+
+// Kind of a metric.
+type Kind uint8
+
+// The kinds of samples.
+const (
+	IsGauge Kind = iota
+	IsCounter
+)
 
 // New makes a registry with the Go runtime's and the process' own metrics.
 func New() *Registry {
@@ -140,12 +164,56 @@ func (r *Registry) FlatGroup(f func(emit func(name string, value float64))) {
 	r.groups = append(r.groups, f)
 }
 
+// Source adds metrics that come and go and are read together: f is called once for each
+// answer, from any goroutine, and emits what there is. When ctx leaves no time to find
+// out, it emits nothing.
+func (r *Registry) Source(f func(ctx context.Context, emit func(Sample))) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sources = append(r.sources, f)
+	r.prom.MustRegister(sourceCollector(f))
+}
+
+// sourceCollector gives a source's samples to Prometheus.
+type sourceCollector func(ctx context.Context, emit func(Sample))
+
+// Describe tells nothing: what is collected changes.
+func (sourceCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the source.
+func (f sourceCollector) Collect(out chan<- prometheus.Metric) {
+	descs := map[string]*prometheus.Desc{}
+	f(context.Background(), func(s Sample) {
+		if s.Name == "" {
+			return
+		}
+		desc := descs[s.Name]
+		if desc == nil {
+			desc = prometheus.NewDesc(s.Name, s.Help, s.Labels, nil)
+			descs[s.Name] = desc
+		}
+		kind := prometheus.GaugeValue
+		if s.Kind == IsCounter {
+			kind = prometheus.CounterValue
+		}
+		m, err := prometheus.NewConstMetric(desc, kind, s.Value, s.Values...)
+		if err != nil {
+			m = prometheus.NewInvalidMetric(desc, err)
+		}
+		out <- m
+	})
+}
+
 // Snapshot gives all Mesos names with their present values. Values that are no finite
 // numbers, which JSON cannot carry, are left out.
-func (r *Registry) Snapshot() map[string]float64 {
+func (r *Registry) Snapshot() map[string]float64 { return r.SnapshotWithin(context.Background()) }
+
+// SnapshotWithin is Snapshot without the sources that ctx leaves no time for.
+func (r *Registry) SnapshotWithin(ctx context.Context) map[string]float64 {
 	r.mu.Lock()
 	flat := maps.Clone(r.flat)
-	groups := append([]func(emit func(string, float64)){}, r.groups...)
+	groups := slices.Clone(r.groups)
+	sources := slices.Clone(r.sources)
 	r.mu.Unlock()
 	out := make(map[string]float64, len(flat))
 	emit := func(name string, v float64) {
@@ -158,6 +226,13 @@ func (r *Registry) Snapshot() map[string]float64 {
 	}
 	for _, g := range groups {
 		g(emit)
+	}
+	for _, f := range sources {
+		f(ctx, func(s Sample) {
+			if s.Flat != "" {
+				emit(s.Flat, s.Value)
+			}
+		})
 	}
 	return out
 }

@@ -45,6 +45,10 @@ func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Ca
 	switch t {
 	case masterapi.Call_SUBSCRIBE:
 		s.subscribe(w, r, codec)
+	case masterapi.Call_SET_LOGGING_LEVEL:
+		s.setLoggingLevel(w, c.GetSetLoggingLevel())
+	case masterapi.Call_GET_METRICS:
+		s.getMetrics(w, r, c.GetGetMetrics(), codec)
 	case masterapi.Call_LIST_FILES:
 		s.listFiles(w, r, c.GetListFiles().GetPath(), codec)
 	case masterapi.Call_READ_FILE:

@@ -1,13 +1,22 @@
 package operators
 
 import (
+	"context"
+	"maps"
 	"net/http"
 	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
 // tally is what the shell counts of itself.
@@ -50,9 +59,89 @@ var unseen = []string{
 	"master/valid_operation_status_update_acknowledgements", "master/invalid_operation_status_update_acknowledgements",
 }
 
+// metricValues gives the flat metrics by name (mesos-master.md section 9). Those that ctx
+// does not leave time for are missing.
+func (s *Shell) metricValues(ctx context.Context) []*mesos.Metric {
+	all := s.snapshotMetrics(ctx)
+	out := make([]*mesos.Metric, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, &mesos.Metric{Name: proto.String(name), Value: proto.Float64(all[name])})
+	}
+	return out
+}
+
+// getMetrics is GET_METRICS.
+func (s *Shell) getMetrics(w http.ResponseWriter, r *http.Request, c *masterapi.Call_GetMetrics, codec wire.Codec) {
+	ctx := r.Context()
+	if t := c.GetTimeout(); t != nil {
+		limited, cancel := context.WithTimeout(ctx, time.Duration(t.GetNanoseconds()))
+		defer cancel()
+		ctx = limited
+	}
+	s.respond(w, r, &masterapi.Response{Type: masterapi.Response_GET_METRICS.Enum(),
+		GetMetrics: &masterapi.Response_GetMetrics{Metrics: s.metricValues(ctx)}}, codec)
+}
+
+// metricsSnapshot answers /metrics/snapshot, each at its turn.
+func (s *Shell) metricsSnapshot(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	if s.scrapes.wait(ctx) != nil {
+		return // the client is gone
+	}
+	if q := r.URL.Query(); q.Has("timeout") {
+		d, err := parseDuration(q.Get("timeout"))
+		if err != nil {
+			text(w, http.StatusBadRequest, "Invalid timeout '"+q.Get("timeout")+"': "+err.Error()+".\n")
+			return
+		}
+		limited, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		ctx = limited
+	}
+	e := &encoder{}
+	e.open('{')
+	for _, m := range s.metricValues(ctx) {
+		e.named(m.GetName())
+		e.double(m.GetValue())
+	}
+	e.shut('}')
+	writeJSON(w, r, e.b)
+}
+
+// pace gives turns that are a time apart, in the order in which they are asked for.
+type pace struct {
+	every time.Duration
+
+	mu   sync.Mutex // guards the field below
+	next time.Time
+}
+
+// wait returns at the caller's turn, or with the error of ctx.
+func (p *pace) wait(ctx context.Context) error {
+	if p.every <= 0 {
+		return nil
+	}
+	p.mu.Lock()
+	now := time.Now()
+	turn := p.next
+	if turn.Before(now) {
+		turn = now
+	}
+	p.next = turn.Add(p.every)
+	p.mu.Unlock()
+	timer := time.NewTimer(turn.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // snapshotMetrics is every flat name with its present value.
-func (s *Shell) snapshotMetrics() map[string]float64 {
-	all := s.cfg.Metrics.Snapshot()
+func (s *Shell) snapshotMetrics(ctx context.Context) map[string]float64 {
+	all := s.cfg.Metrics.SnapshotWithin(ctx)
 	for _, name := range unseen {
 		if _, counted := all[name]; !counted {
 			all[name] = 0

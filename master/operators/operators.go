@@ -34,11 +34,16 @@ type Views interface {
 
 // Config of the shell. Zero values are defaults.
 type Config struct {
-	Cluster string             // --cluster; empty: not printed
-	Flags   map[string]string  // all flags as given
-	Version *mesos.VersionInfo // of /version; also the first lines of /state
-	LogFile string             // read through the virtual file /master/log; empty: there is none
-	Metrics *metrics.Registry  // nil: an own one
+	Cluster       string             // --cluster; empty: not printed
+	Flags         map[string]string  // all flags as given
+	Version       *mesos.VersionInfo // of /version; also the first lines of /state
+	LogFile       string             // read through the virtual file /master/log; empty: there is none
+	LogDir        string             // --log_dir, as /state prints it
+	External      string             // --external_log_file, as /state prints it
+	LogLevel      *slog.LevelVar     // of the logger, lowered by /logging/toggle; nil: it stays as it is
+	WebUIDir      string             // --webui_dir: files served at /; empty: none
+	SnapshotEvery time.Duration      // between two answers of /metrics/snapshot, which wait for it; 0: none wait
+	Metrics       *metrics.Registry  // nil: an own one
 
 	Heartbeat      time.Duration // of the event stream, 15 s
 	MaxSubscribers int           // --max_operator_event_stream_subscribers, 1000: beyond it the oldest stream is closed
@@ -80,6 +85,9 @@ type Shell struct {
 	lists map[string]*shared // JSON endpoints by path, v1 reads by type and media type
 	pages pageStore          // of all long answers
 	tally tally
+
+	verbosity verbosity
+	scrapes   pace // of /metrics/snapshot
 }
 
 // New makes the shell and declares its metrics; it starts nothing.
@@ -88,6 +96,8 @@ func New(cfg Config, views Views) *Shell {
 	s := &Shell{cfg: cfg, views: views, log: cfg.Logger}
 	s.hub = newHub(cfg.MaxSubscribers, cfg.QueueLength, cfg.Logger)
 	s.lists = map[string]*shared{}
+	s.verbosity.least = cfg.LogLevel
+	s.scrapes.every = cfg.SnapshotEvery
 	s.addLists()
 	s.declareMetrics()
 	return s
@@ -113,11 +123,23 @@ type Route struct {
 
 // Routes lists what the door has to mount (mesos-master.md 5.4).
 func (s *Shell) Routes() []Route {
-	return []Route{
+	routes := []Route{
 		{"/version", Anyone, http.HandlerFunc(s.version)},
 		{"/flags", Anyone, http.HandlerFunc(s.flags)},
 		{"/metrics/snapshot", Anyone, http.HandlerFunc(s.metricsSnapshot)},
 		{"/system/stats.json", Anyone, http.HandlerFunc(s.systemStats)},
+		{"/logging/toggle", Anyone, http.HandlerFunc(s.loggingToggle)},
+		{"/files/browse", Anyone, http.HandlerFunc(s.filesBrowse)},
+		{"/files/read", Anyone, http.HandlerFunc(s.filesRead)},
+		{"/files/download", Anyone, http.HandlerFunc(s.filesDownload)},
+		{"/files/debug", Anyone, http.HandlerFunc(s.filesDebug)},
+		{"/files/browse.json", Anyone, http.HandlerFunc(s.filesBrowse)}, // the .json names are those of older days
+		{"/files/read.json", Anyone, http.HandlerFunc(s.filesRead)},
+		{"/files/download.json", Anyone, http.HandlerFunc(s.filesDownload)},
+		{"/files/debug.json", Anyone, http.HandlerFunc(s.filesDebug)},
+		{"/help", Anyone, http.HandlerFunc(s.help)},
+		{"/help/*", Anyone, http.HandlerFunc(s.help)},
+		{"/registrar(1)/registry", Anyone, http.HandlerFunc(s.registry)},
 		{"/state", Leader, s.polled("/state", "", nil)},
 		{"/state.json", Leader, s.polled("/state", "", nil)}, // the name of older days, still asked for by old tools
 		{"/state-summary", Leader, s.polled("/state-summary", "", nil)},
@@ -139,6 +161,12 @@ func (s *Shell) Routes() []Route {
 		{"/destroy-volumes", Leader, s.operationForm("volumes", destroyCall)},
 		{"/api/v1", Recovered, http.HandlerFunc(s.call)},
 	}
+	if s.cfg.WebUIDir != "" {
+		for _, path := range []string{"/", "/app/*", "/assets/*"} {
+			routes = append(routes, Route{path, Anyone, http.HandlerFunc(s.webUI)})
+		}
+	}
+	return routes
 }
 
 // Publish hands an event to the subscribers; the ledger's owner calls it for each

@@ -62,24 +62,3 @@ func (s *Shell) version(w http.ResponseWriter, r *http.Request) {
 	e.shut('}')
 	writeJSON(w, r, e.b)
 }
-
-// metricValues gives the flat metrics by name (mesos-master.md section 9).
-func (s *Shell) metricValues() []*mesos.Metric {
-	all := s.snapshotMetrics()
-	out := make([]*mesos.Metric, 0, len(all))
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, &mesos.Metric{Name: proto.String(name), Value: proto.Float64(all[name])})
-	}
-	return out
-}
-
-func (s *Shell) metricsSnapshot(w http.ResponseWriter, r *http.Request) {
-	e := &encoder{}
-	e.open('{')
-	for _, m := range s.metricValues() {
-		e.named(m.GetName())
-		e.double(m.GetValue())
-	}
-	e.shut('}')
-	writeJSON(w, r, e.b)
-}

@@ -34,10 +34,8 @@ func (s *Shell) readAside(t masterapi.Call_Type) *masterapi.Response {
 		r.GetFlags = &masterapi.Response_GetFlags{Flags: s.flagList()}
 	case masterapi.Call_GET_VERSION:
 		r.GetVersion = &masterapi.Response_GetVersion{VersionInfo: s.cfg.Version}
-	case masterapi.Call_GET_METRICS:
-		r.GetMetrics = &masterapi.Response_GetMetrics{Metrics: s.metricValues()}
 	case masterapi.Call_GET_LOGGING_LEVEL:
-		r.GetLoggingLevel = &masterapi.Response_GetLoggingLevel{Level: proto.Uint32(0)} // verbose levels above 0 cannot be set
+		r.GetLoggingLevel = &masterapi.Response_GetLoggingLevel{Level: proto.Uint32(s.verbosity.get())}
 	default:
 		return nil
 	}

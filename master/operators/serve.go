@@ -126,8 +126,11 @@ func (s *Shell) stateHead(e *encoder, b *ledger.Snapshot) {
 	if s.cfg.Cluster != "" {
 		e.str("cluster", s.cfg.Cluster)
 	}
-	if s.cfg.LogFile != "" {
-		e.str("external_log_file", s.cfg.LogFile)
+	if s.cfg.LogDir != "" {
+		e.str("log_dir", s.cfg.LogDir)
+	}
+	if s.cfg.External != "" {
+		e.str("external_log_file", s.cfg.External)
 	}
 	e.key("flags")
 	e.flags(s.cfg.Flags)
