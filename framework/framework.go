@@ -15,6 +15,7 @@ import (
 
 	"github.com/stoa-project/stoa/framework/core"
 	"github.com/stoa-project/stoa/framework/feed"
+	"github.com/stoa-project/stoa/framework/repo"
 	"github.com/stoa-project/stoa/framework/rest"
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/fault"
@@ -198,13 +199,28 @@ func (f *Framework) Leader() (address string, self bool) {
 }
 
 // Abdicate implements rest.Leadership: the term ends and another process, or this one
-// again, is elected.
-func (f *Framework) Abdicate() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.abdicate != nil {
-		f.abdicate()
+// again, is elected and does what is left to it.
+func (f *Framework) Abdicate(ctx context.Context, h repo.Handover) error {
+	t := f.term.Load()
+	if t == nil {
+		return fault.New("abdicate", fault.Unavailable, "", errors.New("this process does not lead any more"))
 	}
+	if h != (repo.Handover{}) {
+		limited, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		if err := t.repo.Leave(limited, t.fence, h); err != nil {
+			return err
+		}
+	}
+	// The answer to the caller goes out first.
+	time.AfterFunc(abdicateAfter, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.abdicate != nil && f.term.Load() == t {
+			f.abdicate()
+		}
+	})
+	return nil
 }
 
 // Snapshot implements rest.Core: nil while this process does not lead.

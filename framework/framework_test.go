@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -148,22 +150,32 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-func TestAbdication(t *testing.T) {
+// TestBackupAndRestore: the leader abdicates, and the next one does with the records what
+// was asked.
+func TestBackupAndRestore(t *testing.T) {
 	p := start(t, t.TempDir())
-	p.do(t, "POST", "/v2/apps", `{"id":"/w","cmd":"sleep 1","instances":0}`)
-	if code, body := p.do(t, "DELETE", "/v2/leader", ""); code != 200 {
-		t.Fatal(code, body)
-	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		code, body := p.do(t, "GET", "/v2/apps/w", "")
-		if code == 200 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("not elected again: ", code, body)
+	file := filepath.Join(t.TempDir(), "backup.tar")
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("in vain: ", what)
+			}
 		}
 	}
+	must := func(method, path, body string) {
+		t.Helper()
+		if code, answer := p.do(t, method, path, body); code < 200 || code > 299 {
+			t.Fatal(method, path, code, answer)
+		}
+	}
+	must("POST", "/v2/apps", `{"id":"/w","cmd":"sleep 1","instances":0}`)
+	must("DELETE", "/v2/leader?backup=file://"+file, "")
+	await("the backup", func() bool { _, err := os.Stat(file); return err == nil })
+	await("the next term", func() bool { code, _ := p.do(t, "GET", "/v2/apps/w", ""); return code == 200 })
+	must("DELETE", "/v2/apps/w", "")
+	must("DELETE", "/v2/leader?restore=file://"+file, "")
+	await("the app of the backup", func() bool { code, _ := p.do(t, "GET", "/v2/apps/w", ""); return code == 200 })
 }
 
 func TestTwoProcessesCannotShareRecords(t *testing.T) {

@@ -28,6 +28,7 @@ const (
 	tickEvery     = 250 * time.Millisecond
 	writeTimeout  = 20 * time.Second // of one batch; then leadership ends
 	loadTimeout   = 180 * time.Second
+	abdicateAfter = 500 * time.Millisecond // from the answer to its caller, as in Marathon
 )
 
 var (
@@ -123,6 +124,9 @@ func (t *term) load(ctx context.Context, cfg core.Config) ([]core.Effect, string
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	began := time.Now()
+	if err := t.takeOver(ctx); err != nil {
+		return nil, "", err
+	}
 	if err := t.repo.Open(ctx, t.fence); err != nil {
 		return nil, "", err
 	}
@@ -137,6 +141,20 @@ func (t *term) load(ctx context.Context, cfg core.Config) ([]core.Effect, string
 	t.core = c
 	t.log.Info("records loaded", "instances", len(stored.Instances), "deployments", len(stored.Plans), "took", time.Since(began))
 	return effects, stored.FrameworkID, nil
+}
+
+// takeOver makes the backup, or loads the one, that the last leader left to do.
+func (t *term) takeOver(ctx context.Context) error {
+	h, refused, err := t.repo.TakeOver(ctx, t.fence)
+	switch {
+	case err != nil:
+		return err
+	case refused != nil:
+		t.log.Error("backup or restore was not made, the records are as they were", "backup", h.Backup, "restore", h.Restore, "error", refused)
+	case h != (repo.Handover{}):
+		t.log.Info("backup or restore was made", "backup", h.Backup, "restore", h.Restore)
+	}
+	return nil
 }
 
 // forget drops the framework's identity and its instances after the master did: the

@@ -51,8 +51,13 @@ func (r *Repo) Open(ctx context.Context, fence zk.Fence) error {
 	if err != nil {
 		return err
 	}
+	return readable(rec.Value)
+}
+
+// readable judges the value of storageKey.
+func readable(value []byte) error {
 	var s storageRecord
-	if err := json.Unmarshal(rec.Value, &s); err != nil {
+	if err := json.Unmarshal(value, &s); err != nil {
 		return fault.New("repo.Open", fault.Malformed, storageKey, err)
 	}
 	if s.Version > Format {
@@ -78,6 +83,10 @@ func (r *Repo) Apply(ctx context.Context, fence zk.Fence, changes []core.Change)
 		}
 		ops = append(ops, store.Put(ch.Key, value))
 	}
+	return r.apply(ctx, fence, ops)
+}
+
+func (r *Repo) apply(ctx context.Context, fence zk.Fence, ops []store.Op) error {
 	slices.SortStableFunc(ops, func(a, b store.Op) int { return cmp.Compare(rank(a), rank(b)) })
 	for len(ops) > 0 {
 		n := 1

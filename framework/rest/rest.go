@@ -13,6 +13,7 @@ import (
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/framework/repo"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/web"
@@ -42,8 +43,9 @@ type Leadership interface {
 	// Leader gives the leader's host:port, "" when none is known, and whether it is this
 	// process and ready to answer.
 	Leader() (address string, self bool)
-	// Abdicate gives leadership up soon after it returns.
-	Abdicate()
+	// Abdicate gives leadership up soon after it returns, and leaves the handover to the
+	// next leader. An error says why it could not be left; then leadership is kept.
+	Abdicate(context.Context, repo.Handover) error
 }
 
 // Events is the event stream.

@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-project/stoa/framework/core"
 	"github.com/stoa-project/stoa/framework/feed"
 	"github.com/stoa-project/stoa/framework/match"
+	"github.com/stoa-project/stoa/framework/repo"
 	"github.com/stoa-project/stoa/internal/metrics"
 )
 
@@ -39,6 +40,7 @@ type stack struct {
 	leader   string
 	self     bool
 	resigned bool
+	left     repo.Handover
 }
 
 func (s *stack) Leader() (string, bool) {
@@ -47,10 +49,14 @@ func (s *stack) Leader() (string, bool) {
 	return s.leader, s.self
 }
 
-func (s *stack) Abdicate() {
+func (s *stack) Abdicate(_ context.Context, h repo.Handover) error {
+	if err := h.Check(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.resigned = true
+	s.resigned, s.left = true, h
+	return nil
 }
 
 func (s *stack) Snapshot() *core.Snapshot {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/stoa-project/stoa/framework/repo"
 )
 
 // info serves /v2/info (marathon.md 1.16); unset settings are null here.
@@ -37,15 +39,11 @@ func (a *api) leader(c echo.Context) error {
 			if !self {
 				return echo.NewHTTPError(http.StatusNotFound, "There is no leader")
 			}
-			for _, unsupported := range []string{"backup", "restore"} {
-				if c.QueryParam(unsupported) != "" {
-					return echo.NewHTTPError(http.StatusUnprocessableEntity,
-						unsupported+" is not supported: save the tree with GET /v2/groups and load it, without its versions, with PUT /v2/groups")
-				}
+			next := repo.Handover{Backup: c.QueryParam("backup"), Restore: c.QueryParam("restore")}
+			if err := a.Leadership.Abdicate(c.Request().Context(), next); err != nil {
+				return err
 			}
-			err := reply(c, http.StatusOK, message{"Leadership abdicated"})
-			a.Leadership.Abdicate()
-			return err
+			return reply(c, http.StatusOK, message{"Leadership abdicated"})
 		},
 	})
 }

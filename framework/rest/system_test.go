@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/repo"
 )
 
 func TestSystem(t *testing.T) {
@@ -40,6 +41,16 @@ func TestSystem(t *testing.T) {
 	s.want(200, "GET", "/metrics", "", "Accept", "application/json").has(t, "version", `"4.0.0"`, "counters", "{}")
 	s.want(200, "GET", "/metrics/prometheus", "")
 	s.want(405, "GET", "/v2/events", "")
+	for _, bad := range []string{"backup=s3://bucket/key", "restore=/no/scheme", "backup=file://host/x", "restore=file:relative"} {
+		a := s.want(422, "DELETE", "/v2/leader?"+bad, "")
+		if text, _ := a.at("message").(string); !strings.Contains(text, "file:///absolute/path") || !strings.Contains(text, bad[:strings.IndexByte(bad, '=')]) {
+			t.Errorf("%s: %s", bad, a.text)
+		}
+	}
+	s.want(200, "DELETE", "/v2/leader?backup=file:///b.tar&restore=file:///r.tar", "")
+	if want := (repo.Handover{Backup: "file:///b.tar", Restore: "file:///r.tar"}); s.left != want {
+		t.Errorf("left %+v", s.left)
+	}
 	s.want(200, "DELETE", "/v2/leader", "").has(t, "message", `"Leadership abdicated"`)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +127,7 @@ func TestEventStream(t *testing.T) {
 type standby struct{ leader string }
 
 func (s standby) Leader() (string, bool) { return s.leader, false }
-func (standby) Abdicate()                {}
+func (standby) Abdicate(context.Context, repo.Handover) error { return nil }
 
 func TestStandby(t *testing.T) {
 	s := newStack(t)
