@@ -153,7 +153,17 @@ func TestRestart(t *testing.T) {
 // TestBackupAndRestore: the leader abdicates, and the next one does with the records what
 // was asked.
 func TestBackupAndRestore(t *testing.T) {
-	p := start(t, t.TempDir())
+	servers := zookeeper.Start(t, 1)
+	u, err := zk.Parse("zk://" + servers.ConnectString() + "/backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("file", func(t *testing.T) { backUpAndRestore(t, Config{WorkDir: t.TempDir()}) })
+	t.Run("zookeeper", func(t *testing.T) { backUpAndRestore(t, Config{ZK: &u, SessionTimeout: 4 * time.Second}) })
+}
+
+func backUpAndRestore(t *testing.T, cfg Config) {
+	p := startWith(t, cfg)
 	file := filepath.Join(t.TempDir(), "backup.tar")
 	await := func(what string, done func() bool) {
 		t.Helper()
@@ -169,6 +179,7 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatal(method, path, code, answer)
 		}
 	}
+	await("leadership", func() bool { code, _ := p.do(t, "GET", "/v2/apps", ""); return code == 200 })
 	must("POST", "/v2/apps", `{"id":"/w","cmd":"sleep 1","instances":0}`)
 	must("DELETE", "/v2/leader?backup=file://"+file, "")
 	await("the backup", func() bool { _, err := os.Stat(file); return err == nil })

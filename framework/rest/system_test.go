@@ -126,7 +126,7 @@ func TestEventStream(t *testing.T) {
 // standby is a process that does not lead.
 type standby struct{ leader string }
 
-func (s standby) Leader() (string, bool) { return s.leader, false }
+func (s standby) Leader() (string, bool)                      { return s.leader, false }
 func (standby) Abdicate(context.Context, repo.Handover) error { return nil }
 
 func TestStandby(t *testing.T) {
