@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/zk"
 	"github.com/stoa-project/stoa/sim/fleet"
 	"github.com/stoa-project/stoa/sim/load"
@@ -40,6 +42,8 @@ type AgentsConfig struct {
 	Attributes  string
 	TaskSeconds float64       // 0: tasks run until they are killed
 	Backoff     time.Duration // span of first registrations
+	// Capabilities the agents claim, by name; empty: all that are implemented.
+	Capabilities []string
 }
 
 // Agents is a set of simulated agents.
@@ -106,11 +110,20 @@ func NewAgents(cfg AgentsConfig, log *slog.Logger) (*Agents, error) {
 	if cfg.Hostname == "" {
 		cfg.Hostname = "sim-"
 	}
+	var capabilities []mesos.AgentInfo_Capability_Type
+	for _, name := range cfg.Capabilities {
+		c := mesos.AgentInfo_Capability_Type(mesos.AgentInfo_Capability_Type_value[name])
+		if !slices.Contains(fleet.Implemented, c) {
+			return bad("--capabilities", fmt.Errorf("%q is not one of %v", name, fleet.Implemented))
+		}
+		capabilities = append(capabilities, c)
+	}
 	a := &Agents{log: log, ready: make(chan int, 1)}
 	a.cfg = fleet.Config{
 		Detector: detector, Listen: netip.AddrPortFrom(ip, uint16(cfg.Port)), Advertise: advertise, Count: cfg.Count, Hostname: cfg.Hostname,
 		Resources: old, Attributes: attributes, TaskTime: time.Duration(cfg.TaskSeconds * float64(time.Second)), Backoff: cfg.Backoff,
-		Version: mesosVersion, Ready: func(n int) { a.ready <- n },
+		Capabilities: capabilities,
+		Version:      mesosVersion, Ready: func(n int) { a.ready <- n },
 	}
 	return a, nil
 }

@@ -16,16 +16,17 @@ type simCmd struct {
 }
 
 type simAgentsCmd struct {
-	Master      string   `name:"master" required:"" env:"MESOS_MASTER" help:"host:port or zk://host:port/path of the masters."`
-	Count       int      `name:"count" required:"" help:"Number of agents."`
-	Resources   string   `name:"resources" default:"cpus:8;mem:16384;disk:100000;ports:[31000-32000]" help:"Resources of each agent."`
-	Attributes  string   `name:"attributes" help:"Attributes of each agent."`
-	TaskSeconds float64  `name:"task_seconds" help:"Seconds after which a task finishes; 0 runs it until it is killed."`
-	IP          string   `name:"ip" default:"127.0.0.1" help:"IPv4 address to listen on, one for all agents."`
-	Port        int      `name:"port" default:"0" help:"Port to listen on; 0 takes any."`
-	AdvertiseIP string   `name:"advertise_ip" help:"IPv4 address to tell the master, when it differs."`
-	Hostname    string   `name:"hostname_prefix" default:"sim-" help:"The n-th agent is called prefix + n."`
-	Backoff     duration `name:"registration_backoff_factor" default:"1secs" help:"Span in which first registrations are spread."`
+	Master       string   `name:"master" required:"" env:"MESOS_MASTER" help:"host:port or zk://host:port/path of the masters."`
+	Count        int      `name:"count" required:"" help:"Number of agents."`
+	Resources    string   `name:"resources" default:"cpus:8;mem:16384;disk:100000;ports:[31000-32000]" help:"Resources of each agent."`
+	Attributes   string   `name:"attributes" help:"Attributes of each agent."`
+	TaskSeconds  float64  `name:"task_seconds" help:"Seconds after which a task finishes; 0 runs it until it is killed."`
+	IP           string   `name:"ip" default:"127.0.0.1" help:"IPv4 address to listen on, one for all agents."`
+	Port         int      `name:"port" default:"0" help:"Port to listen on; 0 takes any."`
+	AdvertiseIP  string   `name:"advertise_ip" help:"IPv4 address to tell the master, when it differs."`
+	Hostname     string   `name:"hostname_prefix" default:"sim-" help:"The n-th agent is called prefix + n."`
+	Backoff      duration `name:"registration_backoff_factor" default:"1secs" help:"Span in which first registrations are spread."`
+	Capabilities []string `name:"capabilities" help:"Capabilities to claim, comma separated; default: all that are implemented. Older agents had fewer."`
 }
 
 // Run simulates until the process is told to stop. Once all agents are registered it
@@ -34,6 +35,7 @@ func (c *simAgentsCmd) Run(p *process) error {
 	agents, err := sim.NewAgents(sim.AgentsConfig{
 		Master: c.Master, Count: c.Count, Hostname: c.Hostname, IP: c.IP, Port: c.Port, AdvertiseIP: c.AdvertiseIP,
 		Resources: c.Resources, Attributes: c.Attributes, TaskSeconds: c.TaskSeconds, Backoff: time.Duration(c.Backoff),
+		Capabilities: c.Capabilities,
 	}, p.log)
 	if err != nil {
 		return err

@@ -179,3 +179,28 @@ func (rs Resources) Exclusive() Resources {
 	}
 	return rs
 }
+
+// WithCheckpointed puts dynamic reservations and volumes in the place of the resources
+// that they were made from. What has no such place (any more) is left out.
+func (rs Resources) WithCheckpointed(checkpointed Resources) Resources {
+	total := rs
+	for _, r := range checkpointed {
+		plain := Resources{origin(r)}
+		if total.Contains(plain) {
+			total = total.Subtract(plain).Add(Resources{r})
+		}
+	}
+	return total
+}
+
+// origin is the resource as it was before dynamic reservations and persistence.
+func origin(r *mesos.Resource) *mesos.Resource {
+	out := Plain(r)
+	out.Reservations = nil
+	for _, each := range r.GetReservations() {
+		if each.GetType() == mesos.Resource_ReservationInfo_STATIC {
+			out.Reservations = append(out.Reservations, each)
+		}
+	}
+	return out
+}

@@ -81,30 +81,8 @@ func inFormat(r resource.Resources, refinement bool) []*mesos.Resource {
 	return old
 }
 
-// agentTotal is what an agent has: its own resources with the checkpointed dynamic
-// reservations and volumes in place of the plain resources they were made from.
+// agentTotal is what an agent has: its own resources, with the checkpointed dynamic
+// reservations and volumes in place of what they were made from.
 func agentTotal(own, checkpointed []*mesos.Resource) resource.Resources {
-	total := resource.Of(own...).Unallocate()
-	for _, r := range resource.Of(checkpointed...).Unallocate() {
-		plain := resource.Of(origin(r))
-		if total.Contains(plain) {
-			total = total.Subtract(plain).Add(resource.Resources{r})
-		}
-	}
-	return total
-}
-
-// origin is the resource as it was before dynamic reservations and persistence.
-func origin(r *mesos.Resource) *mesos.Resource {
-	out := &mesos.Resource{ProviderId: r.ProviderId, Name: r.Name, Type: r.Type, Scalar: r.Scalar,
-		Ranges: r.Ranges, Set: r.Set, Revocable: r.Revocable}
-	if source := r.GetDisk().GetSource(); source != nil {
-		out.Disk = &mesos.Resource_DiskInfo{Source: source}
-	}
-	for _, each := range r.GetReservations() {
-		if each.GetType() == mesos.Resource_ReservationInfo_STATIC {
-			out.Reservations = append(out.Reservations, each)
-		}
-	}
-	return out
+	return resource.Of(own...).Unallocate().WithCheckpointed(resource.Of(checkpointed...).Unallocate())
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"google.golang.org/protobuf/proto"
 )
@@ -20,8 +21,9 @@ type agent struct {
 	patience   int64  // ticks without a ping after which it registers again
 	tasks      map[taskKey]*task
 	executors  map[executorKey]*executor
-	// checkpointed are the reservations and volumes the master told.
-	checkpointed []*mesos.Resource
+	// checkpointed are the reservations and volumes the master told, or that operations made.
+	checkpointed resource.Resources
+	operations   map[string]*operation // by uuid: those not acknowledged yet
 }
 
 type taskKey struct {

@@ -14,7 +14,8 @@
 // A task is TASK_STARTING, then TASK_RUNNING, and TASK_FINISHED after the configured
 // time, if any. Kills and shutdowns end it. A task with an executor of its own makes
 // that executor run for as long as it has tasks. Reservations and volumes are kept as
-// the master tells them.
+// the master tells them; operations on them are applied at once, and
+// their outcome is repeated until it is acknowledged.
 //
 // # Goroutines
 //

@@ -13,6 +13,7 @@ import (
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"google.golang.org/protobuf/proto"
 )
@@ -40,7 +41,15 @@ type Config struct {
 	TaskTime   time.Duration // after which a task finishes; 0: it runs until it is killed
 	Backoff    time.Duration // span in which first registrations are spread
 	Version    string        // the Mesos version claimed
-	Ready      func(n int)   // called once, when every agent was registered
+	// Capabilities that the agents claim; nil: Implemented.
+	Capabilities []mesos.AgentInfo_Capability_Type
+	Ready        func(n int) // called once, when every agent was registered
+}
+
+// Implemented are the capabilities that simulated agents have.
+var Implemented = []mesos.AgentInfo_Capability_Type{
+	mesos.AgentInfo_Capability_MULTI_ROLE, mesos.AgentInfo_Capability_HIERARCHICAL_ROLE, mesos.AgentInfo_Capability_RESERVATION_REFINEMENT,
+	mesos.AgentInfo_Capability_RESOURCE_PROVIDER, mesos.AgentInfo_Capability_RESIZE_VOLUME, mesos.AgentInfo_Capability_AGENT_OPERATION_FEEDBACK,
 }
 
 // Fleet is the running agents.
@@ -52,6 +61,7 @@ type Fleet struct {
 
 	version      *mesos.UUID // resource version
 	capabilities []*mesos.AgentInfo_Capability
+	own          resource.Resources // of each agent, without reservations and volumes made later
 	began        time.Time
 	ended        chan error // why Run cannot go on; at most one
 
@@ -85,13 +95,14 @@ func New(cfg Config, log *slog.Logger) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, log: log, tr: tr, began: time.Now(), ended: make(chan error, 1),
-		version: &mesos.UUID{Value: make([]byte, 16)},
-		byID:    make(map[string]*agent, cfg.Count), frameworks: map[string]*framework{},
+		version: &mesos.UUID{Value: make([]byte, 16)}, own: resource.Of(cfg.Resources...).Unallocate(),
+		byID: make(map[string]*agent, cfg.Count), frameworks: map[string]*framework{},
 	}
 	_, _ = rand.Read(f.version.Value) // never fails
-	for _, c := range []mesos.AgentInfo_Capability_Type{
-		mesos.AgentInfo_Capability_MULTI_ROLE, mesos.AgentInfo_Capability_HIERARCHICAL_ROLE, mesos.AgentInfo_Capability_RESERVATION_REFINEMENT,
-	} {
+	if cfg.Capabilities == nil {
+		cfg.Capabilities = Implemented
+	}
+	for _, c := range cfg.Capabilities {
 		f.capabilities = append(f.capabilities, &mesos.AgentInfo_Capability{Type: c.Enum()})
 	}
 	if f.self, err = tr.Spawn("fleet", libprocess.NewMux(f.exited)); err != nil {
@@ -181,6 +192,10 @@ func (f *Fleet) fire(t timer) {
 		f.listen(t.agent, t.seq)
 	case resend:
 		f.sendAgain(t.agent, t.task, t.seq)
+	case resendOperation:
+		if t.agent.operations[t.op.uuid] == t.op && t.op.sent == t.seq {
+			f.sendOperation(t.agent, t.op, min(2*t.op.waits, lastResend))
+		}
 	case finish:
 		if !terminal(t.task.state) && t.agent.tasks[t.task.key] == t.task {
 			f.update(t.agent, t.task, mesos.TaskState_TASK_FINISHED, 0, "the simulated time has passed")

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 	"google.golang.org/protobuf/proto"
@@ -57,8 +58,13 @@ func (f *Fleet) handlers() *libprocess.Mux {
 		f.shutdownExecutor(a, msg.GetFrameworkId().GetValue(), msg.GetExecutorId().GetValue())
 	})
 	fromMaster(f, m, "mesos.internal.CheckpointResourcesMessage", func(a *agent, msg *messages.CheckpointResourcesMessage) {
-		a.checkpointed = msg.GetResources()
+		a.checkpointed = resource.Of(msg.GetResources()...).Unallocate()
 	})
+	fromMaster(f, m, "mesos.internal.ApplyOperationMessage", f.apply)
+	fromMaster(f, m, "mesos.internal.AcknowledgeOperationStatusMessage", func(a *agent, msg *messages.AcknowledgeOperationStatusMessage) {
+		f.operationAcknowledged(a, msg.GetOperationUuid().GetValue(), msg.GetStatusUuid().GetValue())
+	})
+	fromMaster(f, m, "mesos.internal.ReconcileOperationsMessage", f.reconcileOperations)
 	return m
 }
 

@@ -182,10 +182,13 @@ func (f *Fleet) taken(a *agent, id *mesos.AgentID, reconcile []*messages.Reconci
 	f.wheel.add(timer{due: f.wheel.now + a.patience, kind: silence, agent: a, seq: a.seq})
 	f.send(a, &messages.UpdateSlaveMessage{
 		SlaveId: id, UpdateOversubscribedResources: proto.Bool(false), ResourceVersionUuid: f.version,
-		Operations: &messages.UpdateSlaveMessage_Operations{}, ResourceProviders: &messages.UpdateSlaveMessage_ResourceProviders{},
+		Operations: f.operationsOf(a), ResourceProviders: &messages.UpdateSlaveMessage_ResourceProviders{},
 	})
 	for _, t := range a.tasks {
 		f.sendFirst(a, t)
+	}
+	for _, o := range a.operations {
+		f.sendOperation(a, o, firstResend)
 	}
 	for _, r := range reconcile {
 		f.reconcile(a, r)

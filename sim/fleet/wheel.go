@@ -8,10 +8,11 @@ const wheelSlots = 1024
 type kind uint8
 
 const (
-	tryRegister kind = iota // seq: the registration it belongs to
-	silence                 // is the master still pinging?
-	resend                  // task's first update was not acknowledged; seq: the send
-	finish                  // the task has run long enough
+	tryRegister     kind = iota // seq: the registration it belongs to
+	silence                     // is the master still pinging?
+	resend                      // task's first update was not acknowledged; seq: the send
+	finish                      // the task has run long enough
+	resendOperation             // an operation's status was not acknowledged; seq: the send
 )
 
 // timer is one thing to do later. Timers are not cancelled: whoever gets one looks
@@ -21,6 +22,7 @@ type timer struct {
 	kind  kind
 	agent *agent
 	task  *task
+	op    *operation
 	seq   uint32
 }
 
