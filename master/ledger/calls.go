@@ -66,9 +66,6 @@ func (l *Ledger) call(c Call) {
 		l.toExecutor(f, m.GetMessage())
 	case scheduler.Call_UPDATE_FRAMEWORK:
 		code, why := l.updateFramework(f, m.GetUpdateFramework())
-		if c.From.PID != "" && code != 200 {
-			l.emit(ToFramework{To: c.From, Framework: f.id, Event: errorEvent(why)})
-		}
 		if why != "" && c.From.PID != "" {
 			l.send(f, errorEvent(why)) // a driver gets no answer otherwise (libprocess.md 3.14)
 		}

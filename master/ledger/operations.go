@@ -33,7 +33,6 @@ type operation struct {
 // provider is one resource provider of an agent.
 type provider struct {
 	info    *mesos.ResourceProviderInfo
-	total   resource.Resources
 	version []byte
 }
 

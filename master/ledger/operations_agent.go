@@ -31,7 +31,7 @@ func (l *Ledger) operationUpdate(a *agent, m *messages.UpdateOperationStatusMess
 		latest = m.GetLatestStatus()
 	}
 	if o.id != "" {
-		sent, latest = withOperationID(sent, o.id), withOperationID(latest, o.id)
+		sent, latest = named(sent, o), named(latest, o)
 	}
 	l.setOperationStatus(o, latest)
 	if f = l.frameworks[o.framework]; o.id != "" && f != nil && !o.orphan {
@@ -66,12 +66,13 @@ func (l *Ledger) unknownOperation(a *agent, f *framework, m *messages.UpdateOper
 	}
 }
 
-func withOperationID(s *mesos.OperationStatus, id string) *mesos.OperationStatus {
-	if s.GetOperationId().GetValue() == id {
+// named is a status with the id that the framework knows the operation by, and its agent.
+func named(s *mesos.OperationStatus, o *operation) *mesos.OperationStatus {
+	if s.GetOperationId().GetValue() == o.id && s.AgentId != nil {
 		return s
 	}
 	s = proto.Clone(s).(*mesos.OperationStatus)
-	s.OperationId = &mesos.OperationID{Value: &id}
+	s.OperationId, s.AgentId = &mesos.OperationID{Value: &o.id}, o.agent.wire()
 	return s
 }
 
@@ -248,9 +249,8 @@ func (l *Ledger) updateProviders(a *agent, reported []*messages.UpdateSlaveMessa
 	for _, p := range reported {
 		id := p.GetInfo().GetId().GetValue()
 		there[id] = true
-		next := &provider{info: p.GetInfo(), total: resource.Of(p.GetTotalResources()...).Unallocate(), version: p.GetResourceVersionUuid().GetValue()}
-		l.setTotal(a, withoutProvider(a.total, id).Add(next.total))
-		a.providers[id] = next
+		l.setTotal(a, a.total.Subtract(a.total.Filter(ofProvider(id))).Add(resource.Of(p.GetTotalResources()...).Unallocate()))
+		a.providers[id] = &provider{info: p.GetInfo(), version: p.GetResourceVersionUuid().GetValue()}
 		l.learnOperations(a, id, p.GetOperations().GetOperations(), ask)
 		// What orphans consume is nobody's to use before they end.
 		for _, o := range sortedOperations(a.operations) {
@@ -270,12 +270,12 @@ func (l *Ledger) updateProviders(a *agent, reported []*messages.UpdateSlaveMessa
 			}
 		}
 		delete(a.providers, id)
-		l.setTotal(a, withoutProvider(a.total, id))
+		l.setTotal(a, a.total.Subtract(a.total.Filter(ofProvider(id))))
 	}
 }
 
-func withoutProvider(r resource.Resources, id string) resource.Resources {
-	return r.Filter(func(each *mesos.Resource) bool { return each.GetProviderId().GetValue() != id })
+func ofProvider(id string) func(*mesos.Resource) bool {
+	return func(r *mesos.Resource) bool { return r.GetProviderId().GetValue() == id }
 }
 
 // providerIDs lists the agent's resource providers in order of their ids.

@@ -103,7 +103,7 @@ func (l *Ledger) tellOperation(f *framework, o *operation) {
 	if n := len(o.proto.GetStatuses()); n > 0 {
 		s = o.proto.GetStatuses()[n-1]
 	}
-	s = proto.Clone(withOperationID(s, o.id)).(*mesos.OperationStatus)
+	s = proto.Clone(named(s, o)).(*mesos.OperationStatus)
 	s.Uuid = nil
 	l.sendOperationStatus(f, s)
 }

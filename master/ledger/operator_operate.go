@@ -55,10 +55,11 @@ func (l *Ledger) operateFor(c OperatorCall, on AgentID, given *mesos.Offer_Opera
 		return
 	}
 	op, why := prepare(given, "")
-	if why == "" {
-		why = l.checkOperation(a, asker{principal: c.Principal}, op)
-	}
 	if why != "" {
+		answer(400, why)
+		return
+	}
+	if why := l.checkOperation(a, asker{principal: c.Principal}, op); why != "" {
 		answer(400, fmt.Sprintf("Invalid %s operation on agent %s: %s", op.GetType(), a.id, why))
 		return
 	}

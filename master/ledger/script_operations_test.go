@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -33,6 +34,16 @@ func (s *stage) operationCommand(word, rest string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown command")
+}
+
+// noteOperation names the uuids of operations as they start: $op0, $op1 and so on.
+func (s *stage) noteOperation(effect ledger.Effect) {
+	if to, ok := effect.(ledger.ToAgent); ok {
+		if m, ok := to.Message.(*messages.ApplyOperationMessage); ok {
+			s.names = append(s.names, fmt.Sprintf("$op%d", s.operations), base64.StdEncoding.EncodeToString(m.GetOperationUuid().GetValue()))
+			s.operations++
+		}
+	}
 }
 
 // showOperations prints what an agent was told to apply.

@@ -98,14 +98,15 @@ func play(t *testing.T, text []byte) []byte {
 // stage is a ledger with its allocator, a virtual clock and a registry that is always
 // quick (unless "registry hold").
 type stage struct {
-	out   *bytes.Buffer
-	now   time.Time
-	book  *ledger.Ledger
-	al    *allocate.Allocator
-	hold  bool
-	held  []ledger.Ticket
-	alive bool     // every ping is answered
-	names []string // pairs for a Replacer
+	out        *bytes.Buffer
+	now        time.Time
+	book       *ledger.Ledger
+	al         *allocate.Allocator
+	hold       bool
+	held       []ledger.Ticket
+	alive      bool     // every ping is answered
+	names      []string // pairs for a Replacer
+	operations int      // started so far
 
 	master     *mesos.MasterInfo
 	generation map[ledger.AgentID]uint64
@@ -124,6 +125,7 @@ func (s *stage) step(e ledger.Event) {
 	var pongs []ledger.PID
 	for _, effect := range s.book.Step(s.now, e) {
 		s.al.Apply(s.now, effect)
+		s.noteOperation(effect)
 		if r, ok := effect.(ledger.Registry); ok {
 			done = append(done, r.Ticket)
 			s.facts = append(s.facts, r)

@@ -194,7 +194,7 @@ func (a *agent) view() *AgentView {
 		v.Operations = append(v.Operations, o.proto)
 	}
 	for _, id := range a.providerIDs() {
-		v.Providers = append(v.Providers, ProviderView{Info: a.providers[id].info, Total: a.providers[id].total})
+		v.Providers = append(v.Providers, ProviderView{Info: a.providers[id].info, Total: a.total.Filter(ofProvider(id))})
 	}
 	return v
 }

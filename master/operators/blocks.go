@@ -88,12 +88,15 @@ func agentsBlock(b *ledger.Snapshot) block {
 	}}
 }
 
-// endpointAgent converts the three sums of an agent, which is the caller's own, to the
+// endpointAgent converts the sums of an agent, which is the caller's own, to the
 // form of operator endpoints. Everything else keeps the present form, as in Mesos.
 func endpointAgent(a *masterapi.Response_GetAgents_Agent) *masterapi.Response_GetAgents_Agent {
 	a.TotalResources = resource.Endpoint(a.TotalResources)
 	a.AllocatedResources = resource.Endpoint(a.AllocatedResources)
 	a.OfferedResources = resource.Endpoint(a.OfferedResources)
+	for _, p := range a.ResourceProviders {
+		p.TotalResources = resource.Endpoint(p.TotalResources)
+	}
 	return a
 }
 
