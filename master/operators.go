@@ -24,7 +24,7 @@ func newOperators(d *Door) operatorShell {
 	}
 	return operators.New(operators.Config{
 		Cluster: d.cfg.Cluster, Flags: d.cfg.Flags, Version: buildVersion(d.cfg.Product),
-		Metrics: d.metrics, Logger: d.log, LogFile: d.cfg.LogFile, LogDir: d.cfg.LogDir, External: external,
+		Metrics: d.metrics, Logger: d.log, ACL: d.cfg.Security.ACL, LogFile: d.cfg.LogFile, LogDir: d.cfg.LogDir, External: external,
 		LogLevel: d.cfg.LogLevel, MaxSubscribers: d.cfg.MaxSubscribers, SnapshotEvery: every, WebUIDir: d.cfg.WebUIDir,
 	}, d)
 }

@@ -13,9 +13,9 @@ import (
 // are not offered again to who had them (mesos-master.md 3.4).
 const operatorRefuse = 5 * time.Second
 
-// operatorOperation reads the operation of an operator's call; nil when the call is
+// OperatorOperation reads the operation of an operator's call; nil when the call is
 // another one (mesos-master.md 5.1).
-func operatorOperation(c *masterapi.Call) (AgentID, *mesos.Offer_Operation) {
+func OperatorOperation(c *masterapi.Call) (AgentID, *mesos.Offer_Operation) {
 	switch c.GetType() {
 	case masterapi.Call_RESERVE_RESOURCES:
 		m := c.GetReserveResources()

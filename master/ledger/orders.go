@@ -28,7 +28,7 @@ func (l *Ledger) operatorCall(c OperatorCall) {
 	case masterapi.Call_MARK_AGENT_GONE:
 		l.markAgentGone(c, AgentID(m.GetMarkAgentGone().GetAgentId().GetValue()))
 	default:
-		if on, op := operatorOperation(m); op != nil {
+		if on, op := OperatorOperation(m); op != nil {
 			l.operateFor(c, on, op)
 			return
 		}

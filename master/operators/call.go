@@ -9,6 +9,7 @@ import (
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/master/ledger"
 )
 
@@ -32,6 +33,9 @@ func (s *Shell) call(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Shell) dispatch(w http.ResponseWriter, r *http.Request, c *masterapi.Call, codec wire.Codec) {
+	if !s.permitted(w, r, c) {
+		return
+	}
 	t := c.GetType()
 	if list := s.lists[t.String()+" "+codec.MediaType]; list != nil {
 		d, err := list.get(r.Context(), s.views.View)
@@ -123,7 +127,11 @@ func (s *Shell) teardownForm(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusBadRequest, "Missing 'frameworkId' query parameter in the request body")
 		return
 	}
-	s.teardown(w, r, r.PostForm.Get("frameworkId"))
+	id := r.PostForm.Get("frameworkId")
+	c := &masterapi.Call{Type: masterapi.Call_TEARDOWN.Enum(), Teardown: &masterapi.Call_Teardown{FrameworkId: &mesos.FrameworkID{Value: &id}}}
+	if s.permitted(w, r, c) {
+		s.teardown(w, r, id)
+	}
 }
 
 // validate checks that a call has what its type needs: the field of the type's name,

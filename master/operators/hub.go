@@ -32,6 +32,7 @@ type subscriber struct {
 	codec wire.Codec
 	from  string        // for the log
 	wake  chan struct{} // holds one token while there is something to do
+	watch *watch        // the request's goroutine's alone; nil: it sees every event
 
 	mu    sync.Mutex // guards the fields below
 	queue []*event

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -44,6 +45,7 @@ type Config struct {
 	WebUIDir      string             // --webui_dir: files served at /; empty: none
 	SnapshotEvery time.Duration      // between two answers of /metrics/snapshot, which wait for it; 0: none wait
 	Metrics       *metrics.Registry  // nil: an own one
+	ACL           *acl.List          // what operators may do and see; nil: everything
 
 	Heartbeat      time.Duration // of the event stream, 15 s
 	MaxSubscribers int           // --max_operator_event_stream_subscribers, 1000: beyond it the oldest stream is closed
@@ -86,14 +88,19 @@ type Shell struct {
 	pages pageStore          // of all long answers
 	tally tally
 
-	verbosity verbosity
-	scrapes   pace // of /metrics/snapshot
+	verbosity *verbosity
+	scrapes   *pace // of /metrics/snapshot
+
+	everything Views                   // views without the limits of a reader
+	sight      *sight                  // what this shell's one reader may see; nil: everything
+	limited    viewers                 // shells of limited readers
+	handlers   map[string]http.Handler // of a limited reader's shell, by path
 }
 
 // New makes the shell and declares its metrics; it starts nothing.
 func New(cfg Config, views Views) *Shell {
 	cfg.defaults()
-	s := &Shell{cfg: cfg, views: views, log: cfg.Logger}
+	s := &Shell{cfg: cfg, views: views, everything: views, log: cfg.Logger, verbosity: &verbosity{}, scrapes: &pace{}}
 	s.hub = newHub(cfg.MaxSubscribers, cfg.QueueLength, cfg.Logger)
 	s.lists = map[string]*shared{}
 	s.verbosity.least = cfg.LogLevel
@@ -121,8 +128,8 @@ type Route struct {
 	Handler http.Handler
 }
 
-// Routes lists what the door has to mount (mesos-master.md 5.4).
-func (s *Shell) Routes() []Route {
+// endpoints lists the routes as this shell answers them.
+func (s *Shell) endpoints() []Route {
 	routes := []Route{
 		{"/version", Anyone, http.HandlerFunc(s.version)},
 		{"/flags", Anyone, http.HandlerFunc(s.flags)},
@@ -180,4 +187,5 @@ func (s *Shell) TermEnded() {
 	for _, l := range s.lists {
 		l.forget()
 	}
+	s.forgetViewers()
 }

@@ -17,7 +17,11 @@ import (
 
 // order hands a call that changes the book to the ledger and gives its answer: no body
 // and no Content-Type when it was taken, else the reason (mesos-master.md 5.1).
+// It asks whether the caller may make the call, so that no form can forget to.
 func (s *Shell) order(w http.ResponseWriter, r *http.Request, c *masterapi.Call) {
+	if !s.permitted(w, r, c) {
+		return
+	}
 	got, err := s.views.Order(r.Context(), ledger.OperatorCall{Call: c, Principal: auth.Name(r.Context())})
 	switch {
 	case err != nil:

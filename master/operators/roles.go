@@ -110,12 +110,17 @@ func (e *encoder) quantities(name string, q resource.Quantities) {
 	e.shut('}')
 }
 
+// seenRoles are those that the shell's reader may see.
+func (s *Shell) seenRoles(b *ledger.Snapshot) []*roleView {
+	return permittedOf(rolesOf(b), func(v *roleView) bool { return s.sight.role(v.name) })
+}
+
 // roles answers /roles.
 func (s *Shell) roles(w http.ResponseWriter, r *http.Request) {
 	s.fresh(w, r, func(b *ledger.Snapshot) []part {
 		return []part{
 			one(func(e *encoder) { e.open('{') }),
-			listOpens("roles"), each(rolesOf(b), (*encoder).roleEntry), listShuts,
+			listOpens("roles"), each(s.seenRoles(b), (*encoder).roleEntry), listShuts,
 			one(func(e *encoder) { e.shut('}') }),
 		}
 	})
@@ -149,7 +154,7 @@ func (e *encoder) roleEntry(v *roleView) {
 // getRoles is GET_ROLES, whose resources are only the four scalars.
 func (s *Shell) getRoles(b *ledger.Snapshot) *masterapi.Response_GetRoles {
 	out := &masterapi.Response_GetRoles{}
-	for _, v := range rolesOf(b) {
+	for _, v := range s.seenRoles(b) {
 		role := &mesos.Role{Name: proto.String(v.name), Weight: proto.Float64(v.weight)}
 		for _, id := range v.frameworks {
 			role.Frameworks = append(role.Frameworks, &mesos.FrameworkID{Value: proto.String(id)})

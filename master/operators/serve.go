@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -123,6 +124,9 @@ func (s *Shell) stateHead(e *encoder, b *ledger.Snapshot) {
 	e.str("leader", info.GetPid()) // this master leads, else it would have redirected
 	e.key("leader_info")
 	e.leader(info)
+	if !s.sight.may(acl.ViewFlags, "") {
+		return
+	}
 	if s.cfg.Cluster != "" {
 		e.str("cluster", s.cfg.Cluster)
 	}

@@ -31,6 +31,8 @@ func (s *Shell) subscribe(w http.ResponseWriter, r *http.Request, codec wire.Cod
 		s.unavailable(w, r, err)
 		return
 	}
+	b = s.partOf(b)
+	sub.watch = s.sight.watch(b)
 	first := s.lists[snapshotOf(codec)].at(b)
 	length, err := first.length()
 	if err != nil {
@@ -88,6 +90,7 @@ func stream(w http.ResponseWriter, gone <-chan struct{}, sub *subscriber, heartb
 	defer beat.Stop()
 	for {
 		events, over := sub.take()
+		events = sub.watch.seen(events)
 		if why := writeEvents(w, control, events, sub.codec); why != "" {
 			return why
 		}
