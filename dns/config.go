@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,10 +113,35 @@ func ParseConfig(text []byte, file string) (Config, error) {
 	c := Defaults()
 	d := json.NewDecoder(bytes.NewReader(text))
 	if err := d.Decode(&c); err != nil {
-		return Config{}, fault.New("dns config", fault.Malformed, file, err)
+		return Config{}, fault.New("dns config", fault.Malformed, file, readable(text, err))
 	}
 	c.File = file
 	return c, nil
+}
+
+// readable tells where in a text JSON is wrong, and what a key wants.
+func readable(text []byte, err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		before := text[:min(int(syntax.Offset), len(text))]
+		return fmt.Errorf("line %d: %w", 1+bytes.Count(before, []byte("\n")), err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the JSON object does not end, or there is none; the least is {\"masters\": [\"host:5050\"]}")
+	case errors.As(err, &kind) && kind.Field == "":
+		return fmt.Errorf("holds a JSON %s, and must hold an object", kind.Value)
+	case errors.As(err, &kind):
+		want := map[reflect.Kind]string{
+			reflect.String: "a text in quotes", reflect.Bool: "true or false", reflect.Slice: "a list", reflect.Map: "an object", reflect.Struct: "an object",
+		}[kind.Type.Kind()]
+		if want == "" {
+			want = "a number without quotes, not negative and not too large"
+		}
+		line := 1 + bytes.Count(text[:min(int(kind.Offset), len(text))], []byte("\n"))
+		return fmt.Errorf("line %d: %s must be %s, and is a JSON %s", line, kind.Field, want, kind.Value)
+	}
+	return err
 }
 
 // settled is a checked configuration in the forms the rooms inside use.

@@ -132,3 +132,21 @@ func TestConfigRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A file that is no configuration is refused with the place and the cure.
+func TestUnreadableFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                  "does not end, or there is none",
+		"{":                                 "does not end",
+		"[]":                                "must hold an object",
+		"{\n \"ttl\": 60,\n \"port\" 53}":   "line 3: invalid character",
+		"{\n \"ttl\": \"60\"}":              "line 2: TTL must be a number without quotes",
+		"{\"masters\": \"10.0.0.1:5050\"}":  "line 1: Masters must be a list, and is a JSON string",
+		`{"externalon": 1}`:                 "ExternalOn must be true or false",
+		`{"srvRecordDefaultWeight": 65536}`: "SRVRecordDefaultWeight must be a number",
+	} {
+		if _, err := ParseConfig([]byte(text), "c.json"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
