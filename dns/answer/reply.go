@@ -75,15 +75,15 @@ func (s *Server) reply(p *packer, snap *Snapshot, q *query, limit int) Outcome {
 	case node == nil:
 		out.Rcode = dns.RcodeNameError
 	case q.kind == dns.TypeA:
-		answers = addresses(p, questionAt, dns.TypeA, node.V4(), p.most)
+		answers = addresses(p, questionAt, dns.TypeA, node.Addrs().V4(), p.most)
 	case q.kind == dns.TypeAAAA:
-		answers = addresses(p, questionAt, dns.TypeAAAA, node.V6(), p.most)
+		answers = addresses(p, questionAt, dns.TypeAAAA, node.Addrs().V6(), p.most)
 	case q.kind == dns.TypeSRV:
-		answers, extra = p.services(node.SRV(), true)
+		answers, extra = p.services(node.Services(), true)
 	case q.kind == dns.TypeANY:
-		answers, _ = p.services(node.SRV(), false)
-		answers += addresses(p, questionAt, dns.TypeA, node.V4(), p.most)
-		answers += addresses(p, questionAt, dns.TypeAAAA, node.V6(), p.most)
+		answers, _ = p.services(node.Services(), false)
+		answers += addresses(p, questionAt, dns.TypeA, node.Addrs().V4(), p.most)
+		answers += addresses(p, questionAt, dns.TypeAAAA, node.Addrs().V6(), p.most)
 		if apex {
 			answers += p.soa(questionAt) + p.ns()
 		}
@@ -164,22 +164,22 @@ func (p *packer) record(owner uint16, kind uint16, size int) bool {
 
 // addresses appends A or AAAA records in a fresh order, at most so many (0: all). When not
 // all fit, consecutive replies have different ones.
-func addresses[T [4]byte | [16]byte](p *packer, owner, kind uint16, list []T, most int) int {
-	if len(list) == 0 {
+func addresses[T [4]byte | [16]byte](p *packer, owner, kind uint16, list names.Set[T], most int) int {
+	if list.Len() == 0 {
 		return 0
 	}
 	var one T
-	wanted := len(list)
+	wanted := list.Len()
 	if most > 0 {
 		wanted = min(wanted, most)
 	}
 	fit := min(wanted, max(0, p.limit-len(p.buf))/(rrLen+len(one)))
-	order := p.choose(len(list), fit)
+	order := p.choose(list.Len(), fit)
 	for _, i := range order {
 		if !p.record(owner, kind, len(one)) {
 			break
 		}
-		v := list[i]
+		v := list.At(int(i))
 		for k := range len(v) {
 			p.buf = append(p.buf, v[k])
 		}
@@ -192,19 +192,19 @@ func addresses[T [4]byte | [16]byte](p *packer, owner, kind uint16, list []T, mo
 
 // services appends SRV records and, when all of them fit and it is wanted, the addresses
 // of their targets.
-func (p *packer) services(list []names.Service, withExtra bool) (answers, extra int) {
-	if len(list) == 0 {
+func (p *packer) services(list names.Set[names.Service], withExtra bool) (answers, extra int) {
+	if list.Len() == 0 {
 		return 0, 0
 	}
-	wanted := len(list)
+	wanted := list.Len()
 	if p.most > 0 {
 		wanted = min(wanted, p.most)
 	}
 	smallest := rrLen + srvLen + 3
 	fit := min(wanted, max(0, p.limit-len(p.buf))/smallest)
 	p.targets = p.targets[:0]
-	for _, i := range p.choose(len(list), fit) {
-		svc := list[i]
+	for _, i := range p.choose(list.Len(), fit) {
+		svc := list.At(int(i))
 		if !p.record(questionAt, dns.TypeSRV, srvLen+len(svc.Target)+1) {
 			break
 		}
@@ -253,8 +253,8 @@ next:
 			}
 		}
 		owner := uint16(0xC000 | t.at)
-		extra += addresses(p, owner, dns.TypeA, t.glue.V4, 0)
-		extra += addresses(p, owner, dns.TypeAAAA, t.glue.V6, 0)
+		extra += addresses(p, owner, dns.TypeA, t.glue.V4(), 0)
+		extra += addresses(p, owner, dns.TypeAAAA, t.glue.V6(), 0)
 	}
 	return answers, extra
 }
@@ -288,7 +288,7 @@ func (p *packer) glue() int {
 		return 0
 	}
 	owner := uint16(0xC000 | (len(p.buf) - len(p.snap.MName) - 1))
-	return addresses(p, owner, dns.TypeA, node.V4(), 0) + addresses(p, owner, dns.TypeAAAA, node.V6(), 0)
+	return addresses(p, owner, dns.TypeA, node.Addrs().V4(), 0) + addresses(p, owner, dns.TypeAAAA, node.Addrs().V6(), 0)
 }
 
 // apexPointer points at the apex inside the question's name, which ends with it. Nothing

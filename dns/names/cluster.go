@@ -110,10 +110,10 @@ func (s *State) addrs(host string) *Addrs {
 
 // first is any of the addresses.
 func (a *Addrs) first() netip.Addr {
-	if len(a.V4) > 0 {
-		return netip.AddrFrom4(a.V4[0])
+	if len(a.v4) > 0 {
+		return netip.AddrFrom4(a.v4[0])
 	}
-	return netip.AddrFrom16(a.V6[0])
+	return netip.AddrFrom16(a.v6[0])
 }
 
 // need counts the uses of a host name.

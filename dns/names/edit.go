@@ -14,98 +14,6 @@ type op struct {
 	glue   *Addrs // of the target, when the task that brings the service brings these too
 }
 
-// searchable is the size up to which a value is found by looking at all of them.
-const searchable = 32
-
-// index finds values in large sets: by name, the place of each value in the list.
-type index[T comparable] map[string]map[T]int32
-
-// key is what a value is found by; services are the same whatever glue they have.
-func key[T comparable](v T) T {
-	if s, ok := any(&v).(*Service); ok {
-		s.glue = nil
-	}
-	return v
-}
-
-func (x index[T]) find(name string, list []T, v T) int {
-	v = key(v)
-	if len(list) <= searchable {
-		return slices.IndexFunc(list, func(e T) bool { return key(e) == v })
-	}
-	m := x[name]
-	if m == nil {
-		m = make(map[T]int32, 2*len(list))
-		for i, e := range list {
-			m[key(e)] = int32(i) //nolint:gosec // sets are far smaller
-		}
-		x[name] = m
-	}
-	if i, ok := m[v]; ok {
-		return int(i)
-	}
-	return -1
-}
-
-// add puts one more v into a set and says whether it is the first.
-func add[T comparable](x index[T], name string, list *[]T, refs *[]uint32, v T) bool {
-	if i := x.find(name, *list, v); i >= 0 {
-		if *refs == nil {
-			*refs = ones(len(*list))
-		}
-		(*refs)[i]++
-		return false
-	}
-	if m := x[name]; m != nil {
-		m[key(v)] = int32(len(*list)) //nolint:gosec // as above
-	}
-	if n := len(*list); n == cap(*list) { // many small sets: doubling would waste much
-		*list = append(make([]T, 0, n+1+n/4), *list...)
-	}
-	*list = append(*list, v)
-	if *refs != nil {
-		*refs = append(*refs, 1)
-	}
-	return true
-}
-
-// drop takes one v out of a set and says whether it was the last.
-func drop[T comparable](x index[T], name string, list *[]T, refs *[]uint32, v T) bool {
-	i := x.find(name, *list, v)
-	if i < 0 {
-		return false
-	}
-	if *refs != nil && (*refs)[i] > 1 {
-		(*refs)[i]--
-		return false
-	}
-	last := len(*list) - 1
-	(*list)[i] = (*list)[last]
-	*list = (*list)[:last]
-	if *refs != nil {
-		(*refs)[i] = (*refs)[last]
-		*refs = (*refs)[:last]
-	}
-	if m := x[name]; m != nil {
-		delete(m, key(v))
-		if i < last {
-			m[key((*list)[i])] = int32(i) //nolint:gosec // as above
-		}
-		if last <= searchable {
-			delete(x, name)
-		}
-	}
-	return true
-}
-
-func ones(n int) []uint32 {
-	out := make([]uint32, n)
-	for i := range out {
-		out[i] = 1
-	}
-	return out
-}
-
 // node gives a node that may be changed; it and the names above it are made when they
 // are missing.
 func (s *State) node(name string) *Node {
@@ -166,14 +74,19 @@ func (s *State) assert(o op) {
 	}
 	n := s.node(o.name)
 	srv := s.ownServices(n)
-	refs := srv.counts()
+	more := srv.counts()
 	v := Service{Target: o.target, Port: o.port, glue: o.glue}
-	if add(s.bigSRV, n.name, &srv.List, &refs, v) {
+	to := shelf[Service]{s.edit, &srv.few, &more.refs, &more.many}
+	if i, first := add(s.bigSRV, n.name, to, v); first {
 		s.counts.SRV++
-	} else if i := s.bigSRV.find(n.name, srv.List, v); srv.List[i].glue != o.glue {
-		srv.List[i].glue = nil // several tasks have a say
+	} else if to.set().At(i).glue != o.glue { // several tasks have a say
+		if v.glue = nil; more.many != nil {
+			more.many.set(i, v, more.many.refs(i))
+		} else {
+			srv.few[i] = v
+		}
 	}
-	srv.count(refs)
+	srv.count(more)
 }
 
 // retract takes away what an assert of the same op added.
@@ -197,12 +110,12 @@ func (s *State) retract(o op) {
 		return
 	}
 	srv := s.ownServices(n)
-	refs := srv.counts()
-	if drop(s.bigSRV, n.name, &srv.List, &refs, Service{Target: o.target, Port: o.port}) {
+	more := srv.counts()
+	if drop(s.bigSRV, n.name, shelf[Service]{s.edit, &srv.few, &more.refs, &more.many}, Service{Target: o.target, Port: o.port}) {
 		s.counts.SRV--
 	}
-	srv.count(refs)
-	if len(n.srv.List) == 0 {
+	srv.count(more)
+	if srv.set().Len() == 0 {
 		n.srv = nil
 	}
 	s.prune(n)
@@ -216,23 +129,23 @@ func (s *State) addAddrs(name string, a *Addrs) {
 	n := s.node(name)
 	if n.addrs == nil { // most names have one owner: it lends its addresses
 		n.addrs = a
-		s.counts.A += len(a.V4)
-		s.counts.AAAA += len(a.V6)
+		s.counts.A += len(a.v4)
+		s.counts.AAAA += len(a.v6)
 		return
 	}
 	own := s.ownAddrs(n)
-	refs := own.counts()
-	for _, v := range a.V4 {
-		if add(s.big4, n.name, &own.V4, &refs.v4, v) {
+	more := own.counts()
+	for _, v := range a.v4 {
+		if _, first := add(s.big4, n.name, more.shelf4(s.edit, own), v); first {
 			s.counts.A++
 		}
 	}
-	for _, v := range a.V6 {
-		if add(s.big6, n.name, &own.V6, &refs.v6, v) {
+	for _, v := range a.v6 {
+		if _, first := add(s.big6, n.name, more.shelf6(s.edit, own), v); first {
 			s.counts.AAAA++
 		}
 	}
-	own.count(refs)
+	own.count(more)
 }
 
 func (s *State) dropAddrs(name string, a *Addrs) {
@@ -246,23 +159,23 @@ func (s *State) dropAddrs(name string, a *Addrs) {
 	switch {
 	case n.addrs == a:
 		n.addrs = nil
-		s.counts.A -= len(a.V4)
-		s.counts.AAAA -= len(a.V6)
+		s.counts.A -= len(a.v4)
+		s.counts.AAAA -= len(a.v6)
 	case n.addrs != nil:
 		own := s.ownAddrs(n)
-		refs := own.counts()
-		for _, v := range a.V4 {
-			if drop(s.big4, n.name, &own.V4, &refs.v4, v) {
+		more := own.counts()
+		for _, v := range a.v4 {
+			if drop(s.big4, n.name, more.shelf4(s.edit, own), v) {
 				s.counts.A--
 			}
 		}
-		for _, v := range a.V6 {
-			if drop(s.big6, n.name, &own.V6, &refs.v6, v) {
+		for _, v := range a.v6 {
+			if drop(s.big6, n.name, more.shelf6(s.edit, own), v) {
 				s.counts.AAAA--
 			}
 		}
-		own.count(refs)
-		if len(own.V4)+len(own.V6) == 0 {
+		own.count(more)
+		if own.V4().Len()+own.V6().Len() == 0 {
 			n.addrs = nil
 		}
 	}
@@ -285,16 +198,18 @@ func (s *State) ownAddrs(n *Node) *Addrs {
 		return old
 	}
 	var own *Addrs
-	if small := len(old.V4) + 1; small <= fewV4 {
+	if small := len(old.v4) + 1; small <= fewV4 {
 		together := &fewAddrs{}
 		own = &together.Addrs
-		own.V4 = append(together.room[:0], old.V4...)
+		own.v4 = append(together.room[:0], old.v4...)
 	} else {
-		own = &Addrs{V4: append(make([][4]byte, 0, small), old.V4...)}
+		own = &Addrs{v4: append(make([][4]byte, 0, small), old.v4...)}
 	}
-	own.V6, own.edit = slices.Clone(old.V6), s.edit
-	if old.refs != nil {
-		own.refs = &addrRefs{v4: slices.Clone(old.refs.v4), v6: slices.Clone(old.refs.v6)}
+	own.v6, own.edit = slices.Clone(old.v6), s.edit
+	if old.more != nil {
+		own.more = &moreAddrs{
+			refs4: slices.Clone(old.more.refs4), refs6: slices.Clone(old.more.refs6), many4: old.more.many4, many6: old.more.many6,
+		}
 	}
 	n.addrs = own
 	return own
@@ -307,48 +222,58 @@ func (s *State) ownServices(n *Node) *Services {
 	case old == nil:
 		n.srv = &Services{edit: s.edit}
 	case old.edit != s.edit:
-		n.srv = &Services{List: append(make([]Service, 0, len(old.List)+1), old.List...), edit: s.edit}
-		if old.refs != nil {
-			n.srv.count(slices.Clone(*old.refs))
+		n.srv = &Services{edit: s.edit}
+		if old.few != nil {
+			n.srv.few = append(make([]Service, 0, len(old.few)+1), old.few...)
+		}
+		if old.more != nil {
+			n.srv.more = &moreServices{slices.Clone(old.more.refs), old.more.many}
 		}
 	}
 	return n.srv
 }
 
-// counts and count read and keep how many brought each value. Most sets have none but
-// ones, and keep nothing.
-func (v *Services) counts() []uint32 {
-	if v.refs == nil {
-		return nil
+// counts and count read and keep what most sets have none of.
+func (v *Services) counts() moreServices {
+	if v.more == nil {
+		return moreServices{}
 	}
-	return *v.refs
+	return *v.more
 }
 
-func (v *Services) count(refs []uint32) {
+func (v *Services) count(more moreServices) {
 	switch {
-	case v.refs != nil:
-		*v.refs = refs
-	case refs != nil:
-		kept := refs // only what is kept goes to the heap
-		v.refs = &kept
+	case v.more != nil:
+		*v.more = more
+	case more.refs != nil || more.many != nil:
+		kept := more // only what is kept goes to the heap
+		v.more = &kept
 	}
 }
 
-func (a *Addrs) counts() addrRefs {
-	if a.refs == nil {
-		return addrRefs{}
+func (a *Addrs) counts() moreAddrs {
+	if a.more == nil {
+		return moreAddrs{}
 	}
-	return *a.refs
+	return *a.more
 }
 
-func (a *Addrs) count(refs addrRefs) {
+func (a *Addrs) count(more moreAddrs) {
 	switch {
-	case a.refs != nil:
-		*a.refs = refs
-	case refs.v4 != nil || refs.v6 != nil:
-		kept := refs
-		a.refs = &kept
+	case a.more != nil:
+		*a.more = more
+	case more.refs4 != nil || more.refs6 != nil || more.many4 != nil || more.many6 != nil:
+		kept := more
+		a.more = &kept
 	}
+}
+
+func (m *moreAddrs) shelf4(edit uint64, a *Addrs) shelf[[4]byte] {
+	return shelf[[4]byte]{edit, &a.v4, &m.refs4, &m.many4}
+}
+
+func (m *moreAddrs) shelf6(edit uint64, a *Addrs) shelf[[16]byte] {
+	return shelf[[16]byte]{edit, &a.v6, &m.refs6, &m.many6}
 }
 
 func (s *State) skip(reason string, by int) {

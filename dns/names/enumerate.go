@@ -71,10 +71,10 @@ func (e *enumerator) record(o op) {
 		}
 		return
 	}
-	for _, a := range o.addrs.V4 {
+	for _, a := range o.addrs.v4 {
 		e.note(EnumRecord{o.name, netip.AddrFrom4(a).String(), "A"})
 	}
-	for _, a := range o.addrs.V6 {
+	for _, a := range o.addrs.v6 {
 		e.note(EnumRecord{o.name, netip.AddrFrom16(a).String(), "AAAA"})
 	}
 }

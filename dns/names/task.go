@@ -138,7 +138,7 @@ func (a *Addrs) equal(b *Addrs) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a == b || slices.Equal(a.V4, b.V4) && slices.Equal(a.V6, b.V6)
+	return a == b || slices.Equal(a.v4, b.v4) && slices.Equal(a.v6, b.v6)
 }
 
 // place works out what a task's records are made from now; nil: it has none.

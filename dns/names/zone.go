@@ -21,22 +21,63 @@ func (v Service) Glue() *Addrs { return v.glue }
 // Addrs is a set of addresses in the form of A and AAAA records. Sets that a zone gives out
 // never change.
 type Addrs struct {
-	V4 [][4]byte
-	V6 [][16]byte
+	v4 [][4]byte
+	v6 [][16]byte
 
-	refs *addrRefs // nil: every address is there once
-	edit uint64    // the edit that may change it in place; 0: none
+	more *moreAddrs // nil: every address is there once, and there are few
+	edit uint64     // the edit that may change it in place; 0: none
 }
 
-// addrRefs counts who brought each address; nil: one.
-type addrRefs struct{ v4, v6 []uint32 }
+// moreAddrs is what few sets have: counts of who brought each address (nil: one), and pages
+// instead of lists.
+type moreAddrs struct {
+	refs4, refs6 []uint32
+	many4        *pages[[4]byte]
+	many6        *pages[[16]byte]
+}
+
+// V4 gives the values of A records; none of a nil set.
+func (a *Addrs) V4() Set[[4]byte] {
+	switch {
+	case a == nil:
+		return Set[[4]byte]{}
+	case a.more == nil:
+		return Set[[4]byte]{few: a.v4}
+	}
+	return Set[[4]byte]{a.v4, a.more.many4}
+}
+
+// V6 gives the values of AAAA records; none of a nil set.
+func (a *Addrs) V6() Set[[16]byte] {
+	switch {
+	case a == nil:
+		return Set[[16]byte]{}
+	case a.more == nil:
+		return Set[[16]byte]{few: a.v6}
+	}
+	return Set[[16]byte]{a.v6, a.more.many6}
+}
 
 // Services is a set of SRV values.
 type Services struct {
-	List []Service
-
-	refs *[]uint32 // how many brought each; nil: one
+	few  []Service
+	more *moreServices // nil: every value is there once, and there are few
 	edit uint64
+}
+
+type moreServices struct {
+	refs []uint32
+	many *pages[Service]
+}
+
+func (v *Services) set() Set[Service] {
+	switch {
+	case v == nil:
+		return Set[Service]{}
+	case v.more == nil:
+		return Set[Service]{few: v.few}
+	}
+	return Set[Service]{v.few, v.more.many}
 }
 
 // Node is what the zone holds under one name. A node without addresses and services
@@ -54,32 +95,20 @@ func (n *Node) key() string { return n.name }
 // Name is the lower-case name with a trailing dot.
 func (n *Node) Name() string { return n.name }
 
-// V4 gives the values of A records. They must not be changed.
-func (n *Node) V4() [][4]byte {
-	if n.addrs == nil {
-		return nil
-	}
-	return n.addrs.V4
-}
+// V4 lists the values of A records. They must not be changed.
+func (n *Node) V4() [][4]byte { return n.addrs.V4().list() }
 
-// V6 gives the values of AAAA records. They must not be changed.
-func (n *Node) V6() [][16]byte {
-	if n.addrs == nil {
-		return nil
-	}
-	return n.addrs.V6
-}
+// V6 lists the values of AAAA records. They must not be changed.
+func (n *Node) V6() [][16]byte { return n.addrs.V6().list() }
 
-// Addrs gives the values of A and AAAA records; nil: none. They must not be changed.
+// Addrs gives the values of A and AAAA records; nil: none.
 func (n *Node) Addrs() *Addrs { return n.addrs }
 
-// SRV gives the values of SRV records. They must not be changed.
-func (n *Node) SRV() []Service {
-	if n.srv == nil {
-		return nil
-	}
-	return n.srv.List
-}
+// SRV lists the values of SRV records. They must not be changed.
+func (n *Node) SRV() []Service { return n.srv.set().list() }
+
+// Services gives the values of SRV records without making a list of them.
+func (n *Node) Services() Set[Service] { return n.srv.set() }
 
 // Empty says whether the name has no records, only names below it.
 func (n *Node) Empty() bool { return n.addrs == nil && n.srv == nil }
@@ -163,9 +192,9 @@ func addrsOf(ips []netip.Addr) *Addrs {
 	for _, ip := range ips {
 		ip = ip.Unmap()
 		if ip.Is4() {
-			a.V4 = addNew(a.V4, ip.As4())
+			a.v4 = addNew(a.v4, ip.As4())
 		} else {
-			a.V6 = addNew(a.V6, ip.As16())
+			a.v6 = addNew(a.v6, ip.As16())
 		}
 	}
 	return a
