@@ -26,7 +26,7 @@ type Row struct {
 	Peer   string    `json:"peer"`   // "absent" when no peer's binary is named
 	Load   []string  `json:"load"`   // load average of one minute before and after
 	Commit string    `json:"commit"`
-	// Extra figures of the row, such as memory; each name ends in its unit.
+	// Extra figures of the row, such as memory, medians too; each name ends in its unit.
 	Extra map[string]float64 `json:"extra,omitempty"`
 }
 
@@ -102,6 +102,7 @@ func main() {
 func measure(name string, b bench, rounds int) (Row, error) {
 	row := Row{Name: name, N: b.n, Unit: b.unit, Peer: "absent", Load: []string{load()}, Commit: commit()}
 	var values, floors []float64
+	extras := map[string][]float64{}
 	for i := range rounds {
 		fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", name, i+1, rounds)
 		v, extra, err := b.run(b.n)
@@ -112,13 +113,23 @@ func measure(name string, b bench, rounds int) (Row, error) {
 		if err != nil {
 			return row, fmt.Errorf("floor: %w", err)
 		}
-		values, floors, row.Extra = append(values, v), append(floors, f), extra
+		values, floors = append(values, v), append(floors, f)
+		for k, x := range extra {
+			extras[k] = append(extras[k], x)
+		}
 	}
 	slices.Sort(values)
 	slices.Sort(floors)
 	row.Value, row.Floor = values[len(values)/2], floors[len(floors)/2]
 	row.Spread = []float64{values[0], values[len(values)-1]}
 	row.Ratio = row.Value / row.Floor
+	for k, x := range extras {
+		if row.Extra == nil {
+			row.Extra = map[string]float64{}
+		}
+		slices.Sort(x)
+		row.Extra[k] = x[len(x)/2]
+	}
 	row.Load = append(row.Load, load())
 	return row, nil
 }
