@@ -48,6 +48,7 @@ type cli struct {
 	Framework frameworkCmd `cmd:"" help:"Keep apps and groups running (Marathon REST API)."`
 	DNS       dnsCmd       `cmd:"" name:"dns" help:"Answer A and SRV queries for tasks."`
 	LB        lbCmd        `cmd:"" name:"lb" help:"Keep HAProxy's configuration true to the apps."`
+	Zdd       zddCmd       `cmd:"" name:"lb-zdd" help:"Blue/green deployment behind the load balancer; also spelled lb zdd."`
 	Sim       simCmd       `cmd:"" help:"Simulated agents and load, to size a cluster."`
 	Keeper    keeperCmd    `cmd:"" hidden:"" help:"Parent of all task processes of a host; started by the agent."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
@@ -85,7 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return 0
 		}
 	}
-	args, warnings, err := mesosFlags(parser, dnsArgs(args))
+	args, warnings, err := mesosFlags(parser, dnsArgs(lbArgs(args)))
 	var k *kong.Context
 	if err == nil {
 		k, err = parser.Parse(args)
@@ -106,6 +107,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "stoa:", err)
 		// The value of a flag, or what a flag names. Mesos-DNS ends with 1 whatever the
 		// cause (mesos-dns.md 12), and its wrappers look at that.
+		var coded interface{ ExitCode() int }
+		if errors.As(err, &coded) {
+			return coded.ExitCode()
+		}
 		kind := fault.KindOf(err)
 		if (kind == fault.Invalid || kind == fault.Malformed) && !strings.HasPrefix(k.Command(), "dns") {
 			return wrong

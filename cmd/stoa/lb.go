@@ -13,7 +13,6 @@ import (
 
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/lb"
-	"github.com/stoa-project/stoa/lb/follow"
 	"github.com/stoa-project/stoa/lb/render"
 )
 
@@ -45,13 +44,8 @@ type lbCmd struct {
 	MaxServPort    int      `name:"max-serv-port-ip-per-task" default:"10100" help:"Last of these ports."`
 	SyslogSocket   string   `name:"syslog-socket" default:"/dev/log" env:"SYSLOG_SOCKET" help:"Where HAProxy logs; /dev/null is nowhere."`
 	LogFormat      string   `name:"log-format" help:"Accepted, without effect: see --log_json."`
-	OldLogLevel    string   `name:"log-level" help:"Accepted, without effect: see --log_level."`
-	Auth           string   `name:"auth-credentials" env:"MARATHON_AUTH_CREDENTIALS" help:"user:password for Marathon."`
-	AuthFile       string   `name:"marathon-auth-credential-file" help:"File with one line user:password."`
-	DCOS           string   `name:"dcos-auth-credentials" env:"DCOS_SERVICE_ACCOUNT_CREDENTIAL" help:"JSON of a DC/OS service account: uid, private_key, login_endpoint."`
-	CACert         string   `name:"marathon-ca-cert" help:"Certificates that Marathon's is checked against, instead of the system's."`
+	OldLogLevel    string   `name:"log-level" help:"debug, info, warning, error or critical, as Marathon-LB has it; wins over --log_level."`
 
-	Insecure       bool          `name:"insecure" help:"Do not check Marathon's certificate."`
 	Profile        string        `name:"profile" enum:"standard,compat,modern" default:"standard" help:"compat routes as Marathon-LB does; modern adds TLS 1.3 suites and sticky cookies that need no reload."`
 	HealthPolicy   string        `name:"health_policy" enum:"any,all" default:"any" help:"With --health-check: how many of a task's checks must be alive."`
 	HAProxyPath    string        `name:"haproxy_path" help:"The haproxy binary, when it is not on PATH."`
@@ -69,7 +63,8 @@ type lbCmd struct {
 	MaxOldWorkers  int           `name:"max_old_workers" default:"4" help:"Workers of before a reload that may live on; beyond, the oldest is ended."`
 	Drain          bool          `name:"drain" default:"true" negatable:"" help:"The framework's kills wait until HAProxy has none of the task's requests left."`
 	App            string        `name:"app" help:"With render: only this app, each line with the template and labels that made it."`
-	Name           string        `name:"name" help:"With templates: only this one, with or without HAPROXY_."`
+	marathonLogin
+	Name string `name:"name" help:"With templates: only this one, with or without HAPROXY_."`
 }
 
 // Run starts the room, or prints what was asked for.
@@ -164,10 +159,13 @@ func (c lbCmd) config(p *process) (lb.Config, error) {
 			cfg.Poll = d
 		}
 	}
-	if c.LogFormat != "" || c.OldLogLevel != "" {
-		p.log.Warn("flags without effect", "flags", "--log-format --log-level", "instead", "--log_json --log_level")
+	if c.LogFormat != "" {
+		p.log.Warn("flag without effect", "flag", "--log-format", "instead", "--log_json")
 	}
 	var err error
+	if p.log, err = p.pythonLevel(c.OldLogLevel); err != nil {
+		return cfg, err
+	}
 	dirs := []string{"templates"}
 	if sandbox := os.Getenv("MESOS_SANDBOX"); sandbox != "" {
 		dirs = append(dirs, filepath.Join(sandbox, "templates"))
@@ -181,36 +179,8 @@ func (c lbCmd) config(p *process) (lb.Config, error) {
 	if err != nil {
 		return cfg, fmt.Errorf("stoa lb: %w", err)
 	}
-	return cfg, c.credentials(&cfg)
-}
-
-// credentials reads how to log in to Marathon.
-func (c lbCmd) credentials(cfg *lb.Config) error {
-	if c.DCOS != "" {
-		l, err := follow.NewLogin(c.DCOS, nil)
-		if err != nil {
-			return err
-		}
-		cfg.Token = l
-		return nil
-	}
-	text, from := c.Auth, "--auth-credentials"
-	if text == "" && c.AuthFile != "" {
-		b, err := os.ReadFile(c.AuthFile)
-		if err != nil {
-			return fault.New("stoa lb", fault.Invalid, "--marathon-auth-credential-file "+c.AuthFile, err)
-		}
-		text, from = strings.TrimSpace(string(b)), "--marathon-auth-credential-file "+c.AuthFile
-	}
-	if text == "" && os.Getenv("MARATHON_USER") != "" {
-		cfg.User, cfg.Password = os.Getenv("MARATHON_USER"), os.Getenv("MARATHON_PASSWORD")
-		return nil
-	}
-	var ok bool
-	if cfg.User, cfg.Password, ok = strings.Cut(text, ":"); text != "" && !ok {
-		return fault.New("stoa lb", fault.Invalid, from, errors.New("wants user:password"))
-	}
-	return nil
+	cfg.User, cfg.Password, cfg.Token, err = c.read()
+	return cfg, err
 }
 
 // printTemplates prints the templates in force, each with the values that it may use.

@@ -154,3 +154,14 @@ func serverID(name string, taken map[int]bool) int {
 		text = name + " " + hex.EncodeToString(sum[:])
 	}
 }
+
+// ServerNames gives the name of each of an app's tasks in the backend of port index n, by
+// task id. Tasks without an address or that port are absent.
+func ServerNames(a *App, n int, addresses map[string]string) map[string]string {
+	out := map[string]string{}
+	list, _ := servers(a, n, -1, Options{Addresses: addresses})
+	for _, s := range list {
+		out[s.TaskID] = s.Name
+	}
+	return out
+}

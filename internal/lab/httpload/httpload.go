@@ -101,7 +101,9 @@ func (l *Load) client(addr, host string, keep bool, done <-chan struct{}) {
 			if err == nil && res.StatusCode != http.StatusOK {
 				err = fmt.Errorf("%s", res.Status)
 			}
-			if last, used = time.Now(), true; err == nil && (res.Close || !keep) {
+			// Its rest began with the answer, which may have waited here for us to read it: all
+			// that is known is that it came after the request.
+			if last, used = sent, true; err == nil && (res.Close || !keep) {
 				drop()
 			}
 			return err
