@@ -227,8 +227,8 @@ func (p *portAssigner) assign(a *App, old *App) error {
 		}
 		n, ok := p.free()
 		if !ok {
-			return fault.New("assign service ports", fault.Other, string(a.ID),
-				errors.New("All ports in the range "+p.pool.text()+" are already in use"))
+			return fault.New("assign service ports", fault.Invalid, string(a.ID),
+				errors.New("All ports in the range "+p.pool.text()+" are already in use: widen it with --local_port_min and --local_port_max"))
 		}
 		*port = n
 		return nil

@@ -57,7 +57,6 @@ func (c *Core) stop(a *action) {
 		delete(c.failures, a.app)
 		c.out.change(Change{Key: failureKey(a.app)})
 	}
-	c.pruneApp(a.app)
 	c.publish(AppTerminated{At: c.at(), App: a.app})
 	a.done = true
 }

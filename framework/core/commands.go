@@ -87,7 +87,7 @@ func (c *Core) prepare(cmd ChangeRoot, sentenced map[app.PathID][]app.InstanceID
 		return nil, nil, fault.New("deploy", fault.Forbidden, "max_running_deployments", fmt.Errorf(
 			"%d deployments are running and --max_running_deployments allows %d: wait for one to end, or cancel one", len(c.running), c.cfg.MaxDeployments))
 	}
-	if err := c.fits(root, plan); err != nil {
+	if err := c.fits(plan); err != nil {
 		return nil, nil, err
 	}
 	return plan, root, nil
@@ -96,8 +96,9 @@ func (c *Core) prepare(cmd ChangeRoot, sentenced map[app.PathID][]app.InstanceID
 // maxPath bounds an id in bytes, so that keys made of it fit the store.
 const maxPath = 800
 
-// fits refuses early what the store could not hold.
-func (c *Core) fits(root *app.Group, plan *deploy.Plan) error {
+// fits refuses early what the store could not hold: a definition must fit one record,
+// while trees and plans only name versions and may be as large as the API's bodies.
+func (c *Core) fits(plan *deploy.Plan) error {
 	check := func(what string, v any) error {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -119,10 +120,7 @@ func (c *Core) fits(root *app.Group, plan *deploy.Plan) error {
 			}
 		}
 	}
-	if err := check("deployment", plan); err != nil {
-		return err
-	}
-	return check("root group", groupRecord(root))
+	return nil
 }
 
 // conflicts lists running deployments that work on an app of the plan.
@@ -170,7 +168,7 @@ func (c *Core) adopt(root *app.Group, plan *deploy.Plan) {
 	c.roots = append(c.roots, rv)
 	c.out.change(Change{Key: rootKey(root.Version), Value: RootRecord{Root: groupRecord(root), Changed: rv.changed}})
 	c.dirty.any = true
-	c.prune(rv.changed)
+	c.prune(rv.changed, plan)
 }
 
 // killTasks is the command of that name.
@@ -243,18 +241,28 @@ func (c *Core) cancelDeployment(cmd CancelDeployment) (*deploy.Plan, error) {
 }
 
 // prune drops old versions of the changed apps and of the root that nothing needs.
-func (c *Core) prune(changed []app.PathID) {
+func (c *Core) prune(changed []app.PathID, coming *deploy.Plan) {
 	for len(c.roots) > c.cfg.MaxVersions {
 		c.out.change(Change{Key: rootKey(c.roots[0].group.Version)})
 		changed = append(slices.Clone(changed), c.roots[1].changed...)
 		c.roots = slices.Delete(c.roots, 0, 1)
 	}
 	for _, id := range changed {
-		c.pruneApp(id)
+		c.pruneApp(id, coming)
 	}
 }
 
-func (c *Core) pruneApp(id app.PathID) {
+// planOf is the plan that works on an app, nil when there is none.
+func (c *Core) planOf(id app.PathID) *deploy.Plan {
+	if d := c.locks[id]; d != nil {
+		return d.plan
+	}
+	return nil
+}
+
+// pruneApp drops versions of an app that no kept root, instance or plan needs, and that
+// are not among the newest; coming is a plan about to start, or nil.
+func (c *Core) pruneApp(id app.PathID, coming *deploy.Plan) {
 	vs := c.versions[id]
 	l := c.lines[id]
 	gone := l == nil || l.spec == nil
@@ -270,6 +278,18 @@ func (c *Core) pruneApp(id app.PathID) {
 	if l != nil {
 		for _, i := range l.instances {
 			needed[i.view.AppVersion] = true
+		}
+	}
+	for _, p := range []*deploy.Plan{coming, c.planOf(id)} {
+		if p == nil {
+			continue
+		}
+		if ch := p.Change(id); ch != nil {
+			for _, a := range []*app.App{ch.Old, ch.New} {
+				if a != nil {
+					needed[a.Version] = true
+				}
+			}
 		}
 	}
 	keep := vs[:0:0]

@@ -13,6 +13,7 @@ type deployment struct {
 	plan    *deploy.Plan
 	step    int       // index of the running step
 	actions []*action // of the running step
+	byApp   map[app.PathID]*action
 }
 
 // plan computes the difference between the present root and the one to come.
@@ -32,7 +33,7 @@ func (c *Core) start(p *deploy.Plan) {
 		c.publish(DeploymentEnded{At: c.at(), Plan: p})
 		return
 	}
-	c.out.change(Change{Key: planKey(p.ID), Value: p})
+	c.out.change(Change{Key: planKey(p.ID), Value: planRecord(p)})
 	c.resume(p)
 }
 
@@ -55,10 +56,11 @@ func (c *Core) nextStep(d *deployment) {
 		return
 	}
 	step := d.plan.Steps[d.step]
-	d.actions = nil
+	d.actions, d.byApp = make([]*action, 0, len(step.Actions)), make(map[app.PathID]*action, len(step.Actions))
 	for _, a := range step.Actions {
 		ch := d.plan.Change(a.App)
-		d.actions = append(d.actions, &action{kind: a.Kind, app: a.App, target: ch.New})
+		act := &action{kind: a.Kind, app: a.App, target: ch.New}
+		d.actions, d.byApp[a.App] = append(d.actions, act), act
 		c.dirty.mark(a.App)
 	}
 	c.publish(DeploymentInfo{At: c.at(), Plan: d.plan, Step: step})
@@ -71,6 +73,9 @@ func (c *Core) end(d *deployment, reason string) {
 	for _, ch := range d.plan.Changes {
 		delete(c.locks, ch.ID)
 		c.dirty.mark(ch.ID)
+	}
+	for _, ch := range d.plan.Changes {
+		c.pruneApp(ch.ID, nil) // the plan needs their versions no more
 	}
 	c.out.change(Change{Key: planKey(d.plan.ID)})
 	c.publish(DeploymentEnded{At: c.at(), Plan: d.plan, Reason: reason})
@@ -85,11 +90,7 @@ func (c *Core) cancel(d *deployment, reason string) {
 // actionOn gives the action that works on an app now, nil when there is none.
 func (c *Core) actionOn(id app.PathID) *action {
 	if d := c.locks[id]; d != nil {
-		for _, a := range d.actions {
-			if a.app == id {
-				return a
-			}
-		}
+		return d.byApp[id]
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/deploy"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -36,8 +37,12 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 			"the store holds %d instances but no framework id: restore the record, or remove the instances' records if their tasks are gone", len(st.Instances)))
 	}
 	for _, p := range st.Plans {
-		c.version = max(c.version, p.Version)
-		c.resume(p)
+		plan, err := c.restorePlan(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		c.version = max(c.version, plan.Version)
+		c.resume(plan)
 	}
 	for id := range c.lines {
 		c.dirty.mark(id)
@@ -73,6 +78,27 @@ func (c *Core) loadTree(st Stored) error {
 		c.inRole(a.Role)
 	}
 	return nil
+}
+
+// restorePlan puts the definitions back into a plan.
+func (c *Core) restorePlan(r *PlanRecord) (*deploy.Plan, error) {
+	p := &deploy.Plan{ID: r.ID, Version: r.Version, Steps: r.Steps, Groups: r.Groups, Sentenced: r.Sentenced, Changes: make([]deploy.Change, len(r.Changes))}
+	for i, ch := range r.Changes {
+		p.Changes[i].ID = ch.ID
+		for _, each := range []struct {
+			version app.Timestamp
+			into    **app.App
+		}{{ch.Old, &p.Changes[i].Old}, {ch.New, &p.Changes[i].New}} {
+			if each.version == 0 {
+				continue
+			}
+			if *each.into = c.AppVersion(ch.ID, each.version); *each.into == nil {
+				return nil, fault.New("load", fault.Invalid, planKey(r.ID), fmt.Errorf(
+					"the deployment names version %s of %s but that record is missing", each.version, ch.ID))
+			}
+		}
+	}
+	return p, nil
 }
 
 func (c *Core) restoreGroup(r *GroupRecord) (*app.Group, error) {

@@ -14,7 +14,7 @@ const (
 	RootPrefix       = "roots"       // roots/<milliseconds>: RootRecord
 	AppPrefix        = "apps"        // apps/<safe id>/<milliseconds>: app.App
 	InstancePrefix   = "instances"   // instances/<instance id>: app.Instance
-	DeploymentPrefix = "deployments" // deployments/<id>: deploy.Plan
+	DeploymentPrefix = "deployments" // deployments/<id>: PlanRecord
 	FailurePrefix    = "failures"    // failures/<safe id>: app.TaskFailure
 )
 
@@ -40,13 +40,45 @@ type GroupRecord struct {
 	Version      app.Timestamp                `json:"version"`
 }
 
+// PlanRecord is a deployment that runs. Apps are named with their versions, as in
+// RootRecord; those versions are kept until it ends.
+type PlanRecord struct {
+	ID        string                          `json:"id"`
+	Version   app.Timestamp                   `json:"version"`
+	Steps     []deploy.Step                   `json:"steps"`
+	Changes   []ChangeRecord                  `json:"changes"`
+	Groups    []deploy.GroupChange            `json:"groups,omitempty"`
+	Sentenced map[app.PathID][]app.InstanceID `json:"sentenced,omitempty"`
+}
+
+// ChangeRecord is one deploy.Change; 0 stands for no app.
+type ChangeRecord struct {
+	ID  app.PathID    `json:"id"`
+	Old app.Timestamp `json:"old,omitempty"`
+	New app.Timestamp `json:"new,omitempty"`
+}
+
+func planRecord(p *deploy.Plan) *PlanRecord {
+	r := &PlanRecord{ID: p.ID, Version: p.Version, Steps: p.Steps, Groups: p.Groups, Sentenced: p.Sentenced, Changes: make([]ChangeRecord, len(p.Changes))}
+	for i, ch := range p.Changes {
+		r.Changes[i] = ChangeRecord{ID: ch.ID}
+		if ch.Old != nil {
+			r.Changes[i].Old = ch.Old.Version
+		}
+		if ch.New != nil {
+			r.Changes[i].New = ch.New.Version
+		}
+	}
+	return r
+}
+
 // Stored is everything a leader finds in the store.
 type Stored struct {
 	FrameworkID string
 	Roots       []*RootRecord // oldest first
 	Apps        map[app.PathID][]*app.App
 	Instances   []*app.Instance
-	Plans       []*deploy.Plan // oldest first
+	Plans       []*PlanRecord // oldest first
 	Failures    []*app.TaskFailure
 }
 

@@ -46,8 +46,8 @@ type GroupChange struct {
 	Enforce bool         `json:"enforceRole,omitempty"` // what a removed group had
 }
 
-// Plan is one accepted change of the tree. Its JSON is the stored record; it holds only
-// what changed, so its size follows the change and not the tree.
+// Plan is one accepted change of the tree. It holds only what changed, so its size
+// follows the change and not the tree.
 type Plan struct {
 	ID      string        `json:"id"`      // uuid
 	Version app.Timestamp `json:"version"` // of the root it leads to

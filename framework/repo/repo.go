@@ -15,7 +15,6 @@ import (
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
-	"github.com/stoa-project/stoa/framework/deploy"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/store"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -51,7 +50,27 @@ func (r *Repo) Open(ctx context.Context, fence zk.Fence) error {
 	if err != nil {
 		return err
 	}
-	return readable(rec.Value)
+	if err := readable(rec.Value); err != nil {
+		return err
+	}
+	return r.tidy(ctx, fence)
+}
+
+// tidy removes parts that no record refers to.
+func (r *Repo) tidy(ctx context.Context, fence zk.Fence) error {
+	parts, err := r.store.List(ctx, partsPrefix)
+	if err != nil || len(parts) == 0 {
+		return err
+	}
+	all, err := r.store.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	ops, err := orphans(all)
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	return r.apply(ctx, fence, ops)
 }
 
 // readable judges the value of storageKey.
@@ -69,7 +88,7 @@ func readable(value []byte) error {
 
 // Apply makes changes durable. All of them happen or, when they do not fit one batch of
 // the store, a beginning of them in an order in which nothing refers to what is not
-// there yet: apps, the tree, deployments, instances, the rest, and deletions last.
+// there yet: parts, apps, the tree, deployments, instances, the rest, and deletions last.
 func (r *Repo) Apply(ctx context.Context, fence zk.Fence, changes []core.Change) error {
 	ops := make([]store.Op, 0, len(changes))
 	for _, ch := range changes {
@@ -81,7 +100,11 @@ func (r *Repo) Apply(ctx context.Context, fence zk.Fence, changes []core.Change)
 		if err != nil {
 			return fault.New("repo.Apply", fault.Invalid, ch.Key, err)
 		}
-		ops = append(ops, store.Put(ch.Key, value))
+		packed, err := pack(ch.Key, value)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, packed...)
 	}
 	return r.apply(ctx, fence, ops)
 }
@@ -107,7 +130,7 @@ func rank(op store.Op) int {
 	if op.Delete {
 		return 9
 	}
-	for i, prefix := range []string{core.AppPrefix, core.RootPrefix, core.DeploymentPrefix, core.InstancePrefix} {
+	for i, prefix := range []string{partsPrefix, core.AppPrefix, core.RootPrefix, core.DeploymentPrefix, core.InstancePrefix} {
 		if strings.HasPrefix(op.Key, prefix+"/") {
 			return i
 		}
@@ -123,7 +146,7 @@ func (r *Repo) Load(ctx context.Context) (core.Stored, error) {
 	switch {
 	case err == nil:
 		var f core.FrameworkRecord
-		if err := decode(rec, &f); err != nil {
+		if err := decode(ctx, r.store, rec, &f); err != nil {
 			return st, err
 		}
 		st.FrameworkID = f.ID
@@ -134,14 +157,14 @@ func (r *Repo) Load(ctx context.Context) (core.Stored, error) {
 		each(ctx, r.store, core.RootPrefix, func(v *core.RootRecord) { st.Roots = append(st.Roots, v) }),
 		each(ctx, r.store, core.AppPrefix, func(v *app.App) { st.Apps[v.ID] = append(st.Apps[v.ID], v) }),
 		each(ctx, r.store, core.InstancePrefix, func(v *app.Instance) { st.Instances = append(st.Instances, v) }),
-		each(ctx, r.store, core.DeploymentPrefix, func(v *deploy.Plan) { st.Plans = append(st.Plans, v) }),
+		each(ctx, r.store, core.DeploymentPrefix, func(v *core.PlanRecord) { st.Plans = append(st.Plans, v) }),
 		each(ctx, r.store, core.FailurePrefix, func(v *app.TaskFailure) { st.Failures = append(st.Failures, v) }),
 	)
 	for _, versions := range st.Apps {
 		slices.SortFunc(versions, func(a, b *app.App) int { return cmp.Compare(a.Version, b.Version) })
 	}
 	slices.SortFunc(st.Roots, func(a, b *core.RootRecord) int { return cmp.Compare(a.Root.Version, b.Root.Version) })
-	slices.SortFunc(st.Plans, func(a, b *deploy.Plan) int { return cmp.Compare(a.Version, b.Version) })
+	slices.SortFunc(st.Plans, func(a, b *core.PlanRecord) int { return cmp.Compare(a.Version, b.Version) })
 	slices.SortFunc(st.Instances, func(a, b *app.Instance) int {
 		return cmp.Or(cmp.Compare(a.StagedAt, b.StagedAt), strings.Compare(string(a.ID), string(b.ID)))
 	})
@@ -156,7 +179,7 @@ func each[T any](ctx context.Context, s store.Store, prefix string, take func(*T
 	}
 	for _, rec := range recs {
 		v := new(T)
-		if err := decode(rec, v); err != nil {
+		if err := decode(ctx, s, rec, v); err != nil {
 			return err
 		}
 		take(v)
@@ -164,8 +187,12 @@ func each[T any](ctx context.Context, s store.Store, prefix string, take func(*T
 	return nil
 }
 
-func decode(rec store.Record, into any) error {
-	if err := json.Unmarshal(rec.Value, into); err != nil {
+func decode(ctx context.Context, s store.Store, rec store.Record, into any) error {
+	value, err := unpack(ctx, s, rec)
+	if err == nil {
+		err = json.Unmarshal(value, into)
+	}
+	if err != nil {
 		return fault.New("repo.Load", fault.Malformed, rec.Key, fmt.Errorf(
 			"the record cannot be read: restore it from a backup or remove it: %w", err))
 	}

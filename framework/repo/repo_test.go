@@ -42,7 +42,7 @@ func TestRoundTrip(t *testing.T) {
 			now.Version, now.Cmd = 20, "sleep 2"
 			instance := &app.Instance{ID: app.NewInstanceID("/g/a", "u"), App: "/g/a", Goal: app.GoalRunning, Condition: app.Running,
 				AppVersion: 20, Launch: 2, AgentID: "S", Host: "h", HostPorts: []int{31000}, StagedAt: 5, Since: 6, Role: "*"}
-			plan := &deploy.Plan{ID: "d", Version: 20, Changes: []deploy.Change{{ID: "/g/a", Old: old, New: &now}},
+			plan := &core.PlanRecord{ID: "d", Version: 20, Changes: []core.ChangeRecord{{ID: "/g/a", Old: 10, New: 20}},
 				Steps: []deploy.Step{{Actions: []deploy.Action{{Kind: deploy.RestartApplication, App: "/g/a"}}}}}
 			failure := &app.TaskFailure{AppID: "/g/a", State: "TASK_FAILED", TaskID: instance.TaskID(), Timestamp: 7, Version: 20}
 			root := core.RootRecord{Changed: []app.PathID{"/g/a"}, Root: &core.GroupRecord{ID: "/", Version: 20,
@@ -65,7 +65,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := core.Stored{FrameworkID: "F", Roots: []*core.RootRecord{&root}, Apps: map[app.PathID][]*app.App{"/g/a": {old, &now}},
-				Instances: []*app.Instance{instance}, Plans: []*deploy.Plan{plan}, Failures: []*app.TaskFailure{failure}}
+				Instances: []*app.Instance{instance}, Plans: []*core.PlanRecord{plan}, Failures: []*app.TaskFailure{failure}}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("loaded\n%+v\nwant\n%+v", got, want)
 			}
