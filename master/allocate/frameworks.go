@@ -147,6 +147,9 @@ func (al *Allocator) demand(c *client) {
 		return
 	}
 	al.enter(c, everyone)
+	if al.idle.size == 0 {
+		return // whatever becomes free is shown to everyone
+	}
 	al.enter(c, fresh)
 	if !c.fresh {
 		c.fresh = true

@@ -1,0 +1,522 @@
+package allocate_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/scheduler"
+	"github.com/stoa-project/stoa/master/allocate"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+// script drives an allocator and says what it expects.
+type script struct {
+	t   *testing.T
+	al  *allocate.Allocator
+	now time.Time
+}
+
+func newScript(t *testing.T, cfg allocate.Config, effects ...ledger.Effect) *script {
+	s := &script{t: t, al: allocate.New(cfg), now: start}
+	s.apply(effects...)
+	return s
+}
+
+func (s *script) apply(effects ...ledger.Effect) {
+	for _, e := range effects {
+		s.al.Apply(s.now, e)
+	}
+}
+
+// grants runs and compares with "framework role agent resources" in any order.
+func (s *script) grants(want ...string) []ledger.Grant {
+	s.t.Helper()
+	got := s.al.Run(s.now)
+	var text []string
+	for _, g := range got {
+		text = append(text, fmt.Sprintf("%s %s %s %v", g.Framework, g.Role, g.Agent, g.Resources))
+	}
+	slices.Sort(text)
+	slices.Sort(want)
+	if !slices.Equal(text, want) {
+		s.t.Fatalf("granted %q, want %q", text, want)
+	}
+	return got
+}
+
+func (s *script) wait(d time.Duration) { s.now = s.now.Add(d) }
+
+func give(g ledger.Grant) ledger.Released {
+	return ledger.Released{Agent: g.Agent, Framework: g.Framework, Role: g.Role, Resources: g.Resources.Allocate(g.Role)}
+}
+
+func refuse(g ledger.Grant, d time.Duration) ledger.Released {
+	r := give(g)
+	r.Declined, r.Refuse = true, d
+	return r
+}
+
+func amounts(cpus, mem int64) resource.Quantities {
+	return resource.Quantities{}.With("cpus", resource.Whole(cpus)).With("mem", resource.Whole(mem))
+}
+
+// TestQuotaChops: an agent is cut to what limits and headroom leave, the rest goes on to
+// others or waits (3.5).
+func TestQuotaChops(t *testing.T) {
+	limit := map[string]resource.Fixed{"cpus": resource.Whole(3)}
+	s := newScript(t, allocate.Config{}, agent(t, "a", "cpus:8;mem:100;ports:[1-5]"),
+		ledger.QuotaSet{Role: "x", Limits: limit}, framework("f", "x"))
+	g := s.grants("f x a cpus:3; mem:100; ports:[1-5]")[0]
+	s.apply(framework("g", "y"))
+	s.grants("g y a cpus:5")
+	s.apply(give(g), ledger.Suppressed{Framework: "g"}) // the limit counts anew
+	s.grants("f x a cpus:3; mem:100; ports:[1-5]")
+
+	// A limit of zero gives none at all; what is not limited is given.
+	s = newScript(t, allocate.Config{}, agent(t, "a", "cpus:8;mem:100"),
+		ledger.QuotaSet{Role: "x", Limits: map[string]resource.Fixed{"cpus": 0}}, framework("f", "x"))
+	s.grants("f x a mem:100")
+
+	// The subtree counts, and reservations count whether taken or not.
+	s = newScript(t, allocate.Config{}, agent(t, "a", "cpus:8;mem:100;cpus(x/z):2"), ledger.QuotaSet{Role: "x", Limits: limit}, framework("f", "x/y"))
+	s.grants("f x/y a cpus:1; mem:100")
+
+	// Headroom: others leave what a guarantee still lacks, wherever it is.
+	s = newScript(t, allocate.Config{}, agent(t, "a", "cpus:8;mem:100"),
+		ledger.QuotaSet{Role: "x", Guarantees: amounts(6, 0)}, framework("g", "y"))
+	s.grants("g y a cpus:2; mem:100")
+	s.apply(framework("f", "x"))
+	s.grants("f x a cpus:6")
+
+	// A quota that goes away frees what it held back, with the next interval.
+	s = newScript(t, allocate.Config{}, agent(t, "a", "cpus:8;mem:100"),
+		ledger.QuotaSet{Role: "x", Guarantees: amounts(6, 0)}, framework("g", "y"))
+	s.grants("g y a cpus:2; mem:100")
+	s.apply(ledger.QuotaSet{Role: "x"})
+	s.wait(time.Second)
+	s.grants("g y a cpus:6")
+
+	// Revocable resources are outside of quota.
+	revocable := resource.Scalar("cpus", resource.Whole(4))
+	revocable.Revocable = &mesos.Resource_RevocableInfo{}
+	open := agent(t, "a", "cpus:8;mem:100")
+	open.Total = open.Total.Add(resource.Resources{revocable})
+	s = newScript(t, allocate.Config{}, open, ledger.QuotaSet{Role: "x", Limits: limit},
+		ledger.FrameworkOpen{Framework: "f", Roles: []string{"x"}, Capabilities: ledger.FrameworkCapabilities{Revocable: true}})
+	s.grants("f x a cpus:3; mem:100; cpus{REV}:4")
+
+	// Disks that only go whole are given whole or not at all.
+	disk := func(gb int64) *mesos.Resource {
+		r := resource.Scalar("disk", resource.Whole(gb))
+		r.Disk = &mesos.Resource_DiskInfo{Source: &mesos.Resource_DiskInfo_Source{Type: mesos.Resource_DiskInfo_Source_MOUNT.Enum(),
+			Mount: &mesos.Resource_DiskInfo_Source_Mount{Root: proto.String(fmt.Sprintf("/m%d", gb))}}}
+		return r
+	}
+	open = agent(t, "a", "cpus:1;mem:100")
+	open.Total = open.Total.Add(resource.Resources{disk(50), disk(30)})
+	s = newScript(t, allocate.Config{}, open,
+		ledger.QuotaSet{Role: "x", Limits: map[string]resource.Fixed{"disk": resource.Whole(40)}}, framework("f", "x"))
+	s.grants("f x a cpus:1; mem:100; disk[MOUNT:/m30]:30")
+}
+
+// TestGuaranteeFirst: who is guaranteed something is served before who is due by shares,
+// and gets what makes the offer whole (3.1).
+func TestGuaranteeFirst(t *testing.T) {
+	s := newScript(t, allocate.Config{}, agent(t, "u", "cpus:4;mem:100"),
+		ledger.Taken{Agent: "u", Framework: "f", Role: "x", Resources: parse(t, "cpus:1")},
+		agent(t, "a", "cpus:4;mem:100;ports:[1-5]"),
+		ledger.QuotaSet{Role: "x", Guarantees: amounts(8, 0)}, framework("f", "x"), framework("g", "y"))
+	s.grants("f x a cpus:4; mem:100; ports:[1-5]", "f x u cpus:3; mem:100")
+}
+
+// TestAwaiting: after a failover with quota nothing is granted before enough agents are
+// back, or the time is over (section 0).
+func TestAwaiting(t *testing.T) {
+	until := start.Add(10 * time.Minute)
+	s := newScript(t, allocate.Config{}, ledger.Awaiting{Agents: 2, Until: until}, framework("f", "*"), agent(t, "a", "cpus:1"))
+	s.grants()
+	if at, any := s.al.Next(); s.al.Dirty() || !any || at != until {
+		t.Fatalf("while waiting: dirty %v, next %v %v", s.al.Dirty(), at, any)
+	}
+	s.apply(ledger.AgentClosed{Agent: "a"}, agent(t, "a", "cpus:1")) // the same one twice
+	s.grants()
+	s.apply(agent(t, "b", "cpus:2"))
+	s.grants("f * a cpus:1", "f * b cpus:2")
+
+	s = newScript(t, allocate.Config{}, ledger.Awaiting{Agents: 2, Until: until}, framework("f", "*"), agent(t, "a", "cpus:1"))
+	s.wait(10 * time.Minute)
+	s.grants("f * a cpus:1")
+
+	s = newScript(t, allocate.Config{}, ledger.Awaiting{Until: until}, framework("f", "*"), agent(t, "a", "cpus:1"))
+	s.grants("f * a cpus:1") // nobody to wait for
+}
+
+// TestWeightsAtRunTime: a new weight counts from the next grant on (11.3).
+func TestWeightsAtRunTime(t *testing.T) {
+	s := newScript(t, allocate.Config{Weights: map[string]float64{"a": 3}}, framework("f", "a"), framework("g", "b"))
+	count := func() map[string]int {
+		got := map[string]int{}
+		for _, g := range s.al.Run(s.now) {
+			got[g.Role]++
+			s.apply(give(g), ledger.AgentClosed{Agent: g.Agent, Gone: true})
+		}
+		return got
+	}
+	fill := func() {
+		for i := range 40 {
+			s.apply(agent(t, fmt.Sprintf("n%d", i), "cpus:1;mem:100"))
+		}
+	}
+	fill()
+	if got := count(); got["a"] != 30 {
+		t.Errorf("weight 3: %v", got)
+	}
+	s.apply(ledger.WeightSet{Role: "a", Weight: 1}, ledger.WeightSet{Role: "b", Weight: 3})
+	fill()
+	if got := count(); got["b"] != 30 {
+		t.Errorf("weight 1 to 3: %v", got)
+	}
+}
+
+// TestExcludedNames: what --fair_sharing_excluded_resource_names says does not count for
+// shares.
+func TestExcludedNames(t *testing.T) {
+	effects := []ledger.Effect{
+		ledger.Taken{Agent: "u", Framework: "f", Role: "a", Resources: parse(t, "gpus:4;cpus:1")},
+		ledger.Taken{Agent: "u", Framework: "g", Role: "b", Resources: parse(t, "cpus:2")},
+		agent(t, "u", "cpus:3;gpus:4"), agent(t, "v", "cpus:9"), framework("f", "a"), framework("g", "b")}
+	newScript(t, allocate.Config{}, effects...).grants("g b v cpus:9")
+	newScript(t, allocate.Config{Excluded: []string{"gpus"}}, effects...).grants("f a v cpus:9")
+}
+
+// TestWhitelist: agents on hosts that are not listed offer nothing.
+func TestWhitelist(t *testing.T) {
+	a, b := agent(t, "a", "cpus:1"), agent(t, "b", "cpus:2")
+	a.Hostname, b.Hostname = "one", "two"
+	s := newScript(t, allocate.Config{}, framework("f", "*"))
+	s.al.SetWhitelist([]string{"two"})
+	s.apply(a, b)
+	s.grants("f * b cpus:2")
+	s.al.SetWhitelist([]string{"one", "two"})
+	s.grants("f * a cpus:1")
+	s.al.SetWhitelist([]string{})
+	s.apply(ledger.Released{Agent: "a", Framework: "f", Role: "*", Resources: parse(t, "cpus:1")})
+	s.grants()
+	s.al.SetWhitelist(nil)
+	s.grants("f * a cpus:1")
+}
+
+// TestFiltersDropped: each way in which a filter ends before its time (3.4).
+func TestFiltersDropped(t *testing.T) {
+	rack := func(a ledger.AgentOpen, text string) ledger.AgentOpen {
+		a.Attributes, _ = resource.ParseAttributes(text)
+		return a
+	}
+	a := rack(agent(t, "a", "cpus:4"), "rack:1")
+	two := ledger.FrameworkOpen{Framework: "f", Roles: []string{"x", "y"}}
+	for name, c := range map[string]struct {
+		effects []ledger.Effect
+		want    []string
+	}{
+		"nothing":                  {nil, nil},
+		"revive of the role":       {[]ledger.Effect{ledger.Revived{Framework: "f", Roles: []string{"x"}}}, []string{"f x a cpus:4"}},
+		"revive of another role":   {[]ledger.Effect{ledger.Revived{Framework: "f", Roles: []string{"y"}}}, []string{"f y a cpus:4"}},
+		"revive of all":            {[]ledger.Effect{ledger.Revived{Framework: "f"}}, []string{"f x a cpus:4"}},
+		"disconnection":            {[]ledger.Effect{ledger.FrameworkClosed{Framework: "f"}, two}, []string{"f x a cpus:4"}},
+		"update of the framework":  {[]ledger.Effect{two}, nil},
+		"role removed and back":    {[]ledger.Effect{framework("f", "y"), two}, []string{"f x a cpus:4"}},
+		"other attributes":         {[]ledger.Effect{rack(a, "rack:2")}, []string{"f x a cpus:4"}},
+		"agent back as it was":     {[]ledger.Effect{ledger.AgentClosed{Agent: "a"}, a}, nil},
+		"agent removed, new again": {[]ledger.Effect{ledger.AgentClosed{Agent: "a", Gone: true}, a}, []string{"f x a cpus:4"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, allocate.Config{}, a, two)
+			for range 2 { // x first, then y: both decline
+				s.apply(refuse(s.al.Run(s.now)[0], time.Hour))
+			}
+			s.grants()
+			if n := s.al.View().Filters; n["x"] != 1 || n["y"] != 1 {
+				t.Fatalf("filters in force: %v", n)
+			}
+			s.apply(c.effects...)
+			s.grants(c.want...)
+		})
+	}
+}
+
+// TestConstraints: agents that offer constraints rule out are not offered, and the debug
+// view says which (1.12).
+func TestConstraints(t *testing.T) {
+	rack := func(id, text string) ledger.AgentOpen {
+		a := agent(t, id, "cpus:4")
+		a.Attributes, _ = resource.ParseAttributes(text)
+		return a
+	}
+	constrained := ledger.FrameworkOpen{Framework: "f", Roles: []string{"x", "y"}, Suppressed: []string{"y"},
+		Constraints: &scheduler.OfferConstraints{RoleConstraints: map[string]*scheduler.OfferConstraints_RoleConstraints{
+			"x": {Groups: []*scheduler.OfferConstraints_RoleConstraints_Group{{AttributeConstraints: []*scheduler.AttributeConstraint{{
+				Selector: &scheduler.AttributeConstraint_Selector{Selector: &scheduler.AttributeConstraint_Selector_AttributeName{AttributeName: "rack"}},
+				Predicate: &scheduler.AttributeConstraint_Predicate{Predicate: &scheduler.AttributeConstraint_Predicate_TextMatches_{
+					TextMatches: &scheduler.AttributeConstraint_Predicate_TextMatches{Regex: proto.String("r[12]")}}},
+			}}}}}}}}
+	s := newScript(t, allocate.Config{}, rack("a", "rack:r1"), rack("b", "rack:r2"), rack("c", "rack:r3"), constrained)
+	s.grants("f x a cpus:4", "f x b cpus:4")
+	got := s.al.Constrained()
+	if len(got) != 1 || got[0].Framework != "f" || !slices.Equal(got[0].Suppressed, []string{"y"}) ||
+		!slices.Equal(got[0].Excluded["x"], []ledger.AgentID{"c"}) || len(got[0].Excluded["y"]) != 0 || len(got[0].Excluded) != 2 {
+		t.Errorf("debug view: %+v", got)
+	}
+	s.apply(rack("c", "rack:r1"))
+	s.grants("f x c cpus:4")
+	s.apply(rack("d", "rack:r9"))
+	s.grants()
+	constrained.Constraints = nil
+	s.apply(constrained)
+	s.grants("f x d cpus:4")
+}
+
+// TestInverse: who has something on an agent in planned maintenance is asked once to
+// leave, and again when its answer's time is over (11.1).
+func TestInverse(t *testing.T) {
+	open := agent(t, "a", "cpus:8")
+	s := newScript(t, allocate.Config{}, open, framework("f", "*"),
+		ledger.Taken{Agent: "a", Framework: "g", Role: "*", Resources: parse(t, "cpus:2")},
+		ledger.Taken{Agent: "a", Framework: "absent", Role: "*", Resources: parse(t, "cpus:2")},
+		framework("g", "*"), framework("none", "*"))
+	asked := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, g := range s.al.Inverse(s.now) {
+			got = append(got, fmt.Sprintf("%s %s %d", g.Framework, g.Agent, g.Generation))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Fatalf("asked %q, want %q", got, want)
+		}
+	}
+	s.grants("f * a cpus:4")
+	asked()
+	plan := open
+	plan.Generation, plan.Unavailable = 2, &mesos.Unavailability{Start: &mesos.TimeInfo{Nanoseconds: proto.Int64(5)}}
+	s.apply(plan)
+	if !s.al.Dirty() {
+		t.Fatal("a plan makes no work")
+	}
+	asked("f a 2", "g a 2")
+	asked() // until they answer
+	s.apply(ledger.InverseAnswered{Agent: "a", Framework: "f", Refuse: 5 * time.Second})
+	s.apply(ledger.InverseAnswered{Agent: "a", Framework: "g", Rescinded: true})
+	asked()
+	if at, any := s.al.Next(); !any || at != s.now.Add(time.Second) {
+		t.Fatalf("next %v %v", at, any)
+	}
+	s.wait(time.Second)
+	asked("g a 2")
+	s.wait(4 * time.Second)
+	asked("f a 2")
+	s.apply(ledger.InverseAnswered{Agent: "a", Framework: "f", Refuse: time.Hour})
+	asked()
+	s.apply(ledger.Revived{Framework: "f"}) // drops all inverse filters (1.5)
+	asked("f a 2")
+	s.apply(ledger.FrameworkClosed{Framework: "f"}, framework("f", "*")) // so does a failover
+	asked("f a 2")
+	again := plan
+	again.Generation, again.Unavailable = 3, &mesos.Unavailability{Start: &mesos.TimeInfo{Nanoseconds: proto.Int64(9)}}
+	s.apply(again) // another plan: everyone is asked anew
+	asked("f a 3", "g a 3")
+	s.apply(ledger.Taken{Agent: "a", Framework: "none", Role: "*", Resources: parse(t, "cpus:1")})
+	asked("none a 3")
+	s.apply(ledger.Released{Agent: "a", Framework: "none", Role: "*", Resources: parse(t, "cpus:1")},
+		ledger.InverseAnswered{Agent: "a", Framework: "none"})
+	asked() // it has nothing there any more
+	open.Generation = 4
+	s.apply(open, ledger.InverseAnswered{Agent: "a", Framework: "g"})
+	asked()
+}
+
+// TestConverted: what a framework reserves is its role's from then on, and counts as
+// before (1.6).
+func TestConverted(t *testing.T) {
+	s := newScript(t, allocate.Config{}, agent(t, "a", "cpus:4;mem:100"), framework("f", "x"))
+	g := s.grants("f x a cpus:4; mem:100")[0]
+	plain, reserved := parse(t, "cpus:3"), parse(t, "cpus(x):3")
+	s.apply(ledger.Converted{Agent: "a", Framework: "f", Role: "x", From: plain.Allocate("x"), To: reserved.Allocate("x")})
+	if v := s.al.View(); v.Booked.Get("cpus") != resource.Whole(4) || v.Dominant["x"] != 1 {
+		t.Errorf("after RESERVE: %v booked, share %v", v.Booked, v.Dominant["x"])
+	}
+	g.Resources = parse(t, "cpus(x):3;cpus:1;mem:100")
+	s.apply(ledger.Suppressed{Framework: "f"}, give(g), framework("h", "y"))
+	s.grants("h y a cpus:1; mem:100")
+	// An operator unreserves what nobody holds.
+	s.apply(ledger.Converted{Agent: "a", From: reserved, To: plain})
+	s.grants("h y a cpus:3")
+	if v := s.al.View(); v.Total.Get("cpus") != resource.Whole(4) || v.Booked.Get("cpus") != resource.Whole(4) {
+		t.Errorf("at the end: %v of %v", v.Booked, v.Total)
+	}
+}
+
+// TestShared: a shared volume is offered again while it is in use, one copy in each run,
+// and counts once (3.5).
+func TestShared(t *testing.T) {
+	volume := resource.Scalar("disk", resource.Whole(10))
+	volume.Reservations = []*mesos.Resource_ReservationInfo{{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: proto.String("x")}}
+	volume.Disk = &mesos.Resource_DiskInfo{Persistence: &mesos.Resource_DiskInfo_Persistence{Id: proto.String("v")},
+		Volume: &mesos.Volume{ContainerPath: proto.String("p"), Mode: mesos.Volume_RW.Enum()}}
+	volume.Shared = &mesos.Resource_SharedInfo{}
+	open := agent(t, "a", "cpus:4;mem:100")
+	open.Total = open.Total.Add(resource.Resources{volume})
+	sharing := func(id string) ledger.FrameworkOpen {
+		return ledger.FrameworkOpen{Framework: ledger.FrameworkID(id), Roles: []string{"x"}, Capabilities: ledger.FrameworkCapabilities{Shared: true}}
+	}
+	text := resource.Text(volume)
+	s := newScript(t, allocate.Config{}, open, sharing("f"), sharing("g"))
+	g := s.grants("f x a cpus:4; mem:100; " + text)[0]
+	if v := s.al.View(); v.Total.Get("disk") != resource.Whole(10) || v.Dominant["x"] != 1 {
+		t.Errorf("%v, %v", v.Total, v.Dominant)
+	}
+	half := g
+	half.Resources = parse(t, "cpus:2;mem:50")
+	s.apply(ledger.Suppressed{Framework: "f"}, give(half))
+	second := s.grants("g x a cpus:2; mem:50; " + text)[0]
+	// Both have it, and it counts once for the role.
+	s.apply(give(ledger.Grant{Agent: "a", Framework: "f", Role: "x", Resources: parse(t, "cpus:2;mem:50")}))
+	s.apply(give(ledger.Grant{Agent: "a", Framework: "g", Role: "x", Resources: parse(t, "cpus:2;mem:50")}))
+	if v := s.al.View(); v.Dominant["x"] != 1 {
+		t.Errorf("the volume in two hands: share %v", v.Dominant["x"])
+	}
+	third := s.grants("g x a cpus:4; mem:100; " + text)[0]
+	for _, r := range []ledger.Grant{g, second, third} {
+		r.Resources = resource.Resources{volume}
+		s.apply(give(r))
+	}
+	third.Resources = parse(t, "cpus:4;mem:100")
+	s.apply(give(third))
+	if v := s.al.View(); v.Dominant["x"] != 0 || !v.Booked.IsZero() {
+		t.Errorf("all given back: share %v, booked %v", v.Dominant["x"], v.Booked)
+	}
+	// Who does not know sharing does not see it.
+	s = newScript(t, allocate.Config{}, open, framework("f", "x"))
+	s.grants("f x a cpus:4; mem:100")
+	// The agent goes with the volume in use.
+	s = newScript(t, allocate.Config{}, open, sharing("f"))
+	s.grants("f x a cpus:4; mem:100; " + text)
+	s.apply(ledger.AgentClosed{Agent: "a", Gone: true}, agent(t, "b", "cpus:1;mem:100"))
+	if v := s.al.View(); v.Dominant["x"] != 0 {
+		t.Errorf("after the agent went: %v", v.Dominant)
+	}
+}
+
+// TestStormsWait: when very many agents are declined in one interval, the rest is offered
+// on with the next, as in Mesos; a few go on at once.
+func TestStormsWait(t *testing.T) {
+	s := newScript(t, allocate.Config{Declines: 3})
+	for i := range 10 {
+		s.apply(agent(t, fmt.Sprintf("n%d", i), "cpus:1;mem:100"))
+	}
+	s.apply(framework("f", "*"))
+	grants := s.al.Run(s.now)
+	s.apply(framework("g", "*"))
+	for _, g := range grants {
+		s.apply(refuse(g, time.Hour))
+	}
+	// New demand is served whatever the storm.
+	if got := s.al.Run(s.now); len(got) != 10 {
+		t.Fatalf("%d agents for a new framework", len(got))
+	} else {
+		s.apply(framework("h", "*"))
+		s.al.Run(s.now)
+		for _, g := range got {
+			s.apply(refuse(g, time.Hour))
+		}
+	}
+	s.wait(10 * time.Millisecond)
+	if got := s.al.Run(s.now); len(got) != 0 {
+		t.Fatalf("%d agents offered on within the interval; its budget was spent", len(got))
+	}
+	if at, any := s.al.Next(); !any || at != start.Add(time.Second) {
+		t.Fatalf("next %v %v", at, any)
+	}
+	s.wait(time.Second)
+	if got := s.al.Run(s.now); len(got) != 10 {
+		t.Fatalf("%d agents with the next interval", len(got))
+	}
+}
+
+// TestCut: what one run does not get to comes with the next.
+func TestCut(t *testing.T) {
+	s := newScript(t, allocate.Config{MaxGrants: 3}, framework("f", "*"),
+		ledger.QuotaSet{Role: "q", Guarantees: amounts(2, 0)}, framework("g", "q"))
+	for i := range 10 {
+		s.apply(agent(t, fmt.Sprintf("n%d", i), "cpus:1;mem:100"))
+	}
+	total := 0
+	for range 20 {
+		total += len(s.al.Run(s.now))
+	}
+	if total != 10 || s.al.Dirty() {
+		t.Errorf("%d of 10 agents granted, dirty %v", total, s.al.Dirty())
+	}
+}
+
+// TestMinimum: RANGES and SET count elements; a group needs all it names (3.3).
+func TestMinimum(t *testing.T) {
+	group := func(m map[string]float64) map[string]*mesos.OfferFilters {
+		q := map[string]*mesos.Value_Scalar{}
+		for name, n := range m {
+			q[name] = &mesos.Value_Scalar{Value: proto.Float64(n)}
+		}
+		return map[string]*mesos.OfferFilters{"*": {MinAllocatableResources: &mesos.OfferFilters_MinAllocatableResources{
+			Quantities: []*mesos.OfferFilters_ResourceQuantities{{Quantities: q}}}}}
+	}
+	for _, c := range []struct {
+		min  map[string]float64
+		want bool
+	}{
+		{map[string]float64{"ports": 10}, true}, {map[string]float64{"ports": 11}, false}, {map[string]float64{"zones": 2}, true},
+		{map[string]float64{"zones": 3}, false}, {map[string]float64{"ports": 1, "cpus": 4}, true}, {map[string]float64{"ports": 1, "cpus": 5}, false},
+	} {
+		s := newScript(t, allocate.Config{}, agent(t, "a", "cpus:4;ports:[1-10];zones:{x,y}"),
+			ledger.FrameworkOpen{Framework: "f", Roles: []string{"*"}, Filters: group(c.min)})
+		if got := len(s.al.Run(s.now)) == 1; got != c.want {
+			t.Errorf("minimum %v: offered %v", c.min, got)
+		}
+	}
+	// --min_allocatable_resources= (empty): whatever there is.
+	newScript(t, allocate.Config{Minimum: []resource.Quantities{}}, agent(t, "a", "cpus:0.001"), framework("f", "*")).grants("f * a cpus:0.001")
+}
+
+// TestRandomSorters: the weighted random sorters give roles their weights' part, and the
+// same seed gives the same grants.
+func TestRandomSorters(t *testing.T) {
+	run := func(seed uint64) (map[string]int, string) {
+		s := newScript(t, allocate.Config{RoleSorter: allocate.Random, FrameworkSorter: allocate.Random, Seed: seed,
+			Weights: map[string]float64{"a": 3}}, framework("f", "a"), framework("g", "a"), framework("h", "b"))
+		got, text := map[string]int{}, ""
+		for i := range 2000 {
+			s.apply(agent(t, fmt.Sprintf("n%d", i), "cpus:1;mem:100"))
+		}
+		for _, g := range s.al.Run(s.now) {
+			got[string(g.Framework)]++
+			text += string(g.Framework) + string(g.Agent) + " "
+		}
+		return got, text
+	}
+	got, text := run(1)
+	for who, want := range map[string]int{"f": 750, "g": 750, "h": 500} {
+		if d := got[who] - want; d < -80 || d > 80 {
+			t.Errorf("%s got %d, its chance was %d of 2000", who, got[who], want)
+		}
+	}
+	if _, again := run(1); again != text {
+		t.Error("the same seed gave other grants")
+	}
+	if _, other := run(2); other == text {
+		t.Error("another seed gave the same grants")
+	}
+}
