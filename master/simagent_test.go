@@ -24,6 +24,8 @@ type simAgent struct {
 	pid       libprocess.UPID
 	master    libprocess.UPID
 	hostname  string
+	attribute string // of the agent, when not empty
+	limits    bool   // it has TASK_RESOURCE_LIMITS
 
 	mu         sync.Mutex // guards the fields below
 	id         *mesos.AgentID
@@ -142,7 +144,11 @@ func (a *simAgent) info() *messages.SlaveInfo {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return &messages.SlaveInfo{Hostname: &a.hostname, Id: a.id, Checkpoint: proto.Bool(true), Resources: old}
+	info := &messages.SlaveInfo{Hostname: &a.hostname, Id: a.id, Checkpoint: proto.Bool(true), Resources: old}
+	if a.attribute != "" {
+		info.Attributes = []*mesos.Attribute{{Name: proto.String("about"), Type: mesos.Value_TEXT.Enum(), Text: &mesos.Value_Text{Value: &a.attribute}}}
+	}
+	return info
 }
 
 func capabilities() []*mesos.AgentInfo_Capability {
@@ -154,6 +160,16 @@ func capabilities() []*mesos.AgentInfo_Capability {
 	return out
 }
 
+func (a *simAgent) capabilities() []*mesos.AgentInfo_Capability {
+	all := capabilities()
+	if a.limits {
+		all = append(all, &mesos.AgentInfo_Capability{Type: mesos.AgentInfo_Capability_TASK_RESOURCE_LIMITS.Enum()})
+	}
+	return all
+}
+
+func unregister(a *simAgent) proto.Message { return &messages.UnregisterSlaveMessage{SlaveId: a.id} }
+
 func (a *simAgent) register() {
 	a.t.Helper()
 	a.transport.Link(a.pid, a.master, true)
@@ -162,7 +178,7 @@ func (a *simAgent) register() {
 }
 
 func (a *simAgent) registration() *messages.RegisterSlaveMessage {
-	return &messages.RegisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: capabilities()}
+	return &messages.RegisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: a.capabilities()}
 }
 
 // reregister reports all tasks, as after a new leader was found. The master may not lead

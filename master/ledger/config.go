@@ -16,6 +16,10 @@ const Heartbeat = 15 * time.Second
 // limit (mesos-master.md T7).
 const MaxOffersPerEvent = 500
 
+// maxOffersBytes is the same for long offers, in protobuf bytes: JSON takes up to four times
+// as many, and 1 MiB is a frame that every client reads.
+const maxOffersBytes = 256 << 10
+
 // Config is what one term of leadership works with. The zero durations and counts
 // are replaced by Mesos' defaults (mesos-master.md section 0).
 type Config struct {

@@ -54,12 +54,24 @@ func (l *Ledger) granted(grants []Grant) {
 	for _, id := range order {
 		b, f := batches[id], l.frameworks[id]
 		for len(b.offers) > 0 {
-			n := min(len(b.offers), MaxOffersPerEvent)
+			n := fitting(b.offers)
 			l.emit(ToFramework{To: f.conn, Framework: f.id, AgentPIDs: b.pids[:n], Event: &scheduler.Event{
 				Type: scheduler.Event_OFFERS.Enum(), Offers: &scheduler.Event_Offers{Offers: b.offers[:n]}}})
 			b.offers, b.pids = b.offers[n:], b.pids[n:]
 		}
 	}
+}
+
+// fitting is how many of the offers go into one event, at least one: MaxOffersPerEvent,
+// and fewer of agents that say much about themselves.
+func fitting(offers []*mesos.Offer) int {
+	for n, size := 0, 0; n < len(offers); n++ {
+		size += proto.Size(offers[n])
+		if n == MaxOffersPerEvent || (n > 0 && size > maxOffersBytes) {
+			return n
+		}
+	}
+	return len(offers)
 }
 
 // free is what the agent has beyond tasks, executors and offers. A shared volume is free
