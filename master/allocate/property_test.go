@@ -101,7 +101,7 @@ func (w *world) step() {
 	case 8, 9, 10:
 		w.answer()
 	case 11:
-		w.now = w.now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "wait")) * time.Millisecond)
+		w.now = w.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "wait")) * 10 * time.Millisecond)
 	case 12:
 		if o := w.frameworks[f]; o != nil {
 			roles := rapid.SampledFrom([][]string{nil, o.Roles[:1]}).Draw(t, "roles")
@@ -201,7 +201,7 @@ func (w *world) answer() {
 		w.held = slices.Delete(w.held, i, i+1)
 	}
 	if rapid.Bool().Draw(w.t, "declined") {
-		e.Declined, e.Refuse = true, time.Duration(rapid.IntRange(0, 9000).Draw(w.t, "refuse"))*time.Millisecond
+		e.Declined, e.Refuse = true, time.Duration(rapid.IntRange(0, 900).Draw(w.t, "refuse"))*10*time.Millisecond
 		if o := w.frameworks[g.Framework]; o != nil && slices.Contains(o.Roles, g.Role) {
 			refused := g
 			refused.Resources = e.Resources

@@ -421,10 +421,10 @@ func TestStormsWait(t *testing.T) {
 	}
 	s.apply(framework("f", "*"))
 	grants := s.al.Run(s.now)
-	s.apply(framework("g", "*"))
 	for _, g := range grants {
 		s.apply(refuse(g, time.Hour))
 	}
+	s.apply(framework("g", "*"))
 	// New demand is served whatever the storm.
 	if got := s.al.Run(s.now); len(got) != 10 {
 		t.Fatalf("%d agents for a new framework", len(got))
