@@ -39,7 +39,7 @@ type Door struct {
 	metrics        *metrics.Registry
 	operators      operatorShell
 	started        time.Time
-	scraped        atomic.Pointer[agedView]
+	registry       registryTimes
 	allocations    allocations
 	whitelistEvery time.Duration     // between two looks at the file
 	snapshots      metrics.Histogram // seconds that the ledger's owner spent on each snapshot
@@ -47,6 +47,13 @@ type Door struct {
 	term  atomic.Pointer[term]             // present term; nil while not leading or not recovered
 	leads atomic.Pointer[mesos.MasterInfo] // own MasterInfo from election to the end of the term
 	known atomic.Pointer[election.Master]  // who leads, as the detector says; nil: nobody
+}
+
+// registryTimes are what the registry's reads and writes took.
+type registryTimes struct {
+	fetch  atomic.Int64 // nanoseconds, of the last election
+	store  stopwatch
+	stores metrics.Histogram
 }
 
 // New binds the address and starts nothing else.

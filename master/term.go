@@ -74,10 +74,15 @@ const (
 func (d *Door) runTerm(ctx context.Context, lease election.Lease, s store.Store, info *mesos.MasterInfo) error {
 	d.leads.Store(info)
 	defer d.leads.Store(nil)
-	t := d.newTerm(info, registry.New(s, d.cfg.StoreTimeout))
+	t := d.newTerm(info, registry.New(timed{s, func(took time.Duration) {
+		d.registry.store.observe(time.Now(), took)
+		d.registry.stores.Observe(took.Seconds())
+	}}, d.cfg.StoreTimeout))
+	began := time.Now()
 	load, cancel := context.WithTimeout(ctx, d.cfg.FetchTimeout)
 	facts, err := t.registry.Load(load)
 	cancel()
+	d.registry.fetch.Store(int64(time.Since(began)))
 	if err != nil {
 		return err
 	}

@@ -42,12 +42,14 @@ func (l *Ledger) accept(f *framework, m *scheduler.Call_Accept) {
 		l.closeOffer(o)
 	}
 	acc.remaining, acc.shared = acc.offered, acc.offered.Shared()
+	f.count.OffersAccepted += len(m.GetOfferIds()) // also when nothing is done with them, as in Mesos
 	if len(ops) == 0 {
 		l.count.OffersDeclined += len(m.GetOfferIds())
 	} else {
 		l.count.OffersAccepted += len(m.GetOfferIds())
 	}
 	for _, op := range ops {
+		f.count.Operations.add(int32(op.GetType()))
 		l.operation(acc, op)
 	}
 	l.returnRest(acc, m.GetFilters())
@@ -126,7 +128,7 @@ func (l *Ledger) invalidOffers(f *framework, ops []*mesos.Offer_Operation, why s
 		switch op.GetType() {
 		case mesos.Offer_Operation_LAUNCH, mesos.Offer_Operation_LAUNCH_GROUP:
 			for _, info := range tasksOf(op) {
-				l.countEnd(state)
+				l.countEnd(f, state)
 				l.sendUpdate(f, AgentID(info.GetAgentId().GetValue()), l.verdict(info, state,
 					mesos.TaskStatus_REASON_INVALID_OFFERS, "Task launched with invalid offers: "+why))
 			}

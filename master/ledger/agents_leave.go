@@ -183,7 +183,7 @@ func (l *Ledger) endUnreachable(id AgentID) {
 			status := &mesos.TaskStatus{TaskId: t.GetTaskId(), State: state.Enum(), Message: proto.String(goneMessage),
 				Source: mesos.TaskStatus_SOURCE_MASTER.Enum(), Reason: reason.Enum(), AgentId: id.wire(),
 				ExecutorId: t.GetExecutorId(), Timestamp: l.seconds()}
-			l.countEnd(state)
+			l.countEnd(f, state)
 			ended := withStatus(t, status)
 			ended.State = state.Enum()
 			f.completed.push(ended)

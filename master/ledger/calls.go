@@ -30,12 +30,14 @@ func (l *Ledger) call(c Call) {
 		l.answer(c, code, why)
 		return
 	}
+	l.countMessage(f)
 	if c.Deactivate {
 		l.emit(Note{Text: "framework deactivated by its driver", Framework: f.id})
 		l.deactivate(f)
 		return
 	}
 	m := c.Call
+	l.countCall(f, c)
 	switch m.GetType() {
 	case scheduler.Call_TEARDOWN:
 		l.answer(c, 202, "")
@@ -131,6 +133,7 @@ func (l *Ledger) decline(f *framework, m *scheduler.Call_Decline) {
 	for _, id := range m.GetOfferIds() {
 		if o := f.offers[OfferID(id.GetValue())]; o != nil {
 			l.count.OffersDeclined++
+			f.count.OffersDeclined++
 			l.closeOffer(o)
 			l.emit(Released{Agent: o.agent, Framework: f.id, Role: o.role, Resources: o.resources, Declined: true, Refuse: refuse})
 		}

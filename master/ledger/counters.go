@@ -25,6 +25,7 @@ type Counters struct {
 	// Operations counts states reached, by type and state; PENDING counts starts.
 	Operations map[OperationCount]int
 	Calls      map[string]int // scheduler calls by the name their metric has
+	Principals map[string]int // messages and calls of each principal's frameworks
 
 	Messages struct {
 		RegisterAgent, ReregisterAgent, UnregisterAgent, UpdateAgent int
@@ -42,7 +43,7 @@ type Counters struct {
 
 func (c *Counters) clone() Counters {
 	out := *c
-	out.Operations = maps.Clone(c.Operations)
+	out.Operations, out.Principals = maps.Clone(c.Operations), maps.Clone(c.Principals)
 	out.Ended, out.Reasons, out.Calls = maps.Clone(c.Ended), maps.Clone(c.Reasons), maps.Clone(c.Calls)
 	return out
 }
@@ -58,13 +59,6 @@ func (l *Ledger) countOperation(t mesos.Offer_Operation_Type, s mesos.OperationS
 		l.count.Operations = map[OperationCount]int{}
 	}
 	l.count.Operations[OperationCount{t, s}]++
-}
-
-func (l *Ledger) countEnd(s mesos.TaskState) {
-	if l.count.Ended == nil {
-		l.count.Ended = map[mesos.TaskState]int{}
-	}
-	l.count.Ended[s]++
 }
 
 // reason counts an update with a reason under its v0 names.

@@ -40,6 +40,7 @@ type framework struct {
 	inverse      map[AgentID]*inverseOffer
 	offerLine    line[*mesos.Offer] // of offers, as they were made
 	used         resource.Resources
+	count        FrameworkCounters
 	offered      resource.Resources
 }
 
@@ -216,6 +217,10 @@ func (l *Ledger) connect(f *framework, c Conn) {
 }
 
 func (l *Ledger) subscribed(f *framework, c Call, again bool) {
+	l.countMessage(f)
+	if c.From.Stream != "" {
+		l.countCall(f, c) // a driver's registration is no call
+	}
 	interval := Heartbeat.Seconds()
 	l.emit(ToFramework{To: c.From, Framework: f.id, Reregistered: again, Event: &scheduler.Event{
 		Type: scheduler.Event_SUBSCRIBED.Enum(),

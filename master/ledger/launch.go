@@ -46,7 +46,7 @@ func checkLaunchResources(task []*mesos.Resource, executor *mesos.ExecutorInfo) 
 // refuseTask answers TASK_ERROR for a task that may not be launched.
 func (l *Ledger) refuseTask(f *framework, on AgentID, info *mesos.TaskInfo, reason mesos.TaskStatus_Reason, why string) {
 	l.emit(Note{Text: "task refused: " + why, Framework: f.id, Task: TaskID(info.GetTaskId().GetValue())})
-	l.countEnd(mesos.TaskState_TASK_ERROR)
+	l.countEnd(f, mesos.TaskState_TASK_ERROR)
 	l.sendUpdate(f, on, l.verdict(info, mesos.TaskState_TASK_ERROR, reason, why))
 }
 

@@ -130,7 +130,12 @@ func (l *Ledger) Step(now time.Time, event Event) []Effect {
 	return out
 }
 
-func (l *Ledger) emit(e Effect) { l.out = append(l.out, e) }
+func (l *Ledger) emit(e Effect) {
+	if to, ok := e.(ToFramework); ok {
+		l.countEvent(to)
+	}
+	l.out = append(l.out, e)
+}
 
 // durable asks the registry for a fact; then runs when the registry has it. Everybody
 // hears of the fact only after that.

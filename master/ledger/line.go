@@ -7,6 +7,7 @@ package ledger
 type line[T any] struct {
 	cells []cell[T]
 	live  int
+	told  []T // what list gave; nil when something changed since
 }
 
 // cell is one place; a place without owner is empty.
@@ -20,15 +21,20 @@ func (l *line[T]) add(v T, at *int) {
 	*at = len(l.cells)
 	l.cells = append(l.cells, cell[T]{v, at})
 	l.live++
+	l.told = nil
 }
 
 // set replaces the value at a place.
-func (l *line[T]) set(at int, v T) { l.cells[at].value = v }
+func (l *line[T]) set(at int, v T) {
+	l.cells[at].value = v
+	l.told = nil
+}
 
 // remove empties a place, and closes the ranks when more places are empty than taken.
 func (l *line[T]) remove(at int) {
 	l.cells[at] = cell[T]{}
 	l.live--
+	l.told = nil
 	if len(l.cells) < 2*l.live+smallLine {
 		return
 	}
@@ -45,10 +51,11 @@ func (l *line[T]) remove(at int) {
 // smallLine is how many empty places are not worth a pass.
 const smallLine = 32
 
-// list gives the values in order; nil for none. The slice is the caller's.
+// list gives the values in order; nil for none. Readers keep the slice: it is never
+// changed again.
 func (l *line[T]) list() []T {
-	if l.live == 0 {
-		return nil
+	if l.live == 0 || l.told != nil {
+		return l.told
 	}
 	out := make([]T, 0, l.live)
 	for _, c := range l.cells {
@@ -56,5 +63,6 @@ func (l *line[T]) list() []T {
 			out = append(out, c.value)
 		}
 	}
+	l.told = out
 	return out
 }

@@ -74,6 +74,7 @@ type FrameworkView struct {
 	Executors    []ExecutorView // custom executors only, as they came
 	Used         resource.Resources
 	Offered      resource.Resources
+	Count        FrameworkCounters
 }
 
 // ExecutorView is one custom executor.
@@ -203,7 +204,7 @@ func (a *agent) view() *AgentView {
 func (f *framework) view(ended time.Time) *FrameworkView {
 	return &FrameworkView{ID: f.id, Info: f.info, PID: f.conn.PID, Roles: f.roles, Suppressed: f.suppressed,
 		Constraints: f.constraints, Active: f.active && !f.conn.None(), Connected: !f.conn.None(), Recovered: f.recovered,
-		Registered: f.registered, Reregistered: f.reregistered, Unregistered: ended, Used: f.used, Offered: f.offered,
+		Registered: f.registered, Reregistered: f.reregistered, Unregistered: ended, Used: f.used, Offered: f.offered, Count: f.count,
 		Tasks: f.line.list(), Unreachable: f.unreachable.list(), CompletedT: f.completed.list(),
 		Offers: f.offerLine.list(), Executors: f.executorLine.list(), Inverse: f.inverseList()}
 }

@@ -118,7 +118,7 @@ func (l *Ledger) setForwarded(t *task, latest mesos.TaskState, status *mesos.Tas
 	l.touchFramework(f)
 	if Terminal(next.GetState()) && !t.released {
 		t.released = true
-		l.countEnd(next.GetState())
+		l.countEnd(f, next.GetState())
 		l.unbook(f, a, t.role, t.resources)
 	}
 	reason := status.GetReason()

@@ -250,7 +250,7 @@ func TestMetricNames(t *testing.T) {
 	}
 	for _, name := range []string{"master/operator_event_stream_subscribers", "master/http_cache_hits", "master/event_queue_messages",
 		"master/event_queue_http_requests", "system/cpus_total", "system/load_1min", "system/load_5min", "system/load_15min",
-		"system/mem_total_bytes", "system/mem_free_bytes", "master/slave_shutdowns_scheduled", "master/slave_unreachable_canceled"} {
+		"system/mem_total_bytes", "system/mem_free_bytes"} {
 		if _, there := got[name]; !there {
 			t.Errorf("no %s", name)
 		}

@@ -47,17 +47,9 @@ func (s *Shell) declareMetrics() {
 	})
 }
 
-// unseen are Mesos' names for what cannot have happened here: transitions this master
-// makes in one step, so that none is ever cancelled, and calls it does not take. Their
-// count is zero, and dashboards ask for them.
-var unseen = []string{
-	"master/event_queue_messages", // messages wait in the one queue that event_queue_dispatches counts
-	"master/slave_unreachable_canceled",
-	"master/slave_shutdowns_scheduled", "master/slave_shutdowns_completed", "master/slave_shutdowns_canceled",
-	"master/messages_authenticate", "master/messages_operation_status_update",
-	"master/valid_operation_status_updates", "master/invalid_operation_status_updates",
-	"master/valid_operation_status_update_acknowledgements", "master/invalid_operation_status_update_acknowledgements",
-}
+// unseen are Mesos' names for queues that this master does not have beside the one that
+// event_queue_dispatches counts; dashboards ask for them.
+var unseen = []string{"master/event_queue_messages"}
 
 // metricValues gives the flat metrics by name (mesos-master.md section 9). Those that ctx
 // does not leave time for are missing.

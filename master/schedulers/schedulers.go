@@ -7,6 +7,7 @@ package schedulers
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,7 @@ type Shell struct {
 
 	mu      sync.Mutex // guards the fields below
 	streams map[string]*stream
+	beats   map[string]int // heartbeats on streams that ended in this term, by framework
 }
 
 // New makes the shell; it starts nothing.
@@ -75,7 +77,7 @@ func New(cfg Config) *Shell {
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = ledger.Heartbeat
 	}
-	s := &Shell{cfg: cfg, log: cfg.Logger, callers: newCallers(cfg.Limiter), streams: map[string]*stream{}}
+	s := &Shell{cfg: cfg, log: cfg.Logger, callers: newCallers(cfg.Limiter), streams: map[string]*stream{}, beats: map[string]int{}}
 	s.ended.Store(true)
 	return s
 }
@@ -85,6 +87,7 @@ func (s *Shell) Open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended.Store(false)
+	clear(s.beats)
 }
 
 // EndAll closes every stream: the term is over, and a broken stream is what tells a
@@ -105,6 +108,20 @@ func (s *Shell) Streams() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.streams)
+}
+
+// Heartbeats gives the number of heartbeats that each framework was sent in this term,
+// and forgets frameworks that are not known any more.
+func (s *Shell) Heartbeats(known func(framework string) bool) map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.beats, func(id string, _ int) bool { return !known(id) })
+	all := maps.Clone(s.beats)
+	for _, st := range s.streams {
+		id, n := st.heartbeats()
+		all[id] += n
+	}
+	return all
 }
 
 // Deliver carries out one ToFramework effect; it never blocks.
@@ -164,5 +181,8 @@ func (s *Shell) remove(st *stream) {
 	defer s.mu.Unlock()
 	if s.streams[st.id] == st {
 		delete(s.streams, st.id)
+	}
+	if id, n := st.heartbeats(); id != "" {
+		s.beats[id] += n
 	}
 }

@@ -28,10 +28,12 @@ type stream struct {
 	limit     int           // bytes the queue may hold, counted in protobuf
 	wake      chan struct{} // holds one token while there is something to do
 
-	mu     sync.Mutex // guards the fields below
-	queue  []*scheduler.Event
-	queued int  // bytes in queue
-	over   bool // nothing is added any more; the queue is still written
+	mu        sync.Mutex // guards the fields below
+	queue     []*scheduler.Event
+	queued    int    // bytes in queue
+	over      bool   // nothing is added any more; the queue is still written
+	framework string // known from its first event
+	beats     int    // heartbeats queued or written
 }
 
 func newStream(id string, codec wire.Codec, limit int) *stream {
@@ -56,6 +58,8 @@ func (s *stream) push(e *scheduler.Event) error {
 	// Beside the first event goes a heartbeat, as Mesos sends it (mesos-master.md 1.3).
 	if e.GetType() == scheduler.Event_SUBSCRIBED {
 		s.queue = append(s.queue, heartbeat)
+		s.framework = e.GetSubscribed().GetFrameworkId().GetValue()
+		s.beats++
 	}
 	s.signal()
 	return nil
@@ -66,6 +70,13 @@ func (s *stream) end() {
 	defer s.mu.Unlock()
 	s.over = true
 	s.signal()
+}
+
+// heartbeats gives whose stream this is and how many heartbeats it had, once.
+func (s *stream) heartbeats() (framework string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.framework, s.beats
 }
 
 func (s *stream) signal() {
@@ -103,6 +114,9 @@ func (s *stream) serve(w http.ResponseWriter, gone <-chan struct{}, interval tim
 		select {
 		case <-s.wake:
 		case <-beat.C:
+			s.mu.Lock()
+			s.beats++
+			s.mu.Unlock()
 			if err := s.write(w, control, []*scheduler.Event{heartbeat}); err != nil {
 				return "writing to the framework failed: " + err.Error()
 			}

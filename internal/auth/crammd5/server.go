@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -31,6 +32,8 @@ type Config struct {
 type Server struct {
 	cfg      Config
 	hostname string
+
+	attempts atomic.Int64
 
 	mu      sync.Mutex // guards the fields below
 	known   map[libprocess.UPID]string
@@ -61,6 +64,7 @@ func NewServer(cfg Config) *Server {
 // Handle registers the message that begins an attempt.
 func (s *Server) Handle(mux *libprocess.Mux) {
 	libprocess.Handle(mux, prefix+"AuthenticateMessage", func(from libprocess.UPID, m *messages.AuthenticateMessage) {
+		s.attempts.Add(1)
 		pid, err := libprocess.Parse(m.GetPid())
 		if err != nil || !pid.Valid() {
 			s.cfg.Logger.Warn("authentication ignored: its pid cannot be read", "from", from)
@@ -69,6 +73,9 @@ func (s *Server) Handle(mux *libprocess.Mux) {
 		s.begin(from, pid)
 	})
 }
+
+// Attempts is the number of attempts begun so far, unreadable ones included.
+func (s *Server) Attempts() int64 { return s.attempts.Load() }
 
 // begin starts an attempt of from to authenticate pid; an older one of the same pid ends.
 func (s *Server) begin(from, pid libprocess.UPID) {
