@@ -76,7 +76,8 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 	d.declareMetrics()
 	wires := libprocess.Config{
 		Listener: cfg.Listener, Listen: cfg.Listen, Advertise: cfg.Advertise,
-		HTTP: d.routes(), Delegate: "master", Logger: log,
+		HTTP: d.routes(), Delegate: "master", Logger: log, RequirePeerIP: secure.RequirePeerIP,
+		TLS: secure.TLS.Server(), DialTLS: secure.TLS.Client, Downgrade: secure.TLS.Downgrade(),
 	}
 	if secure.Scheduler == nil && secure.Firewall == nil && limiter == nil {
 		wires.NewLane = d.schedulers.NewLane

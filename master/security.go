@@ -9,6 +9,7 @@ import (
 	"github.com/stoa-project/stoa/internal/auth/crammd5"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/ratelimit"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/master/operators"
 )
@@ -25,6 +26,11 @@ type Security struct {
 	AuthenticateFrameworks bool              // --authenticate_frameworks: v0 frameworks have to
 	AuthenticateAgents     bool              // --authenticate_agents
 	AuthenticationTimeout  time.Duration     // --authentication_v0_timeout, 15 s
+
+	TLS *tlsport.Port // LIBPROCESS_SSL_*; nil: plain connections
+	// RequirePeerIP refuses libprocess messages whose sender is at another IP than the
+	// connection (LIBPROCESS_REQUIRE_PEER_ADDRESS_IP_MATCH).
+	RequirePeerIP bool
 
 	Limits   *ratelimit.Limits // --rate_limits; nil: none
 	Firewall *web.Firewall     // --firewall_rules; nil: every endpoint answers

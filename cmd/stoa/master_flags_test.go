@@ -267,6 +267,9 @@ func TestMasterRefusals(t *testing.T) {
 		{"acls file", nil, "--acls=/nowhere/acls", "/nowhere/acls"},
 		{"v0 without credentials", nil, "--authenticate_agents", "--authenticate_agents"},
 		{"v0 authenticator", nil, "--authenticators=mine", "only crammd5"},
+		{"TLS without files", map[string]string{"LIBPROCESS_SSL_ENABLED": "true"}, "", "LIBPROCESS_SSL_KEY_FILE="},
+		{"TLS with wrong files", map[string]string{"LIBPROCESS_SSL_ENABLED": "1", "LIBPROCESS_SSL_KEY_FILE": "/nowhere", "LIBPROCESS_SSL_CERT_FILE": "/nowhere"}, "", "/nowhere"},
+		{"peer match", map[string]string{"LIBPROCESS_REQUIRE_PEER_ADDRESS_IP_MATCH": "x"}, "", "LIBPROCESS_REQUIRE_PEER_ADDRESS_IP_MATCH=x"},
 		{"rate limits", nil, `--rate_limits={"limits":[{"principal":"p","qps":0}]}`, "limits[0].qps"},
 		{"firewall", nil, `--firewall_rules=[]`, "--firewall_rules"},
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/ratelimit"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/master"
 	"github.com/stoa-project/stoa/master/operators"
@@ -113,6 +114,10 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 			return s, fault.New("stoa master", fault.Invalid, "--firewall_rules", err)
 		}
 	}
+	var err error
+	if s.TLS, s.RequirePeerIP, err = libprocessSecurity(log); err != nil {
+		return s, err
+	}
 	if c.Authorizers != "local" {
 		return s, bad("authorizers", c.Authorizers, "only local is supported; native modules cannot be loaded")
 	}
@@ -164,6 +169,27 @@ func authenticators(names, realm string, required bool, known *auth.Credentials,
 		return nil, errors.New("it names no authenticator")
 	}
 	return all, nil
+}
+
+// libprocessSecurity reads what Mesos daemons take from the environment alone.
+func libprocessSecurity(log *slog.Logger) (port *tlsport.Port, requirePeerIP bool, err error) {
+	settings, warnings, err := tlsport.FromEnv(os.LookupEnv)
+	if err != nil {
+		return nil, false, err
+	}
+	warn(log, warnings)
+	if port, err = tlsport.Open(settings, log); err != nil {
+		return nil, false, err
+	}
+	const match = "LIBPROCESS_REQUIRE_PEER_ADDRESS_IP_MATCH"
+	switch text := os.Getenv(match); text {
+	case "", "0", "false":
+	case "1", "true":
+		requirePeerIP = true
+	default:
+		return nil, false, fault.New("stoa", fault.Invalid, match+"="+text, errors.New("write true or false"))
+	}
+	return port, requirePeerIP, nil
 }
 
 // maxFlagFile bounds the files whose content is a flag's value, in bytes.

@@ -87,7 +87,7 @@ var (
 		"framework/deploy", "framework/match", "dns/names", "lb/labels", "lb/render",
 	}
 	words    = []string{"framework/app", "internal/wire", "internal/resource", "internal/fault", "internal/acl"}
-	plumbing = []string{"internal/zk", "internal/election", "internal/store", "internal/web", "internal/auth", "internal/ratelimit", "internal/metrics", "internal/libprocess"}
+	plumbing = []string{"internal/zk", "internal/election", "internal/store", "internal/web", "internal/auth", "internal/ratelimit", "internal/tlsport", "internal/metrics", "internal/libprocess"}
 )
 
 // ban forbids imports of the target folders or packages from the files that from matches.

@@ -24,8 +24,11 @@ type Config struct {
 	// TLS, when set, is used for accepted connections, and, with ServerName set to
 	// the peer's IP unless it has one, for dialled ones.
 	TLS *tls.Config
+	// DialTLS, when set beside TLS, makes the configuration for dialling an IP address.
+	DialTLS func(ip string) *tls.Config
 	// Downgrade also accepts plain connections on a TLS port and dials again in
-	// plain text after a failed handshake.
+	// plain text when a peer does not speak TLS. One whose certificate is refused, or
+	// that refuses ours, speaks it.
 	Downgrade bool
 	// RequirePeerIP refuses messages whose claimed sender IP is not the TCP peer's.
 	RequirePeerIP bool
@@ -79,6 +82,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.HTTP == nil {
 		c.HTTP = http.NotFoundHandler()
+	}
+	if c.DialTLS == nil {
+		c.DialTLS = func(string) *tls.Config { return c.TLS }
 	}
 	if c.Delegate != "" {
 		c.HTTP = Delegate(c.Delegate, c.HTTP)

@@ -231,12 +231,12 @@ func (t *Transport) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, er
 	if err != nil || t.cfg.TLS == nil {
 		return nc, err
 	}
-	secured, err := clientTLS(ctx, nc, t.cfg.TLS, addr)
+	secured, err := clientTLS(ctx, nc, t.cfg.DialTLS(addr.Addr().String()), addr)
 	if err == nil {
 		return secured, nil
 	}
 	nc.Close()
-	if !t.cfg.Downgrade {
+	if !t.cfg.Downgrade || speaksTLS(err) {
 		return nil, err
 	}
 	return d.DialContext(ctx, "tcp4", addr.String())

@@ -3,6 +3,7 @@ package libprocess
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -50,4 +51,12 @@ func clientTLS(ctx context.Context, nc net.Conn, cfg *tls.Config, addr netip.Add
 		return nil, err
 	}
 	return tc, nil
+}
+
+// speaksTLS tells from a failed handshake whether the peer speaks TLS: it showed a
+// certificate that was refused, or answered with an alert.
+func speaksTLS(err error) bool {
+	var refused *tls.CertificateVerificationError
+	var alert tls.AlertError
+	return errors.As(err, &refused) || errors.As(err, &alert)
 }
