@@ -62,6 +62,10 @@ var benches = map[string]bench{
 		about: "GET /state with 10,000 simulated agents and n tasks while 500 more per second start: ms to the last byte, median; floor: texts of as many tasks appended and sent over loopback",
 		n:     100_000, unit: "ms", run: state, floor: bareState,
 	},
+	"failover": {
+		about: "leader killed with n simulated agents of 10 tasks, 10 frameworks and real ZooKeeper: from the end of its node until the standby knows all agents and tasks; floor: the same re-registrations encoded, over one loopback socket and decoded",
+		n:     10_000, unit: "s", run: failover, floor: bareReregistrations,
+	},
 	"dnsmove": {about: "a killed task's successor: from the master's event to the DNS answer, median of n moves on stoa dev; floor: one question over loopback", n: 40, unit: "ms", run: dnsMove, floor: dnsRoundTrip},
 	"dns":     {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
 }
