@@ -18,6 +18,9 @@ func (d *Door) Submit(ctx context.Context, e ledger.Event) error {
 	return t.put(ctx, request{event: e})
 }
 
+// Ready says whether Submit would take an event now.
+func (d *Door) Ready() bool { return d.term.Load() != nil }
+
 // Ask submits a call and waits for its answer. Errors are Submit's.
 func (d *Door) Ask(ctx context.Context, c ledger.Call) (ledger.Answer, error) { return d.ask(ctx, c) }
 

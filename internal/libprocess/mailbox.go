@@ -173,6 +173,8 @@ func dropCause(err error) string {
 		return DropMailboxFull
 	case errors.Is(err, ErrNoProcess), errors.Is(err, ErrClosed):
 		return DropTerminated
+	case errors.Is(err, ErrUnwanted):
+		return DropUnwanted
 	}
 	return DropUndecodable
 }

@@ -38,6 +38,7 @@ const (
 	DropLinkLost    = "connection lost"
 	DropNoAddress   = "no address"
 	DropTerminated  = "process terminated"
+	DropUnwanted    = "not wanted now"
 )
 
 // maxNames bounds the counters by name: names come from peers. More count as otherName.

@@ -17,6 +17,7 @@ const recursionLimit = 100
 // a struct with its own Exited to give each of them its own links.
 type Mux struct {
 	handlers map[string]decodeFunc
+	screens  map[string]func(Message) bool
 	exited   func(peer UPID, cause error)
 }
 
@@ -54,6 +55,16 @@ func HandleMessage[T proto.Message](m *Mux, name string, fn func(env Message, ms
 	}
 }
 
+// Screen lets want see messages called name before they are decoded; those it refuses
+// are dropped without a word, as if they had been lost. It runs on the goroutines of the
+// connections, so it may be called several times at once and has to be quick.
+func (m *Mux) Screen(name string, want func(Message) bool) {
+	if m.screens == nil {
+		m.screens = map[string]func(Message) bool{}
+	}
+	m.screens[name] = want
+}
+
 // unmarshal reads body into msg and insists on required fields, naming the first
 // missing one by its path.
 func unmarshal(body []byte, msg proto.Message) error {
@@ -76,6 +87,9 @@ func (m *Mux) Decode(env Message) (func(), error) {
 	h, ok := m.handlers[env.Name]
 	if !ok {
 		return nil, fault.New("decode", fault.NotFound, env.Name, nil)
+	}
+	if want := m.screens[env.Name]; want != nil && !want(env) {
+		return nil, ErrUnwanted
 	}
 	return h(env)
 }

@@ -68,6 +68,7 @@ var (
 	ErrClosed      = errors.New("the transport is closed")
 	ErrQueueFull   = errors.New("the peer's queue is full")
 	ErrMailboxFull = errors.New("the process's mailbox is full")
+	ErrUnwanted    = errors.New("the process does not want this message now")
 	ErrNoProcess   = errors.New("no such local process")
 	ErrNoAddress   = errors.New("no usable UPID to send to")
 	ErrPeerClosed  = errors.New("the peer closed the connection")

@@ -1,11 +1,12 @@
 // Package agents speaks with agents over libprocess (libprocess.md 3.1 to 3.11): it
 // hands their messages to the ledger's owner and sends the ledger's answers. It keeps
-// no state of its own.
+// no state of its own but which registrations wait for an answer.
 package agents
 
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,6 +19,9 @@ import (
 // Book is the way to the ledger's owner; the error says that this master does not lead.
 type Book interface {
 	Submit(context.Context, ledger.Event) error
+	// Ready says whether Submit would take an event now: this master leads and has read the
+	// registry.
+	Ready() bool
 }
 
 // Shell of the agents' side.
@@ -28,6 +32,8 @@ type Shell struct {
 
 	gate     Gate // nil: no agent authenticates
 	required bool // agents have to
+
+	waiting waiting // registrations that the ledger has not answered yet
 }
 
 // New makes the shell; send sends as the process "master".
@@ -42,6 +48,11 @@ func New(book Book, send func(to libprocess.UPID, m proto.Message) error, log *s
 // brought to the internal form on the way in.
 func (s *Shell) Handle(mux *libprocess.Mux) {
 	const in = "mesos.internal."
+	for _, name := range []string{in + "RegisterSlaveMessage", in + "ReregisterSlaveMessage"} {
+		mux.Screen(name, func(env libprocess.Message) bool {
+			return s.book.Ready() && s.waiting.begin(env.From, time.Now())
+		})
+	}
 	pass[*messages.RegisterSlaveMessage](s, mux, in+"RegisterSlaveMessage")
 	pass[*messages.ReregisterSlaveMessage](s, mux, in+"ReregisterSlaveMessage")
 	pass[*messages.UnregisterSlaveMessage](s, mux, in+"UnregisterSlaveMessage")
@@ -72,6 +83,10 @@ func (s *Shell) Deliver(e ledger.ToAgent) {
 	if err != nil {
 		s.log.Warn("message to agent dropped", "agent", e.Agent, "error", err)
 		return
+	}
+	switch e.Message.(type) {
+	case *messages.SlaveRegisteredMessage, *messages.SlaveReregisteredMessage, *messages.ShutdownMessage:
+		s.waiting.end(to)
 	}
 	if err := s.send(to, e.Message); err != nil {
 		s.log.Debug("message to agent lost", "agent", e.Agent, "to", to, "error", err)

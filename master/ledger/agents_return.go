@@ -204,7 +204,7 @@ func (l *Ledger) adopt(a *agent, m *messages.ReregisterSlaveMessage, reported *m
 		return nil // the same id runs elsewhere: the first report counts
 	}
 	f.forgetUnreachable(id)
-	t := l.openTask(f, a, proto.Clone(reported).(*mesos.Task))
+	t := l.openTask(f, a, reported)
 	if !t.released {
 		l.book(f, a, t.role, t.resources, true)
 	}

@@ -64,7 +64,8 @@ type (
 		Reason string
 	}
 
-	// AgentMessage is a libprocess message of the agent protocol (libprocess.md section 4).
+	// AgentMessage is a libprocess message of the agent protocol (libprocess.md section 4). The
+	// message is the ledger's from then on and must not be changed any more.
 	AgentMessage struct {
 		From      PID
 		Message   proto.Message
