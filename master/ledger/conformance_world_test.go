@@ -40,7 +40,9 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Unix(1_000_000, 0).UTC(), al: allocate.New(allocate.Config{FilterGPU: true}), silent: map[ledger.PID]bool{},
 		events: map[ledger.Conn][]*scheduler.Event{}, closed: map[ledger.Conn]bool{}, toAgent: map[ledger.PID][]proto.Message{},
-		book: ledger.New(ledger.Config{Master: &mesos.MasterInfo{Id: proto.String("M"), Ip: proto.Uint32(16777343), Port: proto.Uint32(5050)}})}
+		book: ledger.New(ledger.Config{Master: &mesos.MasterInfo{Id: proto.String("M"), Ip: proto.Uint32(16777343), Port: proto.Uint32(5050)},
+			Domain: &mesos.DomainInfo{FaultDomain: &mesos.DomainInfo_FaultDomain{Region: &mesos.DomainInfo_FaultDomain_RegionInfo{Name: proto.String("r")},
+				Zone: &mesos.DomainInfo_FaultDomain_ZoneInfo{Name: proto.String("m")}}}})}
 	return w
 }
 
@@ -76,6 +78,8 @@ func (w *world) step(e ledger.Event) {
 			w.toAgent[e.PID] = append(w.toAgent[e.PID], e.Message)
 		case ledger.Operator:
 			w.told = append(w.told, e.Event)
+		case ledger.Note:
+			w.t.Log(e.Text, e.Agent, e.Framework, e.Task)
 		case ledger.Answer:
 			w.answers = append(w.answers, e)
 		}

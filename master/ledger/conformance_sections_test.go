@@ -1,0 +1,515 @@
+package ledger_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+	"github.com/stoa-project/stoa/internal/wire/scheduler"
+	"github.com/stoa-project/stoa/master/ledger"
+)
+
+func (w *world) lost(conn string) {
+	w.step(ledger.ConnectionLost{Conn: connOf(conn), Reason: "the stream ended"})
+}
+
+func (w *world) operators() (kinds []masterapi.Event_Type) {
+	for _, e := range w.told {
+		kinds = append(kinds, e.GetType())
+	}
+	return kinds
+}
+
+// TestSubscribeRows: mesos-master.md 1.3, what is not about refusals or traps.
+func TestSubscribeRows(t *testing.T) {
+	t.Run("an empty id is none", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.call("s", "", `{"type":"SUBSCRIBE","framework_id":{"value":""},"subscribe":{"framework_info":{"user":"u","name":"f","id":{"value":""}}}}`)
+		if id := w.next("s", scheduler.Event_SUBSCRIBED).GetSubscribed().GetFrameworkId().GetValue(); id != "M-0000" {
+			t.Errorf("id %q", id)
+		}
+	})
+	t.Run("first", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.register(one, "")
+		w.forget()
+		f := w.subscribe("s", "", checkpointing)
+		if got := w.operators(); !slices.Equal(got, []masterapi.Event_Type{masterapi.Event_FRAMEWORK_ADDED}) {
+			t.Errorf("operators heard %v", got)
+		}
+		if m := w.sent(one, "UpdateFrameworkMessage"); m != nil {
+			t.Errorf("agents heard of a first subscription: %v", m)
+		}
+		if !w.al.Dirty() {
+			t.Error("nothing is allocated at once")
+		}
+		if v := w.view(f); !v.Connected || !v.Active || v.Registered != w.now || v.Recovered {
+			t.Errorf("framework %+v", v)
+		}
+	})
+	t.Run("no roles, no offers", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.register(one, "")
+		w.subscribe("s", "", `,"capabilities":[{"type":"MULTI_ROLE"}]`)
+		if w.offered("s") {
+			t.Error("offered")
+		}
+	})
+	t.Run("again on a live connection", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.forget()
+		w.subscribe("n", f, checkpointing)
+		if e := w.next("s", scheduler.Event_ERROR); e.GetError().GetMessage() != "Framework failed over" || !w.closed[connOf("s")] {
+			t.Errorf("old connection: %v", e)
+		}
+		if got := w.operators(); !slices.Equal(got, []masterapi.Event_Type{masterapi.Event_FRAMEWORK_UPDATED}) {
+			t.Errorf("operators heard %v", got)
+		}
+		if w.sent(one, "UpdateFrameworkMessage") == nil {
+			t.Error("agents heard nothing")
+		}
+		w.lost("s") // late: it is nobody's any more
+		if v := w.view(f); !v.Connected {
+			t.Error("a stale notice disconnected the framework")
+		}
+	})
+	t.Run("no task is replayed", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.run("s", f, one, a, "t")
+		w.subscribe("n", f, checkpointing)
+		w.none("n", scheduler.Event_UPDATE)
+		w.reconcile("n", f, "")
+		w.status("n")
+	})
+	t.Run("after a failover of the master", func(t *testing.T) {
+		w := newWorld(t).begin("Z-S0")
+		w.reregister(one, "Z-S0", "Z-0000", "Z-0000 t TASK_RUNNING")
+		if v := w.view("Z-0000"); !v.Recovered || v.Connected || len(v.Tasks) != 1 {
+			t.Errorf("recovered %+v", v)
+		}
+		w.forget()
+		w.now = w.now.Add(time.Minute)
+		if got := w.subscribe("s", "Z-0000", checkpointing); got != "Z-0000" {
+			t.Errorf("id %s", got)
+		}
+		if v := w.view("Z-0000"); v.Recovered || v.Registered != w.now || v.Reregistered != w.now || len(v.Tasks) != 1 {
+			t.Errorf("subscribed %+v", v)
+		}
+		w.none("s", scheduler.Event_UPDATE)
+		if w.sent(one, "UpdateFrameworkMessage") == nil {
+			t.Error("the agent does not know where its updates go")
+		}
+	})
+}
+
+// TestDisconnectionRows: mesos-master.md 1.4, in virtual time.
+func TestDisconnectionRows(t *testing.T) {
+	t.Run("disconnected", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.run("s", f, one, a, "t")
+		w.offer("s")
+		w.lost("s")
+		if v := w.view(f); v.Connected || v.Active || len(v.Offers) != 0 || len(v.Tasks) != 1 {
+			t.Errorf("framework %+v", v)
+		}
+		w.forget()
+		w.update(one, a, f, "t", "TASK_FAILED", "f", "")
+		if len(w.events) != 0 {
+			t.Errorf("an update was delivered: %v", w.events)
+		}
+		other := w.subscribe("other", "", checkpointing)
+		if !w.offered("other") {
+			t.Errorf("what was offered is not free for %s", other)
+		}
+		w.subscribe("n", f, checkpointing)
+		w.none("n", scheduler.Event_UPDATE) // not queued; the agent repeats it
+		w.update(one, a, f, "t", "TASK_FAILED", "f", "")
+		if st := w.status("n"); st.GetState() != mesos.TaskState_TASK_FAILED || st.Uuid == nil {
+			t.Errorf("repeated: %v", st)
+		}
+	})
+	t.Run("the master's own updates are lost meanwhile", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", `,"checkpoint":true,"capabilities":[{"type":"PARTITION_AWARE"}]`)
+		w.run("s", f, one, a, "t")
+		w.call("s", f, `{"type":"UPDATE_FRAMEWORK","update_framework":{"framework_info":{"user":"root","name":"f","checkpoint":true,"failover_timeout":3600,"id":{"value":"`+f+`"},"capabilities":[{"type":"PARTITION_AWARE"}]}}}`)
+		w.lost("s")
+		w.silent[one] = true
+		w.wait(5 * time.Minute)
+		w.subscribe("n", f, `,"checkpoint":true,"capabilities":[{"type":"PARTITION_AWARE"}]`)
+		w.none("n", scheduler.Event_UPDATE)
+		w.reconcile("n", f, taskOn("t", a))
+		if st := w.status("n"); st.GetState() != mesos.TaskState_TASK_UNREACHABLE {
+			t.Errorf("reconciliation %v", st)
+		}
+	})
+	t.Run("failover_timeout", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", checkpointing) // 60 s
+		w.run("s", f, one, a, "t")
+		w.lost("s")
+		w.wait(59 * time.Second)
+		w.subscribe("n", f, checkpointing)
+		w.wait(10 * time.Minute) // the old timer is void
+		if v := w.view(f); !v.Connected || len(v.Tasks) != 1 {
+			t.Errorf("framework %+v", v)
+		}
+		w.lost("n")
+		w.forget()
+		w.wait(61 * time.Second)
+		if w.sent(one, "ShutdownFrameworkMessage") == nil {
+			t.Error("the agent was not told")
+		}
+		if v := w.view(f); v.Unregistered.IsZero() || len(v.CompletedT) != 1 || v.CompletedT[0].GetState() != mesos.TaskState_TASK_KILLED {
+			t.Errorf("framework %+v", v)
+		}
+		if w.call("m", "", `{"type":"SUBSCRIBE","framework_id":{"value":"`+f+`"},"subscribe":{"framework_info":{"user":"root","name":"f","id":{"value":"`+f+`"}}}}`); w.next("m", scheduler.Event_ERROR).GetError().GetMessage() != "Framework has been removed" {
+			t.Error("a removed framework came back")
+		}
+	})
+	t.Run("failover_timeout 0", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.call("s", "", `{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"f"}}}`)
+		w.lost("s")
+		w.wait(0)
+		if v := w.view("M-0000"); v.Unregistered.IsZero() {
+			t.Errorf("framework %+v", v)
+		}
+	})
+	t.Run("the timeout of the newest FrameworkInfo counts", func(t *testing.T) {
+		w := newWorld(t).begin()
+		f := w.subscribe("s", "", checkpointing)
+		w.call("n", "", `{"type":"SUBSCRIBE","framework_id":{"value":"`+f+`"},"subscribe":{"framework_info":{"user":"root","name":"f","failover_timeout":600,"id":{"value":"`+f+`"}}}}`)
+		w.lost("n")
+		w.wait(599 * time.Second)
+		if v := w.view(f); !v.Unregistered.IsZero() {
+			t.Error("removed too early")
+		}
+		w.wait(2 * time.Second)
+		if v := w.view(f); v.Unregistered.IsZero() {
+			t.Error("not removed")
+		}
+	})
+	t.Run("a recovered framework waits without end", func(t *testing.T) {
+		w := newWorld(t).begin("Z-S0")
+		w.reregister(one, "Z-S0", "Z-0000", "Z-0000 t TASK_RUNNING")
+		w.wait(30 * 24 * time.Hour)
+		if v := w.view("Z-0000"); !v.Recovered || len(v.Tasks) != 1 {
+			t.Errorf("framework %+v", v)
+		}
+	})
+}
+
+// TestCallRows: mesos-master.md 1.5.
+func TestCallRows(t *testing.T) {
+	t.Run("TEARDOWN", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		w.register(two, "")
+		f := w.subscribe("s", "", aware)
+		for {
+			o := w.offers("s")
+			if o.GetAgentId().GetValue() == a {
+				w.accept("s", f, o, "", "t")
+				break
+			}
+		}
+		w.forget()
+		if got := w.call("s", f, `{"type":"TEARDOWN"}`); got.Code != 202 {
+			t.Errorf("%d %s", got.Code, got.Body)
+		}
+		for _, pid := range []string{one, two} {
+			if w.sent(pid, "ShutdownFrameworkMessage") == nil {
+				t.Errorf("%s was not told", pid)
+			}
+		}
+		if len(w.events[connOf("s")]) != 0 || !w.closed[connOf("s")] {
+			t.Errorf("events %v, closed %v", w.kinds("s"), w.closed[connOf("s")])
+		}
+		v := w.view(f)
+		if v.CompletedT[0].GetState() != mesos.TaskState_TASK_KILLED || v.CompletedT[0].GetStatuses()[0].GetReason() != mesos.TaskStatus_REASON_FRAMEWORK_REMOVED {
+			t.Errorf("task %v", v.CompletedT[0])
+		}
+		if kinds := w.operators(); kinds[len(kinds)-1] != masterapi.Event_FRAMEWORK_REMOVED {
+			t.Errorf("operators heard %v", kinds)
+		}
+		if used := w.agentView(a).Used; len(used) != 0 {
+			t.Errorf("still used: %v", used)
+		}
+	})
+	t.Run("DECLINE across agents", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.register(one, "")
+		w.register(two, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.allocate()
+		var ids []string
+		for _, o := range w.view(f).Offers {
+			ids = append(ids, `{"value":"`+o.GetId().GetValue()+`"}`)
+		}
+		w.call("s", f, `{"type":"DECLINE","decline":{"offer_ids":[`+ids[0]+`,{"value":"M-O999"},`+ids[1]+`]}}`)
+		if v := w.view(f); len(v.Offers) != 0 {
+			t.Errorf("offers left %v", v.Offers)
+		}
+	})
+	t.Run("REVIVE and SUPPRESS by role", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.register(one, "")
+		f := w.subscribe("s", "", `,"checkpoint":true,"capabilities":[{"type":"MULTI_ROLE"}],"roles":["a","b"]`)
+		o := w.offer("s")
+		w.call("s", f, `{"type":"SUPPRESS","suppress":{"roles":["a"]}}`)
+		if v := w.view(f); len(v.Offers) != 1 || !slices.Equal(v.Suppressed, []string{"a"}) {
+			t.Errorf("offers %v, suppressed %v", v.Offers, v.Suppressed)
+		}
+		w.none("s", scheduler.Event_RESCIND)
+		for _, body := range []string{`{"type":"SUPPRESS","suppress":{"roles":["b","foreign"]}}`, `{"type":"SUPPRESS","suppress":{"roles":["/bad"]}}`} {
+			w.call("s", f, body) // one foreign role drops the whole call
+		}
+		if v := w.view(f); !slices.Equal(v.Suppressed, []string{"a"}) {
+			t.Errorf("suppressed %v", v.Suppressed)
+		}
+		w.call("s", f, `{"type":"SUPPRESS"}`)
+		w.call("s", f, `{"type":"DECLINE","decline":{"offer_ids":[{"value":"`+o.GetId().GetValue()+`"}],"filters":{"refuse_seconds":0}}}`)
+		w.wait(time.Minute)
+		if w.offered("s") {
+			t.Error("offered although suppressed")
+		}
+		w.call("s", f, `{"type":"REVIVE","revive":{"roles":["b"]}}`)
+		if o := w.offer("s"); o.GetAllocationInfo().GetRole() != "b" {
+			t.Errorf("offer for %s", o.GetAllocationInfo().GetRole())
+		}
+		w.call("s", f, `{"type":"REVIVE","revive":{}}`)
+		if v := w.view(f); len(v.Suppressed) != 0 {
+			t.Errorf("suppressed %v", v.Suppressed)
+		}
+	})
+	t.Run("REVIVE drops filters", func(t *testing.T) {
+		w := newWorld(t).begin()
+		w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		o := w.offer("s")
+		w.call("s", f, `{"type":"DECLINE","decline":{"offer_ids":[{"value":"`+o.GetId().GetValue()+`"}],"filters":{"refuse_seconds":1000000}}}`)
+		w.wait(time.Minute)
+		if w.offered("s") {
+			t.Fatal("the filter does not hold")
+		}
+		w.call("s", f, `{"type":"REVIVE"}`)
+		if !w.offered("s") {
+			t.Error("the filter still holds")
+		}
+	})
+	t.Run("KILL", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.run("s", f, one, a, "t")
+		w.call("s", f, `{"type":"KILL","kill":{"task_id":{"value":"t"},"agent_id":{"value":"`+a+`"},"kill_policy":{"grace_period":{"nanoseconds":7}}}}`)
+		if m, ok := w.sent(one, "KillTaskMessage").(*messages.KillTaskMessage); !ok || m.GetFrameworkId().GetValue() != f || m.GetKillPolicy().GetGracePeriod().GetNanoseconds() != 7 {
+			t.Errorf("message %v", m)
+		}
+	})
+	t.Run("SHUTDOWN and MESSAGE", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.call("s", f, `{"type":"SHUTDOWN","shutdown":{"executor_id":{"value":"x"},"agent_id":{"value":"`+a+`"}}}`)
+		if m, ok := w.sent(one, "ShutdownExecutorMessage").(*messages.ShutdownExecutorMessage); !ok || m.GetFrameworkId().GetValue() != f || m.GetExecutorId().GetValue() != "x" {
+			t.Errorf("message %v", m)
+		}
+		w.call("s", f, `{"type":"MESSAGE","message":{"executor_id":{"value":"x"},"agent_id":{"value":"`+a+`"},"data":"aGk="}}`)
+		if m, ok := w.sent(one, "FrameworkToExecutorMessage").(*messages.FrameworkToExecutorMessage); !ok || string(m.GetData()) != "hi" || m.GetSlaveId().GetValue() != a {
+			t.Errorf("message %v", m)
+		}
+		w.agent(one, "message", `{"slave_id":{"value":"`+a+`"},"framework_id":{"value":"`+f+`"},"executor_id":{"value":"x"},"data":"aG8="}`)
+		if e := w.next("s", scheduler.Event_MESSAGE).GetMessage(); string(e.GetData()) != "ho" || e.GetAgentId().GetValue() != a || e.GetExecutorId().GetValue() != "x" {
+			t.Errorf("event %v", e)
+		}
+		w.step(ledger.AgentExited{PID: one})
+		before := w.book.Snapshot().Counters.InvalidFrameworkMessages
+		w.call("s", f, `{"type":"MESSAGE","message":{"executor_id":{"value":"x"},"agent_id":{"value":"`+a+`"},"data":"aGk="}}`)
+		if m := w.sent(one, "FrameworkToExecutorMessage"); m != nil || w.book.Snapshot().Counters.InvalidFrameworkMessages != before+1 {
+			t.Errorf("to a disconnected agent: %v", m)
+		}
+	})
+	t.Run("ACKNOWLEDGE", func(t *testing.T) {
+		w := newWorld(t).begin()
+		a := w.register(one, "")
+		f := w.subscribe("s", "", checkpointing)
+		w.accept("s", f, w.offer("s"), "", "t")
+		w.acknowledge("s", f, a, "t", "x") // nothing was forwarded yet
+		if m := w.sent(one, "StatusUpdateAcknowledgementMessage"); m != nil {
+			t.Errorf("message %v", m)
+		}
+		w.update(one, a, f, "t", "TASK_FINISHED", "f", "")
+		w.acknowledge("s", f, a, "t", "o") // another uuid: forwarded, but the task stays
+		if w.sent(one, "StatusUpdateAcknowledgementMessage") == nil || len(w.view(f).Tasks) != 1 {
+			t.Error("another uuid")
+		}
+		w.step(ledger.AgentExited{PID: one})
+		w.acknowledge("s", f, a, "t", "f") // a disconnected agent: dropped
+		if m := w.sent(one, "StatusUpdateAcknowledgementMessage"); m != nil || len(w.view(f).Tasks) != 1 {
+			t.Errorf("disconnected: %v", m)
+		}
+		w.reregister(one, a, f, f+" t TASK_FINISHED")
+		w.acknowledge("s", f, a, "t", "f")
+		if m, ok := w.sent(one, "StatusUpdateAcknowledgementMessage").(*messages.StatusUpdateAcknowledgementMessage); !ok || len(m.GetUuid()) != 16 || len(w.view(f).Tasks) != 0 {
+			t.Errorf("message %v, tasks %v", m, w.view(f).Tasks)
+		}
+	})
+	t.Run("REQUEST", func(t *testing.T) {
+		w := newWorld(t).begin()
+		f := w.subscribe("s", "", checkpointing)
+		if got := w.call("s", f, `{"type":"REQUEST","request":{"requests":[{"resources":[`+twoScalars(1, 1)+`]}]}}`); got.Code != 202 || len(w.kinds("s")) != 0 {
+			t.Errorf("%v %v", got, w.kinds("s"))
+		}
+	})
+}
+
+// offers takes the next offer, one of several in an event.
+func (w *world) offers(conn string) *mesos.Offer {
+	w.t.Helper()
+	w.allocate()
+	c := connOf(conn)
+	for i, e := range w.events[c] {
+		if list := e.GetOffers().GetOffers(); len(list) > 0 {
+			o := list[0]
+			if len(list) == 1 {
+				w.events[c] = append(w.events[c][:i:i], w.events[c][i+1:]...)
+			} else {
+				w.events[c][i] = &scheduler.Event{Type: e.Type, Offers: &scheduler.Event_Offers{Offers: list[1:]}}
+			}
+			return o
+		}
+	}
+	w.t.Fatal("no offer")
+	return nil
+}
+
+// TestReconciliationRows: mesos-master.md 1.8, every row for both kinds of frameworks.
+func TestReconciliationRows(t *testing.T) {
+	for _, c := range []struct {
+		info                       string
+		gone, unreachable, unknown mesos.TaskState
+	}{
+		{aware, mesos.TaskState_TASK_GONE, mesos.TaskState_TASK_UNREACHABLE, mesos.TaskState_TASK_UNKNOWN},
+		{checkpointing, mesos.TaskState_TASK_LOST, mesos.TaskState_TASK_LOST, mesos.TaskState_TASK_LOST},
+	} {
+		w := newWorld(t).begin("old-S0")
+		a := w.register(one, "")
+		lost := w.register(two, "")
+		f := w.subscribe("s", "", c.info)
+		for range 2 {
+			o := w.offers("s")
+			task := "here"
+			if o.GetAgentId().GetValue() == lost {
+				task = "away"
+			}
+			w.accept("s", f, o, `,"filters":{"refuse_seconds":1000}`, task)
+		}
+		w.update(one, a, f, "here", "TASK_RUNNING", "r", "")
+		w.status("s")
+		w.silent[two] = true
+		w.wait(2 * time.Minute)
+		w.status("s") // away is unreachable
+		w.forget()
+		check := func(name, tasks string, state mesos.TaskState, agent string) {
+			t.Helper()
+			w.reconcile("s", f, tasks)
+			st := w.status("s")
+			if st.GetState() != state || st.GetReason() != mesos.TaskStatus_REASON_RECONCILIATION || st.GetSource() != mesos.TaskStatus_SOURCE_MASTER ||
+				st.Uuid != nil || st.GetAgentId().GetValue() != agent || st.Data != nil || st.Labels != nil || st.Timestamp == nil {
+				t.Errorf("%s: %v", name, st)
+			}
+		}
+		check("implicit", "", mesos.TaskState_TASK_RUNNING, a)
+		w.none("s", scheduler.Event_UPDATE) // one task: the unreachable one is not among them
+		check("known", taskOn("here", ""), mesos.TaskState_TASK_RUNNING, a)
+		check("known, another agent named", taskOn("here", "nobody"), mesos.TaskState_TASK_RUNNING, a)
+		check("unknown on a registered agent", taskOn("none", a), c.gone, a)
+		check("unreachable agent", taskOn("away", lost), c.unreachable, lost)
+		check("unknown on an unreachable agent", taskOn("none", lost), c.unreachable, lost)
+		check("an agent nobody knows", taskOn("none", "never"), c.unknown, "never")
+		w.reconcile("s", f, taskOn("none", "old-S0")+","+taskOn("none", ""))
+		w.none("s", scheduler.Event_UPDATE) // a recovered agent may still bring it
+		w.wait(11 * time.Minute)            // and then not any more
+		w.forget()
+		check("no agent named", taskOn("away", ""), c.unknown, "")
+		check("no agent named, unknown task", taskOn("none", ""), c.unknown, "")
+		// Several at once come in their order.
+		w.reconcile("s", f, taskOn("x", "")+","+taskOn("here", "")+","+taskOn("y", ""))
+		for _, task := range []string{"x", "here", "y"} {
+			if st := w.status("s"); st.GetTaskId().GetValue() != task {
+				t.Errorf("order: %v, want %s", st, task)
+			}
+		}
+		// A completed task is known to its agent no more.
+		w.update(one, a, f, "here", "TASK_FINISHED", "f", "")
+		w.status("s")
+		check("terminal, not acknowledged", "", mesos.TaskState_TASK_FINISHED, a)
+		w.acknowledge("s", f, a, "here", "f")
+		check("completed", taskOn("here", a), c.gone, a)
+		w.reconcile("s", f, "")
+		w.none("s", scheduler.Event_UPDATE)
+	}
+}
+
+// TestEventRows: mesos-master.md 1.10, contents that no other test looks at.
+func TestEventRows(t *testing.T) {
+	w := newWorld(t).begin()
+	a := w.register(one, `,"attributes":[{"name":"rack","type":"TEXT","text":{"value":"r1"}}],"domain":{"fault_domain":{"region":{"name":"r"},"zone":{"name":"z"}}}`)
+	f := w.subscribe("s", "", `,"checkpoint":true,"roles":["dev","ops"],"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"},{"type":"REGION_AWARE"}]`)
+	o := w.offer("s")
+	u := o.GetUrl()
+	if o.GetFrameworkId().GetValue() != f || o.GetAgentId().GetValue() != a || o.GetHostname() != "host-10-0-0-1-5051" || u.GetScheme() != "http" ||
+		u.GetPath() != "/slave(1)" || u.GetAddress().GetHostname() != o.GetHostname() || u.GetAddress().GetIp() != "10.0.0.1" || u.GetAddress().GetPort() != 5051 ||
+		len(o.GetAttributes()) != 1 || o.GetDomain().GetFaultDomain().GetZone().GetName() != "z" || len(o.GetExecutorIds()) != 0 || o.Unavailability != nil {
+		t.Errorf("offer %v", o)
+	}
+	if !strings.HasPrefix(o.GetId().GetValue(), "M-O") {
+		t.Errorf("offer id %s", o.GetId().GetValue())
+	}
+	w.accept("s", f, o, "", "t")
+	w.agent(one, "update", `{"pid":"`+one+`","update":{"framework_id":{"value":"`+f+`"},"slave_id":{"value":"`+a+`"},"executor_id":{"value":"from envelope"},"timestamp":77,"uuid":"`+uuid16("u")+`",`+
+		`"status":{"task_id":{"value":"t"},"state":"TASK_RUNNING","data":"AA==","labels":{"labels":[{"key":"k"}]},"timestamp":5,"agent_id":{"value":"other"},"healthy":true}}}`)
+	st := w.status("s")
+	if st.GetAgentId().GetValue() != a || st.GetExecutorId().GetValue() != "from envelope" || st.GetTimestamp() != 77 || len(st.GetUuid()) != 16 || st.Data == nil || st.Labels == nil || !st.GetHealthy() {
+		t.Errorf("update %v", st)
+	}
+	if kept := w.view(f).Tasks[0].GetStatuses()[0]; kept.Data != nil {
+		t.Errorf("data is kept: %v", kept)
+	}
+	w.reconcile("s", f, "")
+	if st := w.status("s"); !st.GetHealthy() || st.Data != nil || st.Labels != nil {
+		t.Errorf("reconciliation %v", st)
+	}
+	// Agent loss: updates, then rescinds, then FAILURE (the order of Mesos, which promises none).
+	w.wait(10 * time.Second)
+	w.allocate()
+	w.forget()
+	w.agent(one, "unregister", fmt.Sprintf(`{"slave_id":{"value":%q}}`, a))
+	var kinds []scheduler.Event_Type
+	for _, e := range w.events[connOf("s")] {
+		kinds = append(kinds, e.GetType())
+	}
+	for _, want := range []scheduler.Event_Type{scheduler.Event_UPDATE, scheduler.Event_RESCIND, scheduler.Event_FAILURE} {
+		if !slices.Contains(kinds, want) {
+			t.Errorf("events %v lack %v", kinds, want)
+		}
+	}
+	if kinds[len(kinds)-1] != scheduler.Event_FAILURE {
+		t.Errorf("events %v", kinds)
+	}
+}
