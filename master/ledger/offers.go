@@ -74,10 +74,10 @@ func fitting(offers []*mesos.Offer) int {
 	return len(offers)
 }
 
-// free is what the agent has beyond tasks, executors and offers. A shared volume is free
-// as long as it is not offered: tasks do not use it up.
+// free is what the agent has beyond tasks, executors and offers. A shared volume is always
+// free: neither tasks nor offers use it up (mesos-master.md 3.5).
 func (a *agent) free() resource.Resources {
-	return a.total.Subtract(a.usedSum.Exclusive().Unallocate()).Subtract(a.offered.Unallocate())
+	return a.total.Subtract(a.usedSum.Exclusive().Unallocate()).Subtract(a.offered.Exclusive().Unallocate())
 }
 
 func (l *Ledger) openOffer(f *framework, a *agent, role string, r resource.Resources) *offer {

@@ -35,7 +35,9 @@ func TestSharedVolume(t *testing.T) {
 	}
 	b.do("wait 1s")
 	b.do("allocate")
-	b.said()
+	if text := b.said(); !strings.Contains(text, "framework s2 OFFERS") || !strings.Contains(text, "<SHARED>") {
+		t.Errorf("the second framework is offered no copy while the first holds an offer of it: %s", text)
+	}
 	b.do(`call s1 {"type":"ACCEPT","framework_id":{"value":"M-0000"},"accept":{"offer_ids":[{"value":"` + id + `"}],"operations":[` + destroy + `]}}`)
 	got = b.said()
 	if !strings.Contains(got, "converted M-S0 M-0000 {disk(reservations: [(DYNAMIC,eng,p)])[v:v]<SHARED>:10} -> {disk(reservations: [(DYNAMIC,eng,p)]):10}") {
