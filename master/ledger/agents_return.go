@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -89,15 +90,19 @@ func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMess
 	l.emit(LinkPID{PID: from})
 
 	reported := map[taskKey]bool{}
+	var adopted []*task
 	for _, t := range m.GetTasks() {
 		key := taskKey{FrameworkID(t.GetFrameworkId().GetValue()), TaskID(t.GetTaskId().GetValue())}
 		reported[key] = true
 		if a.tasks[key] == nil {
 			// Launched by an earlier term and acknowledged here as lost, or unknown for another
 			// reason: the agent knows best what runs on it.
-			l.adopt(a, m, t)
+			if t := l.adopt(a, m, t); t != nil {
+				adopted = append(adopted, t)
+			}
 		}
 	}
+	l.bookAdopted(a, adopted)
 	missing := map[FrameworkID]*messages.ReconcileTasksMessage{}
 	var order []FrameworkID
 	for _, t := range a.sortedTasks() {
@@ -145,18 +150,24 @@ func (l *Ledger) cameBack(id AgentID, from PID, m *messages.ReregisterSlaveMessa
 	for _, info := range m.GetFrameworks() {
 		l.recoverFramework(info)
 	}
-	for _, t := range m.GetTasks() {
-		adopted := l.adopt(a, m, t)
-		if adopted == nil || wasRecovered {
+	adopted := make([]*task, 0, len(m.GetTasks()))
+	for _, reported := range m.GetTasks() {
+		t := l.adopt(a, m, reported)
+		if t == nil {
 			continue
 		}
-		f := l.frameworks[adopted.framework]
-		status := &mesos.TaskStatus{TaskId: adopted.id.wire(), State: adopted.proto.State, AgentId: a.id.wire(),
-			ExecutorId: adopted.proto.ExecutorId, Source: mesos.TaskStatus_SOURCE_MASTER.Enum(),
+		adopted = append(adopted, t)
+		if wasRecovered {
+			continue
+		}
+		f := l.frameworks[t.framework]
+		status := &mesos.TaskStatus{TaskId: t.id.wire(), State: t.proto.State, AgentId: a.id.wire(),
+			ExecutorId: t.proto.ExecutorId, Source: mesos.TaskStatus_SOURCE_MASTER.Enum(),
 			Reason:  mesos.TaskStatus_REASON_AGENT_REREGISTERED.Enum(),
 			Message: proto.String("Unreachable agent re-reregistered"), Timestamp: l.seconds()}
 		l.sendUpdate(f, a.id, status)
 	}
+	l.bookAdopted(a, adopted)
 	l.keepReportedExecutors(a, m)
 	l.emit(ToAgent{Agent: id, PID: a.pid, Message: &messages.SlaveReregisteredMessage{SlaveId: id.wire(), Connection: l.connection()}})
 	l.operatorAgentAdded(a)
@@ -181,8 +192,8 @@ func (l *Ledger) afterReturn(a *agent, m *messages.ReregisterSlaveMessage) {
 	l.openForOffers(a)
 }
 
-// adopt books a task that an agent reports. It is nil when the task's framework has
-// been removed: the agent is told to shut that down.
+// adopt takes over a task that an agent reports; the caller books it. It is nil when the
+// task's framework has been removed: the agent is told to shut that down.
 func (l *Ledger) adopt(a *agent, m *messages.ReregisterSlaveMessage, reported *mesos.Task) *task {
 	fid := FrameworkID(reported.GetFrameworkId().GetValue())
 	if l.finished[fid] {
@@ -204,11 +215,31 @@ func (l *Ledger) adopt(a *agent, m *messages.ReregisterSlaveMessage, reported *m
 		return nil // the same id runs elsewhere: the first report counts
 	}
 	f.forgetUnreachable(id)
-	t := l.openTask(f, a, reported)
-	if !t.released {
-		l.book(f, a, t.role, t.resources, true)
+	return l.openTask(f, a, reported)
+}
+
+// bookAdopted books what adopted tasks of an agent use, once for each framework and role:
+// after a failover that is most of the work.
+func (l *Ledger) bookAdopted(a *agent, tasks []*task) {
+	type owner struct {
+		framework FrameworkID
+		role      string
 	}
-	return t
+	sums := map[owner]resource.Resources{}
+	var order []owner
+	for _, t := range tasks {
+		if t.released {
+			continue
+		}
+		o := owner{t.framework, t.role}
+		if _, known := sums[o]; !known {
+			order = append(order, o)
+		}
+		sums[o] = sums[o].Add(t.resources)
+	}
+	for _, o := range order {
+		l.book(l.frameworks[o.framework], a, o.role, sums[o], true)
+	}
 }
 
 // keepReportedExecutors makes the book's executors of an agent those it reported.
