@@ -131,7 +131,7 @@ func writeDNSConfig(name string) error {
 
 // dnsGCPercent is how much garbage there may be beside what lives: little, as answers make
 // none and the zone may be large. The variable GOGC has precedence.
-const dnsGCPercent = 30
+const dnsGCPercent = 40
 
 // maxConfig bounds the configuration file, in bytes.
 const maxConfig = 1 << 20

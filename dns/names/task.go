@@ -28,35 +28,29 @@ func (r *Rules) family(label string, whole bool, t *entry, out sink) {
 	unique := label + "-" + hash(t.id()) + "-" + agentTail(t.agent)
 	own := "." + p.framework + "." + r.Domain + "."
 	host := "." + p.framework + ".slave." + r.Domain + "."
-	uniqueOwn, uniqueHost := unique+own, unique+host
+	uniqueOwn, uniqueHost := two(unique, own, unique, host)
 	if whole && (!validName(uniqueHost) || !validName("_"+label+"._tcp"+host)) {
 		out.unbuilt("unusable task label")
 		return
 	}
+	labelOwn, labelHost := two(label, own, label, host)
 	if p.own != nil {
 		if p.shared {
-			out.record(op{name: label + own, addrs: p.own})
+			out.record(op{name: labelOwn, addrs: p.own})
 		}
 		out.record(op{name: uniqueOwn, addrs: p.own})
 	}
 	if p.host != nil {
 		if p.shared {
-			out.record(op{name: label + host, addrs: p.host})
+			out.record(op{name: labelHost, addrs: p.host})
 		}
 		out.record(op{name: uniqueHost, addrs: p.host})
 	}
 	if !p.shared {
 		return
 	}
-	for _, x := range t.ports {
-		for port := uint32(x.First); port <= uint32(x.Last); port++ {
-			for _, proto := range [...]string{"._tcp", "._udp"} {
-				if t.discovery == "" {
-					out.record(op{name: "_" + label + proto + own, target: uniqueHost, port: uint16(port), glue: p.host})
-				}
-				out.record(op{name: "_" + label + proto + host, target: uniqueHost, port: uint16(port), glue: p.host})
-			}
-		}
+	if len(t.ports) > 0 {
+		r.portServices(t, "_"+label, own, host, uniqueHost, out)
 	}
 	if t.discovery == "" {
 		return
@@ -70,6 +64,30 @@ func (r *Rules) family(label string, whole bool, t *entry, out sink) {
 			}
 		}
 	}
+}
+
+// portServices gives T5 and T6: the ports of the task's resources.
+func (r *Rules) portServices(t *entry, label, own, host, target string, out sink) {
+	hostTCP, hostUDP := two(label, "._tcp"+host, label, "._udp"+host)
+	names := [...]string{hostTCP, hostUDP, "", ""}
+	if t.discovery == "" {
+		names[2], names[3] = two(label, "._tcp"+own, label, "._udp"+own)
+	}
+	for _, x := range t.ports {
+		for port := uint32(x.First); port <= uint32(x.Last); port++ {
+			for _, name := range names {
+				if name != "" {
+					out.record(op{name: name, target: target, port: uint16(port), glue: t.placed.host})
+				}
+			}
+		}
+	}
+}
+
+// two joins texts in pairs, in one piece of memory: names live and die together.
+func two(a, b, c, d string) (ab, cd string) {
+	all := a + b + c + d
+	return all[:len(a)+len(b)], all[len(a)+len(b):]
 }
 
 var (
