@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -269,6 +270,7 @@ func (l *loop) take(c change) {
 		if n == batch {
 			return
 		}
+		runtime.Gosched() // queries come first
 		select {
 		case c = <-l.changes:
 		default:
