@@ -3,6 +3,7 @@ package master_test
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type v0driver struct {
 	pid       libprocess.UPID
 	master    libprocess.UPID
 	got       chan proto.Message
+	stop      func() // as when the process ends
 }
 
 func startDriver(t *testing.T, addr string) *v0driver {
@@ -49,7 +51,8 @@ func startDriver(t *testing.T, addr string) *v0driver {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- tr.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-done })
+	d.stop = sync.OnceFunc(func() { stop(); <-done })
+	t.Cleanup(d.stop)
 	tr.Link(d.pid, d.master, false)
 	return d
 }

@@ -79,6 +79,7 @@ func startAgent(t *testing.T, master string) *simAgent {
 	libprocess.Handle(mux, "mesos.internal.ShutdownFrameworkMessage", func(_ libprocess.UPID, m *messages.ShutdownFrameworkMessage) {
 		a.seen("shutdown framework")
 	})
+	libprocess.Handle(mux, "mesos.internal.ShutdownExecutorMessage", func(libprocess.UPID, *messages.ShutdownExecutorMessage) { a.seen("shutdown executor") })
 	libprocess.Handle(mux, "mesos.internal.ShutdownMessage", func(_ libprocess.UPID, m *messages.ShutdownMessage) { a.seen("shutdown") })
 	libprocess.Handle(mux, "mesos.internal.UpdateFrameworkMessage", func(_ libprocess.UPID, m *messages.UpdateFrameworkMessage) {
 		a.seen("update framework")

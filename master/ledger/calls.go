@@ -121,7 +121,7 @@ func (l *Ledger) fromDriver(f *framework, from Conn) bool {
 	if f.conn == from {
 		return true
 	}
-	if f.conn.None() && !f.recovered {
+	if f.conn.None() && f.last == from {
 		l.emit(ToFramework{To: from, Framework: f.id, Event: errorEvent("Framework disconnected")})
 	}
 	return false

@@ -24,6 +24,7 @@ type framework struct {
 	suppressed   []string
 	constraints  *scheduler.OfferConstraints
 	conn         Conn // none: disconnected or recovered
+	last         Conn // conn, or what it was before the framework was disconnected
 	active       bool // takes offers
 	recovered    bool
 	registered   time.Time
@@ -161,11 +162,11 @@ func (l *Ledger) subscribe(c Call) {
 func (l *Ledger) resubscribe(f *framework, c Call, info *mesos.FrameworkInfo) {
 	old := f.conn
 	wasRecovered := f.recovered
-	if !old.None() && old != c.From && c.From.PID != "" && !c.Force {
-		l.refuse(c.From, "Framework failed over")
+	if !wasRecovered && f.last != c.From && c.From.PID != "" && !c.Force {
+		l.refuse(c.From, "Framework failed over") // another run of the driver is newer
 		return
 	}
-	samePID := !old.None() && old == c.From
+	samePID := f.last == c.From
 	if !old.None() && !samePID {
 		l.emit(ToFramework{To: old, Framework: f.id, Event: errorEvent("Framework failed over")})
 		delete(l.byConn, old)
@@ -210,7 +211,7 @@ func (l *Ledger) link(c Conn) {
 }
 
 func (l *Ledger) connect(f *framework, c Conn) {
-	f.conn, f.active = c, true
+	f.conn, f.last, f.active = c, c, true
 	f.epoch++
 	l.byConn[c] = f.id
 	l.touchFramework(f)
