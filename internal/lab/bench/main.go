@@ -66,8 +66,17 @@ var benches = map[string]bench{
 		about: "leader killed with n simulated agents of 10 tasks, 10 frameworks and real ZooKeeper: from the end of its node until the standby knows all agents and tasks; floor: the same re-registrations encoded, over one loopback socket and decoded",
 		n:     10_000, unit: "s", run: failover, floor: bareReregistrations,
 	},
-	"dnsmove": {about: "a killed task's successor: from the master's event to the DNS answer, median of n moves on stoa dev; floor: one question over loopback", n: 40, unit: "ms", run: dnsMove, floor: dnsRoundTrip},
-	"dns":     {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
+	"freed": {
+		about: "rest of an agent given back until any framework holds its offer, median, with 10,000 simulated agents, 100 frameworks and n launches at 1,000/s; floor: one exchange of encoded messages over loopback",
+		n:     5_000, unit: "ms", run: freed, floor: roundTrip,
+	},
+	"allocate10k":   {about: "core only: one cycle of the allocator, n agents, 1,000 frameworks in one role, all declined with a filter in between; floor: a bare heap of shares", n: 10_000, unit: "ms", run: allocateDeclined(1000), floor: bareHeap(1000)},
+	"allocate50k":   {about: "the same with n agents and 6,000 frameworks", n: 50_000, unit: "ms", run: allocateDeclined(6000), floor: bareHeap(6000)},
+	"allocate100k":  {about: "the same with n agents and 1,000 frameworks", n: 100_000, unit: "ms", run: allocateDeclined(1000), floor: bareHeap(1000)},
+	"allocatequota": {about: "core only: the cycle that gives n roles on n agents their guarantees and no more; floor: a bare heap of shares", n: 3_000, unit: "ms", run: allocateQuota, floor: bareHeap(3000)},
+	"allocateidle":  {about: "core only: a cycle without changes, n agents declined by 10 frameworks; floor: a bare heap of shares", n: 10_000, unit: "ms", run: allocateIdle, floor: bareHeap(10)},
+	"dnsmove":       {about: "a killed task's successor: from the master's event to the DNS answer, median of n moves on stoa dev; floor: one question over loopback", n: 40, unit: "ms", run: dnsMove, floor: dnsRoundTrip},
+	"dns":           {about: "A queries per second with n tasks; floor: a bare responder of the DNS library", n: 100_000, unit: "1/s", run: dnsQueries, floor: bareQueries},
 }
 
 func main() {
