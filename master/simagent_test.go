@@ -26,6 +26,7 @@ type simAgent struct {
 	hostname  string
 	attribute string // of the agent, when not empty
 	limits    bool   // it has TASK_RESOURCE_LIMITS
+	drains    bool   // it has AGENT_DRAINING
 
 	mu         sync.Mutex // guards the fields below
 	id         *mesos.AgentID
@@ -81,6 +82,18 @@ func startAgent(t *testing.T, master string) *simAgent {
 	})
 	libprocess.Handle(mux, "mesos.internal.ShutdownExecutorMessage", func(libprocess.UPID, *messages.ShutdownExecutorMessage) { a.seen("shutdown executor") })
 	libprocess.Handle(mux, "mesos.internal.ShutdownMessage", func(_ libprocess.UPID, m *messages.ShutdownMessage) { a.seen("shutdown") })
+	libprocess.Handle(mux, "mesos.internal.DrainSlaveMessage", func(_ libprocess.UPID, m *messages.DrainSlaveMessage) {
+		a.seen("drain")
+		a.mu.Lock()
+		var ids []string
+		for id := range a.tasks {
+			ids = append(ids, id)
+		}
+		a.mu.Unlock()
+		for _, id := range ids {
+			a.update(id, mesos.TaskState_TASK_KILLED)
+		}
+	})
 	libprocess.Handle(mux, "mesos.internal.UpdateFrameworkMessage", func(_ libprocess.UPID, m *messages.UpdateFrameworkMessage) {
 		a.seen("update framework")
 	})
@@ -166,6 +179,9 @@ func (a *simAgent) capabilities() []*mesos.AgentInfo_Capability {
 	if a.limits {
 		all = append(all, &mesos.AgentInfo_Capability{Type: mesos.AgentInfo_Capability_TASK_RESOURCE_LIMITS.Enum()})
 	}
+	if a.drains {
+		all = append(all, &mesos.AgentInfo_Capability{Type: mesos.AgentInfo_Capability_AGENT_DRAINING.Enum()})
+	}
 	return all
 }
 
@@ -188,7 +204,7 @@ func (a *simAgent) reregister() {
 	a.t.Helper()
 	for range 100 {
 		a.mu.Lock()
-		m := &messages.ReregisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: capabilities()}
+		m := &messages.ReregisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: a.capabilities()}
 		for _, f := range a.frameworks {
 			m.Frameworks = append(m.Frameworks, f)
 		}
