@@ -32,8 +32,20 @@ func (b *LB) options(ctx context.Context, now time.Time) labels.Options {
 		Groups: b.cfg.Groups, Strict: b.cfg.Strict, HealthCheck: b.cfg.HealthCheck, AllAlive: b.cfg.AllAlive, KeepEmpty: b.cfg.KeepEmpty,
 		Compat: b.cfg.Profile == render.Compat, BindAddr: b.cfg.BindAddr, SkipApp: b.cfg.SkipApp,
 		AssignMin: b.cfg.AssignMin, AssignMax: b.cfg.AssignMax,
+		Up:        b.up(),
 		Addresses: b.hosts.Addresses(ctx, now, b.listed), LastAlive: b.alive.remember(b.listed), LastGood: b.good,
 	}
+}
+
+// up gives the tasks that HAProxy reaches, nil where nobody asks: Marathon-LB does not.
+func (b *LB) up() map[string]bool {
+	if b.cfg.Profile == render.Compat || b.cfg.Command != "" || !b.replacing.now {
+		return nil
+	}
+	if b.replacing.up == nil {
+		return map[string]bool{}
+	}
+	return b.replacing.up
 }
 
 // render gives the configuration for services. Where a template label is wrong the port
@@ -107,6 +119,8 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 		}
 		return
 	}
+	groups := b.proxy.Groups()
+	defer func() { b.metrics.groups.Add(float64(b.proxy.Groups() - groups)) }()
 	change, err := b.proxy.Apply(ctx, want)
 	if fault.KindOf(err) == fault.Invalid && !b.cfg.SkipCleanup {
 		services, refusals, err = b.withoutRefused(ctx, services)

@@ -63,6 +63,7 @@ type Config struct {
 	MaxBackoff      time.Duration // between two connects to the event stream
 	ReloadInterval  time.Duration // between two reloads
 	ChangeInterval  time.Duration // between two changes of any kind
+	CertInterval    time.Duration // between two looks at the certificate files
 	DefaultsOptions []string      // "option" lines of the defaults section
 }
 
@@ -76,7 +77,7 @@ func Defaults() Config {
 		ConfigPath: "/etc/haproxy/haproxy.cfg", RunDir: "/run/stoa-lb", Profile: render.Standard, Maps: true,
 		AssignMin: 10050, AssignMax: 10100, LastKnown: 1000, CommandRetry: 10 * time.Second, CommandRetries: 10,
 		HardStop: 15 * time.Minute, MaxOldWorkers: 4, Archives: 5,
-		Resync: 5 * time.Minute, MaxBackoff: 5 * time.Minute, ReloadInterval: 2 * time.Second, ChangeInterval: 20 * time.Millisecond,
+		Resync: 5 * time.Minute, MaxBackoff: 5 * time.Minute, ReloadInterval: 2 * time.Second, ChangeInterval: 20 * time.Millisecond, CertInterval: 2 * time.Second,
 		DefaultsOptions: []string{"redispatch", "http-server-close", "dontlognull", "idle-close-on-response"},
 	}
 }

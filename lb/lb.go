@@ -54,6 +54,8 @@ type LB struct {
 	applied            []labels.Service // what HAProxy has
 	drains             drainQueue
 	draining           draining
+	certs              certificates
+	replacing          replacing
 	crowded            time.Time // since when reloads wait for old workers; zero is not
 	fileReload         bool      // one was asked for and waits for old workers
 }
@@ -241,7 +243,11 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 			if err := b.proxy.Check(ctx); err != nil {
 				b.fail(err)
 			}
+			b.watchCertificates(ctx, time.Now())
 			b.reloadFile(ctx)
+			if b.watchReplacements(ctx, time.Now()) {
+				b.apply(ctx, &later, false)
+			}
 			b.metrics.dying.Set(float64(b.proxy.Sweep(ctx)))
 			b.metrics.workers.Set(float64(b.proxy.TrimWorkers(ctx)))
 			b.stream()
@@ -250,7 +256,7 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 }
 
 func (b *LB) take(apps []labels.App) {
-	b.listed = apps
+	b.listed, b.replacing.now = apps, labels.Replacing(apps)
 	s := *b.status.Load()
 	s.LastListing = time.Now()
 	b.status.Store(&s)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,17 +29,38 @@ type marathon struct {
 	mu     sync.Mutex // guards the rest
 	apps   []labels.App
 	events chan struct{} // closed and replaced at each change
+	next   string        // the event at the next change; "" is one that says nothing
+
+	streams atomic.Int64    // that were opened
+	names   map[string]bool // under which load balancers answer drains
+	drained []string        // what they answered
 }
 
 func newMarathon(t *testing.T) *marathon {
-	m := &marathon{events: make(chan struct{})}
+	m := &marathon{events: make(chan struct{}), names: map[string]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/apps", func(w http.ResponseWriter, _ *http.Request) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(map[string]any{"apps": m.apps})
 	})
+	mux.HandleFunc("GET /v2/apps/{id...}", func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, a := range m.apps {
+			if a.ID == "/"+r.PathValue("id") {
+				_ = json.NewEncoder(w).Encode(map[string]any{"app": a})
+				return
+			}
+		}
+		http.NotFound(w, r)
+	})
+	mux.HandleFunc("POST /v2/events/drained", m.takeReport)
 	mux.HandleFunc("GET /v2/events", func(w http.ResponseWriter, r *http.Request) {
+		m.streams.Add(1)
+		m.mu.Lock()
+		m.names[r.URL.Query().Get("drain")] = true
+		m.mu.Unlock()
 		w.Header().Set("Content-Type", "text/event-stream")
 		for {
 			m.mu.Lock()
@@ -49,7 +71,13 @@ func newMarathon(t *testing.T) *marathon {
 			case <-r.Context().Done():
 				return
 			case <-next:
-				fmt.Fprint(w, "event: status_update_event\r\ndata: {}\r\n\r\n")
+				m.mu.Lock()
+				event := m.next
+				m.mu.Unlock()
+				if event == "" {
+					event = "event: status_update_event\r\ndata: {}\r\n\r\n"
+				}
+				fmt.Fprint(w, event)
 			}
 		}
 	})
@@ -61,7 +89,7 @@ func newMarathon(t *testing.T) *marathon {
 func (m *marathon) set(apps ...labels.App) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.apps = apps
+	m.apps, m.next = apps, ""
 	close(m.events)
 	m.events = make(chan struct{})
 }
@@ -100,7 +128,7 @@ func testConfig(m *marathon, dir string, ports []int) Config {
 	cfg.Marathon, cfg.Groups, cfg.BindAddr = []string{m.URL}, []string{"external"}, "127.0.0.1"
 	cfg.HTTPPort, cfg.StatsPort, cfg.HTTPSPort, cfg.AppIDPort = ports[0], ports[1], 0, 0
 	cfg.ConfigPath, cfg.RunDir = filepath.Join(dir, "haproxy.cfg"), dir
-	cfg.KeepEmpty, cfg.ReloadInterval = true, 10*time.Millisecond
+	cfg.KeepEmpty, cfg.ReloadInterval, cfg.CertInterval = true, 10*time.Millisecond, 50*time.Millisecond
 	return cfg
 }
 
@@ -108,6 +136,11 @@ func start(t *testing.T, m *marathon, dir string, keepHAProxy bool, ports []int)
 	t.Helper()
 	cfg := testConfig(m, dir, ports)
 	cfg.StopHAProxy = !keepHAProxy
+	return startWith(t, m, cfg, ports)
+}
+
+func startWith(t *testing.T, m *marathon, cfg Config, ports []int) *rig {
+	t.Helper()
 	b, err := New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -12,8 +12,7 @@ import (
 	"github.com/stoa-project/stoa/lb/render"
 )
 
-// write puts maps and file in place, each at once and whole, and beside them the record
-// of what they are.
+// write puts maps and file in place, each at once and whole.
 func (p *Proxy) write(c render.Config) error {
 	for i, m := range c.Maps {
 		if p.live != nil && i < len(p.live.Maps) && slices.Equal(p.live.Maps[i].Entries, m.Entries) && exists(p.cfg.mapPath(m.File)) {
@@ -23,13 +22,27 @@ func (p *Proxy) write(c render.Config) error {
 			return err
 		}
 	}
-	if err := replaceFile(p.cfg.ConfigPath, c.Text); err != nil {
-		return err
-	}
+	return replaceFile(p.cfg.ConfigPath, c.Text)
+}
+
+// writeRecord says which texts the file may have while the process has c's structure:
+// c's, and the one before as long as the file is being replaced. Without a record the
+// process may be at another structure than the file: it is removed before that.
+func (p *Proxy) writeRecord(c render.Config) error {
 	if p.structure == "" || p.structure != c.Structure {
 		p.structure, p.sum = c.Structure, sha256.Sum256([]byte(c.Structure))
 	}
-	return replaceFile(p.cfg.recordFile(), fmt.Sprintf("%x %x\n", sha256.Sum256([]byte(c.Text)), p.sum))
+	before := p.text
+	p.text = sha256.Sum256([]byte(c.Text))
+	return replaceFile(p.cfg.recordFile(), fmt.Sprintf("%x %x %x\n", p.sum, p.text, before))
+}
+
+func (p *Proxy) removeRecord() error {
+	err := os.Remove(p.cfg.recordFile())
+	if err != nil && !os.IsNotExist(err) {
+		return fault.New("write configuration", fault.Unavailable, p.cfg.recordFile(), err)
+	}
+	return nil
 }
 
 func exists(path string) bool {
@@ -37,20 +50,18 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// recordFile holds the sums of the file in place and of its structure: a later run tells
-// by them whether the file is ours, and whether it differs in servers only.
+// recordFile holds the sums of the structure that the process has and of the file: a later
+// run tells by them whether the file is ours, and whether it differs in servers only.
 func (c Config) recordFile() string { return filepath.Join(c.RunDir, "haproxy.record") }
 
-// recorded tells whether text is what was written last.
-func (p *Proxy) recorded(text []byte) bool {
-	ours, _ := p.record()
-	return ours != "" && ours == fmt.Sprintf("%x", sha256.Sum256(text))
-}
-
-func (p *Proxy) record() (text, structure string) {
+// recorded tells whether text is what was written last, and the sum of its structure.
+func (p *Proxy) recorded(text []byte) (structure string, ours bool) {
 	b, _ := os.ReadFile(p.cfg.recordFile())
-	text, structure, _ = strings.Cut(strings.TrimSpace(string(b)), " ")
-	return text, structure
+	f := strings.Fields(string(b))
+	if len(f) != 3 {
+		return "", false
+	}
+	return f[0], slices.Contains(f[1:], fmt.Sprintf("%x", sha256.Sum256(text)))
 }
 
 // replaceFile keeps an older file's permissions.

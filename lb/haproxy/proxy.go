@@ -78,9 +78,12 @@ type Proxy struct {
 	client runtime.Runtime
 	// binds are the addresses that live listens on; nil is not known.
 	binds map[string]bool
-	// structure and sum are those of the file in place, as the record beside it says.
+	certs []string // arguments of crt in live; nil is not known
+	// structure, its sum and the text's are those of the record.
 	structure string
-	sum       [sha256.Size]byte
+	sum, text [sha256.Size]byte
+	// reloaded is when the last reload was asked for, or the process adopted.
+	reloaded time.Time
 	// groups counts groups of runtime commands.
 	groups atomic.Int64
 }
@@ -101,6 +104,9 @@ func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
 	}
 	if p.live != nil && p.alive() && p.cfg.Command == "" && render.RuntimeOnly(*p.live, want) {
 		// The file first: whatever happens next, a reload finds the truth.
+		if err := p.writeRecord(want); err != nil {
+			return "", err
+		}
 		if err := p.write(want); err != nil {
 			return "", err
 		}
@@ -119,6 +125,9 @@ func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
 		return "", err
 	}
 	p.archive()
+	if err := p.removeRecord(); err != nil {
+		return "", err
+	}
 	if err := p.write(want); err != nil {
 		return "", err
 	}
@@ -126,17 +135,15 @@ func (p *Proxy) Apply(ctx context.Context, want render.Config) (Change, error) {
 	if err != nil {
 		if p.live != nil && p.alive() {
 			// The old worker goes on; the file must say what it does.
-			return "", errors.Join(err, p.write(*p.live))
+			return "", errors.Join(err, p.write(*p.live), p.writeRecord(*p.live))
 		}
 		p.live = nil
 		return "", err
 	}
 	if change == Reloaded && p.cfg.Command == "" {
 		err = p.restore(ctx, p.live, want)
-		if p.live != nil {
-			p.tellOldWorkers(ctx, left(*p.live, want))
-		}
 	}
+	err = errors.Join(err, p.writeRecord(want))
 	p.live = &want
 	clear(p.dying)
 	return change, err
@@ -179,13 +186,16 @@ func (p *Proxy) Resume(ctx context.Context) bool {
 		return false
 	}
 	if p.master == nil {
-		p.master = adopt(p.cfg)
+		p.master, p.reloaded = adopt(p.cfg), time.Now()
 	}
 	if p.master != nil && p.master.alive() {
 		return true
 	}
 	text, err := os.ReadFile(p.cfg.ConfigPath)
-	if err != nil || !p.recorded(text) {
+	if err != nil {
+		return false
+	}
+	if _, ours := p.recorded(text); !ours {
 		return false
 	}
 	if _, err := p.restartOrReload(ctx); err != nil {
@@ -260,7 +270,7 @@ func (p *Proxy) Check(ctx context.Context) error {
 // restartOrReload makes a process with the live file: a reloaded one where there is
 // one, else a new one.
 func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
-	p.binds = nil
+	p.binds, p.certs = nil, nil
 	if p.cfg.Command != "" {
 		return Reloaded, p.command(ctx)
 	}
@@ -284,6 +294,7 @@ func (p *Proxy) restartOrReload(ctx context.Context) (Change, error) {
 	// One worker more is about to become old.
 	p.trim(ctx, p.cfg.MaxOldWorkers-1)
 	asked := uptime()
+	p.reloaded = time.Now()
 	if err := p.master.reload(); err != nil {
 		return "", err
 	}
@@ -325,6 +336,9 @@ func (p *Proxy) await(ctx context.Context, old int64, asked float64) error {
 		}
 	}
 }
+
+// Groups counts the groups of runtime commands that were sent for changes.
+func (p *Proxy) Groups() int64 { return p.groups.Load() }
 
 // PIDs gives the process ids of the master and its workers, old workers included.
 func (p *Proxy) PIDs() []int {

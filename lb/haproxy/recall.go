@@ -17,12 +17,13 @@ import (
 // the file and sending the commands.
 func (p *Proxy) recall(ctx context.Context, want render.Config) *render.Config {
 	text, err := os.ReadFile(p.cfg.ConfigPath)
-	if err != nil || !p.recorded(text) {
+	if err != nil {
 		return nil
 	}
-	if _, structure := p.record(); structure != fmt.Sprintf("%x", sha256.Sum256([]byte(want.Structure))) {
+	if structure, ours := p.recorded(text); !ours || structure != fmt.Sprintf("%x", sha256.Sum256([]byte(want.Structure))) {
 		return nil
 	}
+	p.text = sha256.Sum256(text)
 	have := render.Config{Text: string(text), Structure: want.Structure}
 	state, err := ask(ctx, p.cfg.StatsSocket(), "show servers state", patience)
 	if err != nil {

@@ -127,7 +127,7 @@ func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 	if err != nil {
 		return err
 	}
-	var do, last, out []string
+	var do, last []string
 	gone := map[[2]string]render.Server{}
 	for i, b := range want.Backends {
 		if render.SameServers(have.Backends[i].Servers, b.Servers) {
@@ -154,15 +154,11 @@ func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 					last = append(last, "enable health "+b.Name+"/"+s.Name)
 				}
 				last = append(last, setState(b.Name, s))
-				if s.Drain {
-					out = append(out, setState(b.Name, s))
-				}
 			}
 		}
 		for name, s := range old {
 			// Out of service at once; requests under way go on, and Sweep deletes it.
 			last = append(last, "set server "+b.Name+"/"+name+" state maint")
-			out = append(out, "set server "+b.Name+"/"+name+" state maint")
 			gone[[2]string{b.Name, name}] = s
 		}
 	}
@@ -177,7 +173,6 @@ func (p *Proxy) change(ctx context.Context, have, want render.Config) error {
 	for key, s := range gone {
 		p.dying[key] = s
 	}
-	p.tellOldWorkers(ctx, out)
 	return nil
 }
 

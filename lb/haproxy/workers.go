@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/stoa-project/stoa/lb/render"
 )
 
 // TrimWorkers ends the oldest workers of before a reload when more than MaxOldWorkers
@@ -64,31 +63,10 @@ func (p *Proxy) oldWorkers() []int {
 // oldPatience is how long an old worker's answer is waited for: it may be ending.
 const oldPatience = 250 * time.Millisecond
 
-// tellOldWorkers sends commands to the workers of before a reload: they still answer on
-// the connections that they have, from servers that may be about to end. What one of
-// them does not know is of no concern to it.
-func (p *Proxy) tellOldWorkers(ctx context.Context, commands []string) {
-	if len(commands) == 0 {
-		return
-	}
-	for _, pid := range p.oldWorkers() {
-		to := fmt.Sprintf("@!%d ", pid)
-		for rest := commands; len(rest) > 0; {
-			line := to + rest[0]
-			for rest = rest[1:]; len(rest) > 0 && len(line) < maxGroup; rest = rest[1:] {
-				line += ";" + to + rest[0]
-			}
-			if _, err := ask(ctx, p.cfg.masterSocket(), line, oldPatience); err != nil {
-				// Mostly it is just ending.
-				p.log.Info("an old haproxy worker does not hear of a server's end", "pid", pid, "error", err)
-				break
-			}
-		}
-	}
-}
-
-// Leaving gives those of the servers, as backend and name, that still have connections
-// although they are out of service: in the newest worker or in one of before a reload.
+// Leaving gives those of the servers, as backend and name, that may still get requests or
+// have some although they are out of service. A worker of before a reload cannot be told
+// of servers any more ("Proxy is disabled"): a client's resting connection may bring it
+// one more request, until it has rested for the keep-alive timeout.
 func (p *Proxy) Leaving(ctx context.Context, keys map[[2]string]bool) map[[2]string]bool {
 	out := map[[2]string]bool{}
 	for k := range keys {
@@ -97,8 +75,11 @@ func (p *Proxy) Leaving(ctx context.Context, keys map[[2]string]bool) map[[2]str
 		}
 	}
 	for _, pid := range p.oldWorkers() {
-		// One that is gone meanwhile has no connections.
-		csv, err := ask(ctx, p.cfg.masterSocket(), fmt.Sprintf("@!%d show stat -1 4 -1", pid), oldPatience)
+		if time.Since(p.reloaded) < p.keepAlive()+oldPatience {
+			return keys
+		}
+		// One that is gone meanwhile has no connections. The master's socket closes when told to.
+		csv, err := ask(ctx, p.cfg.masterSocket(), fmt.Sprintf("@!%d show stat -1 4 -1;quit", pid), oldPatience)
 		if err == nil {
 			maps.Copy(out, busyIn(csv, keys))
 		}
@@ -106,24 +87,20 @@ func (p *Proxy) Leaving(ctx context.Context, keys map[[2]string]bool) map[[2]str
 	return out
 }
 
-// left gives the commands that take servers out of an old worker's service which want
-// has no longer, or drains.
-func left(have, want render.Config) []string {
-	serving := map[[2]string]bool{}
-	for _, b := range want.Backends {
-		for _, s := range b.Servers {
-			serving[[2]string{b.Name, s.Name}] = !s.Drain
-		}
+var keepAliveLine = regexp.MustCompile(`(?m)^[ \t]*timeout[ \t]+http-keep-alive[ \t]+([0-9]{1,6})(ms|s|m)?[ \t\r]*$`)
+
+// keepAlive gives the longest keep-alive timeout of the live configuration.
+func (p *Proxy) keepAlive() time.Duration {
+	if p.live == nil {
+		return 0
 	}
-	var out []string
-	for _, b := range have.Backends {
-		for _, s := range b.Servers {
-			if !serving[[2]string{b.Name, s.Name}] {
-				out = append(out, "set server "+b.Name+"/"+s.Name+" state maint")
-			}
-		}
+	longest := time.Duration(0)
+	for _, m := range keepAliveLine.FindAllStringSubmatch(p.live.Structure, -1) {
+		n, _ := strconv.Atoi(m[1])
+		unit := map[string]time.Duration{"": time.Millisecond, "ms": time.Millisecond, "s": time.Second, "m": time.Minute}[m[2]]
+		longest = max(longest, time.Duration(n)*unit)
 	}
-	return out
+	return longest
 }
 
 // busyIn gives the servers of keys that a worker has connections to.

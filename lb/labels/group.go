@@ -15,6 +15,25 @@ const (
 	labelNew       = "HAPROXY_DEPLOYMENT_NEW_INSTANCES"
 )
 
+// Replacing tells whether two of the apps belong to one deployment group.
+func Replacing(apps []App) bool {
+	var seen map[string]bool
+	for i := range apps {
+		g := apps[i].Labels[labelGroup]
+		if g == "" {
+			continue
+		}
+		if seen[g] {
+			return true
+		}
+		if seen == nil {
+			seen = map[string]bool{}
+		}
+		seen[g] = true
+	}
+	return false
+}
+
 // merge joins the apps of each deployment group into one app named after the group. As
 // new tasks become healthy, as many old ones are drained.
 func merge(apps []App, o Options) ([]App, []Problem) {
@@ -88,6 +107,15 @@ func mergeTwo(before, after App, o Options) (App, *Problem) {
 				healthy++
 			}
 		}
+	}
+	if o.Up != nil {
+		up := 0
+		for _, k := range fresh {
+			if *k.alive && o.Up[k.ID] {
+				up++
+			}
+		}
+		healthy = min(healthy, up)
 	}
 	drain := min(len(old), healthy, max(0, healthy+before.Instances-target))
 	slices.SortFunc(old, func(a, b Task) int { return cmp.Compare(a.ID, b.ID) })

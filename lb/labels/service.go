@@ -118,6 +118,10 @@ type Options struct {
 	// Addresses gives the IP of a task's host. A host that is missing here is skipped
 	// with a Problem. IPs need no entry.
 	Addresses map[string]string
+	// Up holds the tasks that the load balancer itself reaches: where two apps of one
+	// deployment group replace each other, an old task is drained for each of these that is
+	// new. nil counts the new tasks that Marathon calls alive.
+	Up map[string]bool
 	// LastAlive holds the tasks that were alive when Marathon last had results of them.
 	LastAlive map[string]bool
 	// LastGood gives the settings that a port had before its labels became wrong; it
