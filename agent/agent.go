@@ -90,6 +90,8 @@ type Config struct {
 	Version string            // of this program
 	Flags   map[string]string // what /flags shows
 
+	Security Security // who may speak to this agent, and who it is for the master
+
 	// Runtime holds the containers; nil makes the keeper's. Tests give their own.
 	Runtime container.Runtime
 }

@@ -75,7 +75,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	door := &handler{}
-	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = door, processID, a.log
+	secure := &a.cfg.Security
+	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = secure.guard(door), processID, a.log
+	tcfg.TLS, tcfg.DialTLS, tcfg.Downgrade = secure.TLS.Server(), secure.TLS.Client, secure.TLS.Downgrade()
+	tcfg.RequirePeerIP = secure.RequirePeerIP
 	transport, err := libprocess.New(tcfg)
 	if err != nil {
 		return err
@@ -107,6 +110,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	e.resourceVersion = version[:]
 	e.uplink, err = uplink.New(uplink.Config{
 		ID: processID, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
+		Authentication: uplink.Authentication{Do: secure.authenticate(transport), Min: secure.Patience.Min,
+			Factor: secure.Patience.Factor, Max: secure.Patience.Max},
 	}, transport, e, a.log)
 	if err != nil {
 		transport.Close()

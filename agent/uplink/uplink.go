@@ -54,6 +54,8 @@ type Config struct {
 	Backoff     time.Duration // --registration_backoff_factor, 0 means 1 s
 	PingTimeout time.Duration // until a master says otherwise; 0 means DefaultPingTimeout
 	Version     []byte        // resource_version_uuid, 16 bytes
+
+	Authentication Authentication // before each registration with a new link
 }
 
 // Uplink is the connection to the masters.
@@ -81,6 +83,7 @@ func New(cfg Config, tr Transport, agent Agent, log *slog.Logger) (*Uplink, erro
 	if cfg.Backoff <= 0 {
 		cfg.Backoff = time.Second
 	}
+	cfg.Authentication.defaults()
 	if cfg.PingTimeout <= 0 {
 		cfg.PingTimeout = DefaultPingTimeout
 	}
@@ -110,6 +113,11 @@ type loop struct {
 	patience time.Duration
 	link     uint64 // generation of the newest link
 	linked   bool
+
+	known   bool   // the master knows who we are
+	asking  bool   // an attempt to show it is under way
+	round   uint64 // of attempts: voids the results of earlier ones
+	refused int    // attempts that failed in a row
 }
 
 // Run follows the leader and registers until ctx ends (nil) or the agent may not go on
@@ -184,6 +192,7 @@ func (u *Uplink) follow(ctx context.Context, l election.Leader) {
 	}
 	u.log.Info("leading master detected", "master", pid.String())
 	u.loop.tries, u.loop.linked = 0, false
+	u.unknown()
 	u.schedule()
 }
 
@@ -221,6 +230,7 @@ func (u *Uplink) again(ctx context.Context, why string) {
 	}
 	u.log.Info("registering again", "reason", why)
 	u.lose(ctx)
+	u.unknown() // a master that has lost us has forgotten who we are
 	u.loop.tries = 0
 	u.schedule()
 }
@@ -237,15 +247,18 @@ func (u *Uplink) register(ctx context.Context) {
 	if leader == nil || u.Registered() {
 		return
 	}
+	if !u.loop.linked { // link first: order holds only within one connection
+		u.loop.link = u.tr.Link(u.me, *leader, false)
+		u.loop.linked = true
+	}
+	if !u.authenticated(ctx, *leader) {
+		return
+	}
 	msg, err := u.agent.Registration(ctx)
 	if err != nil {
 		u.log.Error("no registration could be made", "err", err)
 		u.schedule()
 		return
-	}
-	if !u.loop.linked { // link first: order holds only within one connection
-		u.loop.link = u.tr.Link(u.me, *leader, false)
-		u.loop.linked = true
 	}
 	if err := u.tr.Send(u.me, *leader, msg); err != nil {
 		u.log.Warn("registration not sent", "master", leader.String(), "err", err)
@@ -264,6 +277,7 @@ func (u *Uplink) exited(ctx context.Context, peer libprocess.UPID, cause error) 
 		return // that link was renewed since
 	}
 	u.loop.linked = false
+	u.unknown()
 	if u.Registered() {
 		u.log.Warn("link to the master broke", "master", peer.String(), "err", cause)
 		u.again(ctx, "link broke")

@@ -55,7 +55,9 @@ type agentCmd struct {
 	DiskWatch       duration `name:"disk_watch_interval" env:"MESOS_DISK_WATCH_INTERVAL" default:"1mins" help:"How often the disk is looked at."`
 	KillTasksOnStop bool     `name:"kill_tasks_on_stop" env:"STOA_KILL_TASKS_ON_STOP" help:"End all tasks when the agent is stopped, instead of leaving them running."`
 
+	agentSecurity
 	agentAccepted `embed:""`
+	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
 }
 
 // agentAccepted are flags of mesos-agent that are taken so that its command lines and
@@ -96,6 +98,9 @@ func (c *agentCmd) Run(p *process) error {
 	}
 	for _, name := range used(c.agentAccepted) {
 		p.log.Warn("flag has no effect", "flag", "--"+name)
+	}
+	if cfg.Security, err = c.agentSecurity.config(p.log); err != nil {
+		return err
 	}
 	door, err := agent.New(cfg, p.log)
 	if err != nil {
@@ -153,24 +158,7 @@ func (c *agentCmd) config() (agent.Config, error) {
 }
 
 // flags gives what /flags and /state print: the values that were used, as strings.
-func (c *agentCmd) flags() map[string]string {
-	out := map[string]string{}
-	v := reflect.ValueOf(*c)
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("name")
-		if name == "" {
-			continue
-		}
-		value := fmt.Sprint(v.Field(i).Interface())
-		if name == "master" {
-			value = withoutPassword(value)
-		}
-		if value != "" {
-			out[name] = value
-		}
-	}
-	return out
-}
+func (c *agentCmd) flags() map[string]string { return flagValues(c) }
 
 // withoutPassword hides the credentials of a zk:// address.
 func withoutPassword(s string) string {

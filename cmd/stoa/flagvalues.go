@@ -21,8 +21,10 @@ func flagValues(cmd any, unset ...string) map[string]string {
 	for _, name := range []string{"help", "version"} {
 		out[name] = "false"
 	}
-	if v, ok := out["zk"]; ok {
-		out["zk"] = withoutPassword(v)
+	for _, name := range []string{"zk", "master"} {
+		if v, ok := out[name]; ok {
+			out[name] = withoutPassword(v)
+		}
 	}
 	return out
 }

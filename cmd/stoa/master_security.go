@@ -44,23 +44,9 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 	bad := func(flag, value, why string) error {
 		return fault.New("stoa master", fault.Invalid, fmt.Sprintf("--%s=%s", flag, value), errors.New(why))
 	}
-	var known *auth.Credentials
-	if c.Credentials != "" {
-		var warnings []string
-		var err error
-		if known, warnings, err = auth.ReadCredentials(c.Credentials); err != nil {
-			return s, err
-		}
-		warn(log, warnings)
-	}
-	var key []byte
-	if c.JWTKey != "" {
-		var warnings []string
-		var err error
-		if key, warnings, err = auth.ReadSecret(c.JWTKey); err != nil {
-			return s, err
-		}
-		warn(log, warnings)
+	known, key, err := httpPrincipals(c.Credentials, c.JWTKey, log)
+	if err != nil {
+		return s, err
 	}
 	if c.AuthHTTPFrame && c.HTTPFrameAuth == "" {
 		return s, bad("http_framework_authenticators", "", "it must say how, for example basic, because --authenticate_http_frameworks is given")
@@ -76,7 +62,7 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 		{c.AuthReadwrite, "http_authenticators", c.HTTPAuth, operators.Readwrite, &s.Readwrite},
 		{c.AuthHTTPFrame, "http_framework_authenticators", c.HTTPFrameAuth, operators.Scheduler, &s.Scheduler},
 	} {
-		a, err := authenticators(each.names, each.realm.String(), each.on, known, key)
+		a, err := authenticators(each.names, each.realm.String(), "--credentials", each.on, known, key)
 		if err != nil {
 			return s, bad(each.flag, each.names, err.Error())
 		}
@@ -114,7 +100,6 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 			return s, fault.New("stoa master", fault.Invalid, "--firewall_rules", err)
 		}
 	}
-	var err error
 	if s.TLS, s.RequirePeerIP, err = libprocessSecurity(log); err != nil {
 		return s, err
 	}
@@ -142,15 +127,33 @@ func warn(log *slog.Logger, warnings []string) {
 	}
 }
 
+// httpPrincipals reads the files that authenticators need; either may be empty.
+func httpPrincipals(credentials, jwtKey string, log *slog.Logger) (known *auth.Credentials, key []byte, err error) {
+	var warnings []string
+	if credentials != "" {
+		if known, warnings, err = auth.ReadCredentials(credentials); err != nil {
+			return nil, nil, err
+		}
+		warn(log, warnings)
+	}
+	if jwtKey != "" {
+		if key, warnings, err = auth.ReadSecret(jwtKey); err != nil {
+			return nil, nil, err
+		}
+		warn(log, warnings)
+	}
+	return known, key, nil
+}
+
 // authenticators makes the named ones, in their order. required says that they will be
-// used, so that what they need must be there.
-func authenticators(names, realm string, required bool, known *auth.Credentials, key []byte) (auth.Authenticator, error) {
+// used, so that what they need, the file of the flag, must be there.
+func authenticators(names, realm, flag string, required bool, known *auth.Credentials, key []byte) (auth.Authenticator, error) {
 	var all auth.Combined
 	for _, name := range words(names) {
 		switch name {
 		case "basic":
 			if required && known.Len() == 0 {
-				return nil, errors.New("basic needs --credentials")
+				return nil, errors.New("basic needs " + flag)
 			}
 			all = append(all, &auth.Basic{Realm: realm, Credentials: known})
 		case "jwt":
