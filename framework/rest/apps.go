@@ -7,7 +7,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/stoa-project/stoa/framework/app"
-	"github.com/stoa-project/stoa/framework/core"
 )
 
 // apps serves /v2/apps (marathon.md 1.4).
@@ -113,20 +112,11 @@ func (a *api) listApps(c echo.Context) error {
 		return err
 	}
 	e := a.readEmbeds(c, embeds{counts: true, deployments: true})
-	return reply(c, http.StatusOK, struct {
-		Apps []appInfo `json:"apps"`
-	}{a.viewApps(s, s.Root, f, e)})
-}
-
-func (a *api) viewApps(s *core.Snapshot, g *app.Group, f filter, e embeds) []appInfo {
-	out := []appInfo{}
-	refs := deploymentsByApp(s)
-	for x := range g.AllApps() {
-		if f.matches(x) {
-			out = append(out, viewApp(s, refs, x, e, a.now()))
-		}
-	}
-	return out
+	p := a.printer(s, e)
+	p.raw(`{"apps":`)
+	p.apps(s.Root, f)
+	p.raw("}")
+	return p.send(c, http.StatusOK)
 }
 
 // singleApp is what one app always shows.
@@ -137,9 +127,11 @@ func (a *api) showApp(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, struct {
-		App appInfo `json:"app"`
-	}{viewApp(s, deploymentsByApp(s), x, a.readEmbeds(c, singleApp), a.now())})
+	p := a.printer(s, a.readEmbeds(c, singleApp))
+	p.raw(`{"app":`)
+	p.app(x)
+	p.raw("}")
+	return p.send(c, http.StatusOK)
 }
 
 func (a *api) appsOfGroup(c echo.Context, id app.PathID) error {
@@ -147,7 +139,11 @@ func (a *api) appsOfGroup(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, map[string]any{"*": a.viewApps(s, g, filter{}, a.readEmbeds(c, singleApp))})
+	p := a.printer(s, a.readEmbeds(c, singleApp))
+	p.raw(`{"*":`)
+	p.apps(g, filter{})
+	p.raw("}")
+	return p.send(c, http.StatusOK)
 }
 
 func (a *api) appVersions(c echo.Context, id app.PathID) error {

@@ -99,9 +99,10 @@ func (a *api) createApp(c echo.Context) error {
 	a.postEvent(c, x)
 	deploymentHeader(c, out.Plan)
 	c.Response().Header().Set("Location", string(id))
-	v := appInfo{App: x, Deployments: &[]deploymentRef{{out.Plan.ID}}}
-	v.counts.init()
-	return reply(c, http.StatusCreated, v)
+	p := a.printer(&core.Snapshot{}, embeds{counts: true, deployments: true})
+	p.refs = map[app.PathID][]deploymentRef{id: {{out.Plan.ID}}}
+	p.app(x)
+	return p.send(c, http.StatusCreated)
 }
 
 // planned finds an app as the accepted plan leaves it.

@@ -48,42 +48,6 @@ func (a *api) hasGroup(id app.PathID) bool {
 	return s != nil && s.Root.Group(id) != nil
 }
 
-// groupInfo is a group as clients see it (marathon.md 1.16).
-type groupInfo struct {
-	ID           app.PathID           `json:"id"`
-	Version      app.Timestamp        `json:"version"`
-	Dependencies app.List[app.PathID] `json:"dependencies"`
-	EnforceRole  *bool                `json:"enforceRole,omitempty"`
-	Apps         *[]appInfo           `json:"apps,omitempty"`
-	Groups       *[]groupInfo         `json:"groups,omitempty"`
-	Pods         *[]struct{}          `json:"pods,omitempty"`
-}
-
-func (a *api) viewGroup(s *core.Snapshot, refs map[app.PathID][]deploymentRef, g *app.Group, e embeds) groupInfo {
-	v := groupInfo{ID: g.ID, Version: g.Version, Dependencies: g.Dependencies}
-	if len(g.ID.Segments()) == 1 {
-		v.EnforceRole = &g.EnforceRole
-	}
-	if e.apps {
-		apps := make([]appInfo, 0, len(g.Apps))
-		for _, x := range g.Apps {
-			apps = append(apps, viewApp(s, refs, x, e, a.now()))
-		}
-		v.Apps = &apps
-	}
-	if e.groups {
-		groups := make([]groupInfo, 0, len(g.Groups))
-		for _, sub := range g.Groups {
-			groups = append(groups, a.viewGroup(s, refs, sub, e))
-		}
-		v.Groups = &groups
-	}
-	if e.pods {
-		v.Pods = &[]struct{}{}
-	}
-	return v
-}
-
 // groupEmbeds gives everything when no embed is asked for, else only what is.
 func (a *api) groupEmbeds(c echo.Context) embeds {
 	if len(c.QueryParams()["embed"]) == 0 {
@@ -97,7 +61,9 @@ func (a *api) showGroup(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, a.viewGroup(s, deploymentsByApp(s), g, a.groupEmbeds(c)))
+	p := a.printer(s, a.groupEmbeds(c))
+	p.group(g)
+	return p.send(c, http.StatusOK)
 }
 
 func (a *api) groupApps(c echo.Context, id app.PathID) error {
@@ -105,7 +71,9 @@ func (a *api) groupApps(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, a.viewApps(s, g, filter{}, a.readEmbeds(c, embeds{counts: true, deployments: true})))
+	p := a.printer(s, a.readEmbeds(c, embeds{counts: true, deployments: true}))
+	p.apps(g, filter{})
+	return p.send(c, http.StatusOK)
 }
 
 func (a *api) groupVersions(c echo.Context, id app.PathID) error {
@@ -137,7 +105,9 @@ func (a *api) groupVersion(c echo.Context, id app.PathID, text string) error {
 	for _, root := range s.Roots {
 		if root.Version == t {
 			if g := root.Group(id); g != nil {
-				return reply(c, http.StatusOK, a.viewGroup(s, deploymentsByApp(s), g, a.groupEmbeds(c)))
+				p := a.printer(s, a.groupEmbeds(c))
+				p.group(g)
+				return p.send(c, http.StatusOK)
 			}
 		}
 	}

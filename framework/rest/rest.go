@@ -96,6 +96,9 @@ type api struct {
 	Config
 	now   func() time.Time
 	trees chan struct{} // one token for each whole-tree body being worked on
+
+	appTexts  texts[app.App, []byte]        // definitions as clients see them
+	taskTexts texts[app.Instance, taskText] // instances as clients see them
 }
 
 // New builds the API; it starts nothing.

@@ -24,7 +24,7 @@ import (
 // stack is the API over the real core, with a store that is durable at once and agents
 // that launch what they are told and report what the test says.
 type stack struct {
-	t      *testing.T
+	t      testing.TB
 	feed   *feed.Feed
 	server *httptest.Server
 
@@ -162,7 +162,7 @@ func newStack(t *testing.T) *stack {
 }
 
 // newStackWith is a stack whose API is set up differently.
-func newStackWith(t *testing.T, set func(*Config)) *stack {
+func newStackWith(t testing.TB, set func(*Config)) *stack {
 	t.Helper()
 	s := &stack{t: t, now: time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), replies: map[uint64]core.Reply{}, leader: "leader:8080", self: true}
 	s.feed = feed.New(feed.Config{Heartbeat: time.Hour}, nil)

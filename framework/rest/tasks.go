@@ -33,22 +33,27 @@ func (a *api) listTasks(c echo.Context) error {
 	}
 	q := c.QueryParams()
 	wanted := slices.DeleteFunc(slices.Concat(q["status"], q["status[]"]), func(v string) bool { return v != "running" && v != "staging" })
-	out := taskList{[]taskView{}}
+	p := a.printer(s, embeds{})
+	p.raw(`{"tasks":[`)
+	first := true
 	for _, id := range appsWithInstances(s) {
-		var service []int
+		service := []byte("[]")
 		if x := s.Root.App(id); x != nil {
-			service = x.ServicePorts()
+			service = encode(app.List[int](x.ServicePorts()))
 		}
 		for _, i := range s.Instances[id] {
 			if !shown(i) || !hasStatus(i, wanted) {
 				continue
 			}
-			v := viewTask(i)
-			v.ServicePorts = service
-			out.Tasks = append(out.Tasks, v)
+			if !first {
+				p.raw(",")
+			}
+			first = false
+			p.taskWith(i, service)
 		}
 	}
-	return reply(c, http.StatusOK, out)
+	p.raw("]}")
+	return p.send(c, http.StatusOK)
 }
 
 func hasStatus(i *app.Instance, wanted []string) bool {
@@ -120,7 +125,11 @@ func (a *api) tasksOfApp(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, taskList{viewTasks(s, id)})
+	p := a.printer(s, embeds{})
+	p.raw(`{"tasks":`)
+	p.tasks(s.Instances[id])
+	p.raw("}")
+	return p.send(c, http.StatusOK)
 }
 
 func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
@@ -128,11 +137,14 @@ func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	out := taskList{[]taskView{}}
+	p := a.printer(s, embeds{})
+	p.raw(`{"tasks":[`)
+	first := true
 	for x := range g.AllApps() {
-		out.Tasks = append(out.Tasks, viewTasks(s, x.ID)...)
+		first = p.moreTasks(s.Instances[x.ID], first)
 	}
-	return reply(c, http.StatusOK, out)
+	p.raw("]}")
+	return p.send(c, http.StatusOK)
 }
 
 // killFlags are the query parameters of all routes that kill.

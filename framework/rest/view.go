@@ -1,35 +1,9 @@
 package rest
 
 import (
-	"time"
-
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
 )
-
-// appInfo is an app with live facts beside its definition (marathon.md 1.16).
-type appInfo struct {
-	*app.App
-	counts
-	Deployments *[]deploymentRef `json:"deployments,omitempty"`
-	Tasks       *[]taskView      `json:"tasks,omitempty"`
-	Readiness   *[]readinessView `json:"readinessCheckResults,omitempty"`
-	LastFailure *app.TaskFailure `json:"lastTaskFailure,omitempty"`
-	TasksStats  *taskStats       `json:"tasksStats,omitempty"`
-	TaskStats   *taskStats       `json:"taskStats,omitempty"`
-}
-
-// counts are the four counters; nil when they are not asked for.
-type counts struct {
-	Staged    *int `json:"tasksStaged,omitempty"`
-	Running   *int `json:"tasksRunning,omitempty"`
-	Healthy   *int `json:"tasksHealthy,omitempty"`
-	Unhealthy *int `json:"tasksUnhealthy,omitempty"`
-}
-
-func (c *counts) init() {
-	c.Staged, c.Running, c.Healthy, c.Unhealthy = new(int), new(int), new(int), new(int)
-}
 
 // taskView is one task (marathon.md 1.16).
 type taskView struct {
@@ -88,25 +62,28 @@ func viewTask(i *app.Instance) taskView {
 	return v
 }
 
-// count fills the counters from the instances of one app.
-func (c *counts) count(s *core.Snapshot, id app.PathID) {
-	c.init()
+// counts are the four counters of an app.
+type counts struct{ staged, running, healthy, unhealthy int }
+
+// count makes the counters from the instances of one app.
+func count(s *core.Snapshot, id app.PathID) (c counts) {
 	for _, i := range s.Instances[id] {
 		if !shown(i) {
 			continue
 		}
 		switch i.Condition {
 		case app.Provisioned, app.Staging:
-			*c.Staged++
+			c.staged++
 		case app.Running:
-			*c.Running++
+			c.running++
 		}
 		if healthy, known := s.Health[i.ID]; known && healthy {
-			*c.Healthy++
+			c.healthy++
 		} else if sick(i) {
-			*c.Unhealthy++
+			c.unhealthy++
 		}
 	}
+	return c
 }
 
 // sick tells whether any check of the instance has failed last.
@@ -117,47 +94,6 @@ func sick(i *app.Instance) bool {
 		}
 	}
 	return false
-}
-
-// viewApp gives an app with what the embeds ask for.
-func viewApp(s *core.Snapshot, deployments map[app.PathID][]deploymentRef, a *app.App, e embeds, now time.Time) appInfo {
-	v := appInfo{App: a}
-	if e.counts {
-		v.counts.count(s, a.ID)
-	}
-	if e.deployments {
-		refs := deployments[a.ID]
-		if refs == nil {
-			refs = []deploymentRef{}
-		}
-		v.Deployments = &refs
-	}
-	if e.tasks {
-		tasks := viewTasks(s, a.ID)
-		v.Tasks = &tasks
-	}
-	if e.readiness {
-		r := viewReadiness(s, a.ID)
-		v.Readiness = &r
-	}
-	if e.lastFailure {
-		v.LastFailure = s.Failures[a.ID]
-	}
-	if e.stats {
-		st := newTaskStats(s, a, now)
-		v.TasksStats, v.TaskStats = st, st
-	}
-	return v
-}
-
-func viewTasks(s *core.Snapshot, id app.PathID) []taskView {
-	out := []taskView{}
-	for _, i := range s.Instances[id] {
-		if shown(i) {
-			out = append(out, viewTask(i))
-		}
-	}
-	return out
 }
 
 func viewReadiness(s *core.Snapshot, id app.PathID) []readinessView {
