@@ -3,12 +3,12 @@ package master
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/master/allocate"
 	"github.com/stoa-project/stoa/master/ledger"
+	"github.com/stoa-project/stoa/master/operators"
 )
 
 // constraintsPath shows which agents offer constraints rule out (mesos-master.md 1.12).
@@ -50,7 +50,5 @@ func (d *Door) debugConstraints(w http.ResponseWriter, r *http.Request) {
 		sentence(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body)
+	operators.AnswerJSON(w, r, body)
 }

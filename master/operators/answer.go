@@ -12,6 +12,10 @@ import (
 	"github.com/stoa-project/stoa/internal/wire"
 )
 
+// AnswerJSON answers 200 with JSON as all JSON endpoints of the master do: compressed when
+// the client takes it so, as a script when the query names a jsonp callback.
+func AnswerJSON(w http.ResponseWriter, r *http.Request, body []byte) { writeJSON(w, r, body) }
+
 // writeJSON answers 200 with JSON, or with a script when the query names a jsonp
 // callback (mesos-master.md 5.4).
 func writeJSON(w http.ResponseWriter, r *http.Request, body []byte) {

@@ -154,6 +154,8 @@ func (s *Shell) endpoints() []Route {
 		{"/frameworks", Leader, s.polled("/frameworks", "framework_id", s.frameworkNamed)},
 		{"/tasks", Leader, http.HandlerFunc(s.tasks)},
 		{"/roles", Leader, http.HandlerFunc(s.roles)},
+		{"/tasks.json", Leader, http.HandlerFunc(s.tasks)}, // as /state.json
+		{"/roles.json", Leader, http.HandlerFunc(s.roles)},
 		{"/weights", Leader, http.HandlerFunc(s.weights)},
 		{"/quota", Leader, http.HandlerFunc(s.quota)},
 		{"/quota/*", Leader, http.HandlerFunc(s.quota)},
