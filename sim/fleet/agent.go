@@ -14,13 +14,15 @@ type agent struct {
 	id       *mesos.AgentID // nil before the first registration
 	// registered says that the leading master has taken this agent.
 	registered bool
-	gone       bool   // a master told it to shut down
-	tries      uint8  // registrations sent since the last success or leader
-	seq        uint32 // of the newest registration timer
-	pinged     int64  // tick of the last sign of life
-	patience   int64  // ticks without a ping after which it registers again
-	tasks      map[taskKey]*task
-	executors  map[executorKey]*executor
+	gone       bool // a master told it to shut down
+	// draining is the order to empty this agent; nil when there is none or nothing is left.
+	draining  *mesos.DrainConfig
+	tries     uint8  // registrations sent since the last success or leader
+	seq       uint32 // of the newest registration timer
+	pinged    int64  // tick of the last sign of life
+	patience  int64  // ticks without a ping after which it registers again
+	tasks     map[taskKey]*task
+	executors map[executorKey]*executor
 	// checkpointed are the reservations and volumes the master told, or that operations made.
 	checkpointed resource.Resources
 	operations   map[string]*operation // by uuid: those not acknowledged yet
@@ -93,7 +95,8 @@ type update struct {
 func terminal(s mesos.TaskState) bool {
 	switch s {
 	case mesos.TaskState_TASK_FINISHED, mesos.TaskState_TASK_FAILED, mesos.TaskState_TASK_KILLED, mesos.TaskState_TASK_LOST,
-		mesos.TaskState_TASK_ERROR, mesos.TaskState_TASK_DROPPED, mesos.TaskState_TASK_GONE:
+		mesos.TaskState_TASK_ERROR, mesos.TaskState_TASK_DROPPED, mesos.TaskState_TASK_GONE,
+		mesos.TaskState_TASK_GONE_BY_OPERATOR:
 		return true
 	}
 	return false

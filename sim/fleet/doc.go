@@ -15,7 +15,8 @@
 // time, if any. Kills and shutdowns end it. A task with an executor of its own makes
 // that executor run for as long as it has tasks. Reservations and volumes are kept as
 // the master tells them; operations on them are applied at once, and
-// their outcome is repeated until it is acknowledged.
+// their outcome is repeated until it is acknowledged. A drained agent kills its tasks
+// and takes no new ones until it is empty.
 //
 // # Goroutines
 //

@@ -50,6 +50,7 @@ type Config struct {
 var Implemented = []mesos.AgentInfo_Capability_Type{
 	mesos.AgentInfo_Capability_MULTI_ROLE, mesos.AgentInfo_Capability_HIERARCHICAL_ROLE, mesos.AgentInfo_Capability_RESERVATION_REFINEMENT,
 	mesos.AgentInfo_Capability_RESOURCE_PROVIDER, mesos.AgentInfo_Capability_RESIZE_VOLUME, mesos.AgentInfo_Capability_AGENT_OPERATION_FEEDBACK,
+	mesos.AgentInfo_Capability_AGENT_DRAINING,
 }
 
 // Fleet is the running agents.

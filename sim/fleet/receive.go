@@ -57,6 +57,7 @@ func (f *Fleet) handlers() *libprocess.Mux {
 	fromMaster(f, m, "mesos.internal.ShutdownExecutorMessage", func(a *agent, msg *messages.ShutdownExecutorMessage) {
 		f.shutdownExecutor(a, msg.GetFrameworkId().GetValue(), msg.GetExecutorId().GetValue())
 	})
+	fromMaster(f, m, "mesos.internal.DrainSlaveMessage", func(a *agent, msg *messages.DrainSlaveMessage) { f.drain(a, msg.GetConfig()) })
 	fromMaster(f, m, "mesos.internal.CheckpointResourcesMessage", func(a *agent, msg *messages.CheckpointResourcesMessage) {
 		a.checkpointed = resource.Of(msg.GetResources()...).Unallocate()
 	})

@@ -38,6 +38,10 @@ func (f *Fleet) run(a *agent, info *mesos.FrameworkInfo, executor *mesos.Executo
 			f.loose(a, key, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, "No executor is expected to launch and there is no executor running")
 			continue
 		}
+		if a.draining != nil {
+			f.loose(a, key, mesos.TaskStatus_REASON_AGENT_DRAINING, "Task was received while the agent was draining")
+			continue
+		}
 		record, err := recordOf(fw.id, ti, executor.GetExecutorId())
 		if err != nil {
 			f.log.Error("a task cannot be recorded", "task", key.id, "err", err)
@@ -108,6 +112,9 @@ func (f *Fleet) forget(a *agent, t *task) {
 	}
 	fw.tasks--
 	f.release(fw)
+	if len(a.tasks) == 0 {
+		a.draining = nil
+	}
 }
 
 // release drops the description of a framework without tasks.
@@ -140,6 +147,26 @@ func (f *Fleet) kill(a *agent, framework, id string) {
 		if a.tasks[t.key] == t && !terminal(t.state) {
 			f.update(a, t, mesos.TaskState_TASK_KILLED, 0, "")
 		}
+	}
+}
+
+// drain kills everything on an agent and lets nothing new start until it is empty.
+// Frameworks that know of partitions hear of an agent that will not come back.
+// (mesos-master.md 11.5)
+func (f *Fleet) drain(a *agent, order *mesos.DrainConfig) {
+	if len(a.tasks) == 0 {
+		return
+	}
+	a.draining = order
+	for _, t := range a.tasks {
+		if terminal(t.state) {
+			continue
+		}
+		s := mesos.TaskState_TASK_KILLED
+		if order.GetMarkGone() && t.key.framework.has(mesos.FrameworkInfo_Capability_PARTITION_AWARE) {
+			s = mesos.TaskState_TASK_GONE_BY_OPERATOR
+		}
+		f.update(a, t, s, mesos.TaskStatus_REASON_AGENT_DRAINING, "The agent is being drained")
 	}
 }
 
