@@ -12,7 +12,7 @@ import (
 // grantsPerRun bounds what one allocation may offer, so that calls and updates do not
 // wait long behind a cluster that becomes free at once. The rest follows after what
 // waits in the inbox.
-const grantsPerRun = 500
+const grantsPerRun = 200
 
 // newAllocator makes the allocator of one term. Weights come from the ledger: those of
 // the flag count only until an operator has set some.

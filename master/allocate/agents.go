@@ -29,6 +29,7 @@ type agent struct {
 	chopped      bool     // quota kept something of it back at the last visit
 	known        bool     // it was opened once
 	filters      []filter // by client index
+	mask         uint64   // one bit for each client index modulo 64 that is in filters
 	refusals     []refusal
 	holds        []hold
 	taken        resource.Resources // offered or used, without what is shared and what is in pending

@@ -141,8 +141,9 @@ func (al *Allocator) charge(c *client, m *amounts) {
 		al.touch(n)
 	})
 	if !m.common.IsZero() {
-		c.role.above(func(r *role) { r.used = r.used.Add(m.common) })
-		al.requote(c.role.top)
+		top := c.role.top
+		top.used = top.used.Add(m.common)
+		al.requote(top)
 	}
 }
 
@@ -154,8 +155,9 @@ func (al *Allocator) uncharge(c *client, m *amounts) {
 		al.touch(n)
 	})
 	if !m.common.IsZero() {
-		c.role.above(func(r *role) { r.used = r.used.Subtract(m.common) })
-		al.requote(c.role.top)
+		top := c.role.top
+		top.used = top.used.Subtract(m.common)
+		al.requote(top)
 	}
 }
 

@@ -117,6 +117,7 @@ func (al *Allocator) refuse(now time.Time, a *agent, c *client, r resource.Resou
 	} else {
 		a.filters = slices.Insert(a.filters, to, f)
 	}
+	a.mask |= c.bit()
 	al.counted(c, +1)
 	al.wheel.add(until, where{uint32(a.slot), uint32(c.index)})
 	al.sweep()
@@ -160,9 +161,21 @@ func (a *agent) dropRefusal(i uint32) {
 	}
 }
 
+// bit is a client's place in agent.mask: most clients that are not in filters are seen by
+// it, without a look at them.
+func (c *client) bit() uint64 { return 1 << (c.index % 64) }
+
+// remask makes mask anew after filters went.
+func (a *agent) remask() {
+	a.mask = 0
+	for _, f := range a.filters {
+		a.mask |= 1 << (f.client % 64)
+	}
+}
+
 // refused tells whether an offer is a subset of something the client declined (T19).
 func (al *Allocator) refused(a *agent, c *client, s *stock) bool {
-	if c.declined == 0 || len(a.filters) == 0 {
+	if c.declined == 0 || a.mask&c.bit() == 0 {
 		return false
 	}
 	whole := identical(s.list, a.free.list)
@@ -223,6 +236,7 @@ func (al *Allocator) expired(w where, at int64) {
 		}
 	}
 	a.filters = slices.Delete(a.filters, kept, to)
+	a.remask()
 	if ended && a.idle() && c.wants() {
 		al.soon(a)
 	}
@@ -245,7 +259,7 @@ func (al *Allocator) dropAgentFilters(a *agent) {
 			al.counted(c, -1)
 		}
 	}
-	a.filters, a.refusals = nil, nil
+	a.filters, a.refusals, a.mask = nil, nil, 0
 }
 
 // sweep frees the memory of void filters once they are most of all.
@@ -269,6 +283,7 @@ func (al *Allocator) sweep() {
 			al.wheel.add(f.until, where{uint32(a.slot), f.client})
 		}
 		a.filters = slices.Clip(kept)
+		a.remask()
 	}
 }
 

@@ -21,7 +21,8 @@ type role struct {
 	own    node // the virtual leaf
 	queues [2]queue
 	// reserved and used are what quota counts, of the whole subtree: reservations, taken or
-	// not, and what is taken of unreserved and not revocable resources. Scalars only.
+	// not, and what is taken of unreserved and not revocable resources, the latter only of
+	// top-level roles. Scalars only.
 	reserved, used resource.Quantities
 	quota          *quota // of a top-level role; nil: none
 
