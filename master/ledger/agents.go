@@ -15,6 +15,7 @@ import (
 // agent is a registered agent: admitted and known in this term, connected or not.
 type agent struct {
 	id           AgentID
+	wireID       *mesos.AgentID   // id, for all who name it
 	info         *mesos.AgentInfo // never changed in place
 	pid          PID
 	version      string
@@ -225,7 +226,7 @@ func (l *Ledger) admitted(id AgentID, from PID, m *messages.RegisterSlaveMessage
 func (l *Ledger) openAgent(id AgentID, pid PID, info *mesos.AgentInfo, version string,
 	capabilities []*mesos.AgentInfo_Capability, checkpointed []*mesos.Resource, resourceVersion []byte) *agent {
 	a := &agent{
-		id: id, info: info, pid: pid, version: version,
+		id: id, wireID: id.wire(), info: info, pid: pid, version: version,
 		capabilities: capabilities, caps: agentCapabilities(capabilities), version16: resourceVersion,
 		connected: true, machine: machineOf(info, pid),
 		total:  agentTotal(info.GetResources(), checkpointed),

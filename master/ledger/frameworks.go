@@ -18,6 +18,7 @@ import (
 // failover timeout, or recovered (reported by an agent, not heard of in this term).
 type framework struct {
 	id           FrameworkID
+	wireID       *mesos.FrameworkID   // id, for all who name it
 	info         *mesos.FrameworkInfo // never changed in place
 	caps         FrameworkCapabilities
 	roles        []string
@@ -47,7 +48,7 @@ type framework struct {
 
 func (l *Ledger) newFramework(id FrameworkID, info *mesos.FrameworkInfo) *framework {
 	f := &framework{
-		id: id, registered: l.now,
+		id: id, wireID: id.wire(), registered: l.now,
 		tasks:       map[TaskID]*task{},
 		completed:   newRing[*mesos.Task](l.cfg.MaxCompletedTasks),
 		unreachable: newRing[*mesos.Task](l.cfg.MaxUnreachable),

@@ -50,6 +50,8 @@ type Ledger struct {
 	taskSeq      uint64 // grows with each task opened
 	operationSeq uint64 // grows with each operation opened
 
+	shared *sharing // parts that many tasks have
+
 	count Counters
 	view  viewCache
 }
@@ -88,6 +90,7 @@ func New(cfg Config) *Ledger {
 		settle:      map[AgentID]bool{},
 		greeting:    map[PID]bool{},
 		view:        newViewCache(),
+		shared:      newSharing(),
 	}
 }
 

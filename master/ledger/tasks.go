@@ -41,11 +41,15 @@ func Terminal(s mesos.TaskState) bool {
 // booked by the caller.
 func (l *Ledger) openTask(f *framework, a *agent, p *mesos.Task) *task {
 	l.taskSeq++
+	l.shared.task(f, a, p)
 	t := &task{
 		framework: f.id, id: TaskID(p.GetTaskId().GetValue()), agent: a.id, order: l.taskSeq, proto: p,
 		role: f.roleOf(p.GetResources()), released: Terminal(p.GetState()),
 	}
-	t.resources = allocated(p.GetResources(), t.role)
+	t.resources = l.shared.resources(allocated(p.GetResources(), t.role))
+	if len(t.resources) == len(p.Resources) {
+		p.Resources = t.resources // the same, as a sum
+	}
 	f.tasks[t.id] = t
 	f.line.add(p, &t.place)
 	a.tasks[t.key()] = t
@@ -109,10 +113,10 @@ func (l *Ledger) setForwarded(t *task, latest mesos.TaskState, status *mesos.Tas
 	}
 	next := withStatus(t.proto, status)
 	if !Terminal(next.GetState()) {
-		next.State = latest.Enum()
+		next.State = stateWord(latest)
 	}
 	if forwarded {
-		next.StatusUpdateState, next.StatusUpdateUuid = status.GetState().Enum(), status.GetUuid()
+		next.StatusUpdateState, next.StatusUpdateUuid = stateWord(status.GetState()), status.GetUuid()
 	}
 	f.replace(t, next)
 	l.touchFramework(f)
@@ -140,12 +144,15 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 		return
 	}
 	status := statusOf(update)
+	t := f.tasks[TaskID(status.GetTaskId().GetValue())]
+	if t != nil && t.agent == a.id {
+		l.shared.status(t.proto, status)
+	}
 	if f.conn.None() {
 		// Not forwarded and so not recorded as forwarded; the agent repeats it.
 	} else {
 		l.forward(f, a.pid, update, status)
 	}
-	t := f.tasks[TaskID(status.GetTaskId().GetValue())]
 	if t == nil || t.agent != a.id {
 		l.count.InvalidUpdates++
 		return
