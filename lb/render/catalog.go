@@ -174,7 +174,10 @@ func TemplateNames() []string { return slices.Sorted(maps.Keys(catalog)) }
 // NewTemplates compiles the built-in templates with the user's texts in place of those
 // of the same name (without HAPROXY_). The error names the template.
 func NewTemplates(texts map[string]string, compat bool) (*Templates, error) {
-	t := &Templates{compat: compat, texts: texts, forms: map[string]format{}}
+	t := &Templates{compat: compat, texts: make(map[string]string, len(texts)), forms: map[string]format{}}
+	for name, text := range texts {
+		t.texts[name] = modernise(text)
+	}
 	for name, entry := range catalog {
 		if entry.plain {
 			continue

@@ -36,6 +36,7 @@ func newPort(s labels.Service, settings *Settings) (*port, error) {
 		if !ok || e.global {
 			continue
 		}
+		text = modernise(text)
 		f := format{pieces: []piece{{text: text}}}
 		if !e.plain {
 			var err error
