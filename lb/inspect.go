@@ -101,6 +101,12 @@ func (b *LB) Lint(ctx context.Context, w io.Writer) error {
 	} else if err != nil {
 		return err
 	}
+	if head, ok := b.cfg.Templates["HEAD"]; ok {
+		fixed, notes := render.FixHead(head, b.settings())
+		for _, n := range append(notes, haproxy.Review(fixed)...) {
+			fmt.Fprintln(w, "advice: template HAPROXY_HEAD:", n)
+		}
+	}
 	for _, p := range problems {
 		fmt.Fprintln(w, p)
 	}

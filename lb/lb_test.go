@@ -330,10 +330,19 @@ func TestDeadHAProxyIsStartedAgain(t *testing.T) {
 	r := start(t, m, shortDir(t), false, freePorts(t, 3))
 	m.set(r.app(backend(t, "a")))
 	r.answering(t, "a")
+	file, err := os.ReadFile(r.cfg.ConfigPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
 	for _, p := range r.PIDs() {
 		_ = syscall.Kill(p, syscall.SIGKILL)
 	}
 	r.answering(t, "a")
+	t.Logf("answers again after %v", time.Since(killed))
+	if now, err := os.ReadFile(r.cfg.ConfigPath); err != nil || string(now) != string(file) {
+		t.Errorf("another configuration than before, %v", err)
+	}
 }
 
 // Traffic does not depend on the controller; the next one adopts the process.

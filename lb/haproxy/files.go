@@ -30,10 +30,10 @@ func (p *Proxy) write(c render.Config) error {
 // process may be at another structure than the file: it is removed before that.
 func (p *Proxy) writeRecord(c render.Config) error {
 	if p.structure == "" || p.structure != c.Structure {
-		p.structure, p.sum = c.Structure, sha256.Sum256([]byte(c.Structure))
+		p.structure, p.sum = c.Structure, sumOf(c.Structure)
 	}
 	before := p.text
-	p.text = sha256.Sum256([]byte(c.Text))
+	p.text = sumOf(c.Text)
 	return replaceFile(p.cfg.recordFile(), fmt.Sprintf("%x %x %x\n", p.sum, p.text, before))
 }
 
@@ -71,7 +71,7 @@ func replaceFile(path, text string) error {
 		mode = old.Mode().Perm()
 	}
 	tmp := path + ".new"
-	err := os.WriteFile(tmp, []byte(text), mode)
+	err := writeText(tmp, text, mode)
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
@@ -80,6 +80,32 @@ func replaceFile(path, text string) error {
 		return fault.New("write configuration", fault.Unavailable, path, err)
 	}
 	return nil
+}
+
+// writeText writes without a copy of the text, which may be megabytes.
+func writeText(path, text string, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// sumOf gives the sum of a text, likewise.
+func sumOf(text string) (out [sha256.Size]byte) {
+	h := sha256.New()
+	var block [8 << 10]byte
+	for len(text) > 0 {
+		n := copy(block[:], text)
+		h.Write(block[:n])
+		text = text[n:]
+	}
+	h.Sum(out[:0])
+	return out
 }
 
 func (p *Proxy) archiveDir() string { return filepath.Join(p.cfg.RunDir, "archive") }

@@ -79,3 +79,19 @@ func TestMapCommands(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestReview(t *testing.T) {
+	good := "global\n  maxconn 5\ndefaults\n  timeout connect 1s\n  timeout client 1s\n  timeout server 1s\n  option redispatch\n  option idle-close-on-response\n  load-server-state-from-file global\nlisten stats\n  bind *:1\n"
+	if got := Review(good); len(got) > 0 {
+		t.Errorf("nothing is amiss, said %q", got)
+	}
+	for cut, want := range map[string]string{"  timeout client 1s\n": "timeout client", "  option idle-close-on-response\n": "a reload may cut"} {
+		if got := Review(strings.Replace(good, cut, "", 1)); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("without %q: %q", cut, got)
+		}
+	}
+	if got := Review("global\n"); len(got) != 1 || !strings.Contains(got[0], "no defaults section") {
+		t.Errorf("without defaults: %q", got)
+	}
+	Review("\x00\n  }{ \"unended\n\\") // must not panic
+}

@@ -20,7 +20,7 @@ func (p *Proxy) recall(ctx context.Context, want render.Config) *render.Config {
 	if err != nil {
 		return nil
 	}
-	if structure, ours := p.recorded(text); !ours || structure != fmt.Sprintf("%x", sha256.Sum256([]byte(want.Structure))) {
+	if structure, ours := p.recorded(text); !ours || structure != fmt.Sprintf("%x", sumOf(want.Structure)) {
 		return nil
 	}
 	p.text = sha256.Sum256(text)

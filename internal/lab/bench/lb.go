@@ -142,6 +142,8 @@ func balance(n int) (float64, map[string]float64, error) {
 		}
 	}
 	extra := map[string]float64{"ready_s": time.Since(began).Seconds()}
+	// The listing that the stream's start asks for is over.
+	time.Sleep(time.Second)
 	// The first reload may be followed by one more, from the listing at the stream's start.
 	before, err := reloadsOf()
 	if err != nil {

@@ -46,6 +46,10 @@ var benches = map[string]bench{
 		about: "stoa lb before n apps of 10 tasks: 99th percentile from an event to the server in HAProxy; floor: the runtime commands alone",
 		n:     1000, unit: "ms", run: balance, floor: runtimeCommand,
 	},
+	"lbgen": {
+		about: "HAProxy's file for n apps of 5 tasks made from nothing, median; extra: after a change of one app, for 10 tasks each, and HAProxy's validation of that; floor: its bytes from ready lines",
+		n:     1000, unit: "ms", run: generation, floor: writeText,
+	},
 	"deploy": {
 		about: "POST of an app with n instances until all are RUNNING and their processes exist; floor: n bare process starts",
 		n:     100, unit: "s", run: deploy, floor: spawn,
