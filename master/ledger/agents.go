@@ -40,6 +40,7 @@ type agent struct {
 	providers    map[string]*provider  // resource providers by id
 	totals       uint64                // reports of what it has, since the master's own reckoning
 	inverse      map[FrameworkID]*inverseOffer
+	executors    map[FrameworkID][]executorKey // in order of their ids; no empty lists
 	tasks        map[taskKey]*task
 	killed       map[taskKey]*mesos.KillPolicy // asked for while disconnected: sent again on return
 	generation   uint64                        // grows when earlier grants must not count any more
@@ -232,9 +233,9 @@ func (l *Ledger) openAgent(id AgentID, pid PID, info *mesos.AgentInfo, version s
 		total:  agentTotal(info.GetResources(), checkpointed),
 		used:   map[FrameworkID]resource.Resources{},
 		offers: map[OfferID]*offer{}, operations: map[string]*operation{}, providers: map[string]*provider{},
-		inverse: map[FrameworkID]*inverseOffer{},
-		tasks:   map[taskKey]*task{},
-		killed:  map[taskKey]*mesos.KillPolicy{},
+		inverse: map[FrameworkID]*inverseOffer{}, executors: map[FrameworkID][]executorKey{},
+		tasks:  map[taskKey]*task{},
+		killed: map[taskKey]*mesos.KillPolicy{},
 	}
 	l.agents[id] = a
 	l.byPID[pid] = id

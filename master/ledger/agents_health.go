@@ -70,9 +70,9 @@ func (l *Ledger) agentExited(pid PID) {
 			l.dropTask(t)
 		}
 	}
-	for _, f := range l.sortedFrameworks() {
+	for _, f := range l.hosted(a) {
 		if !f.info.GetCheckpoint() {
-			for _, key := range f.executorsOn(a.id) {
+			for _, key := range f.executorsOn(a) {
 				l.closeExecutor(f, a, key)
 			}
 		}

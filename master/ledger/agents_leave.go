@@ -206,8 +206,8 @@ func (l *Ledger) closeAgent(a *agent) {
 	}
 	l.rescindAgent(a)
 	l.rescindInverse(a)
-	for _, f := range l.sortedFrameworks() {
-		for _, key := range f.executorsOn(a.id) {
+	for _, f := range l.hosted(a) {
+		for _, key := range f.executorsOn(a) {
 			l.closeExecutor(f, a, key)
 		}
 	}

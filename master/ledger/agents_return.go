@@ -256,8 +256,8 @@ func (l *Ledger) keepReportedExecutors(a *agent, m *messages.ReregisterSlaveMess
 			l.openExecutor(f, a, info, f.roleOf(info.GetResources()), true)
 		}
 	}
-	for _, f := range l.sortedFrameworks() {
-		for _, key := range f.executorsOn(a.id) {
+	for _, f := range l.hosted(a) {
+		for _, key := range f.executorsOn(a) {
 			if !reported[key] {
 				l.closeExecutor(f, a, key)
 			}

@@ -1,7 +1,9 @@
 package ledger
 
 import (
-	"sort"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -25,7 +27,10 @@ type executor struct {
 
 func (l *Ledger) openExecutor(f *framework, a *agent, info *mesos.ExecutorInfo, role string, told bool) {
 	e := &executor{info: info, role: role, resources: allocated(info.GetResources(), role)}
-	f.executors[executorKey{a.id, ExecutorID(info.GetExecutorId().GetValue())}] = e
+	key := executorKey{a.id, ExecutorID(info.GetExecutorId().GetValue())}
+	f.executors[key] = e
+	at, _ := slices.BinarySearchFunc(a.executors[f.id], key, compareExecutors)
+	a.executors[f.id] = slices.Insert(a.executors[f.id], at, key)
 	f.executorLine.add(ExecutorView{Agent: a.id, Info: info}, &e.place)
 	l.book(f, a, role, e.resources, told)
 }
@@ -36,20 +41,30 @@ func (l *Ledger) closeExecutor(f *framework, a *agent, key executorKey) {
 		return
 	}
 	delete(f.executors, key)
+	if at, found := slices.BinarySearchFunc(a.executors[f.id], key, compareExecutors); found {
+		a.executors[f.id] = slices.Delete(a.executors[f.id], at, at+1)
+	}
+	if len(a.executors[f.id]) == 0 {
+		delete(a.executors, f.id)
+	}
 	f.executorLine.remove(e.place)
 	l.unbook(f, a, e.role, e.resources)
 }
 
+func compareExecutors(a, b executorKey) int {
+	return strings.Compare(string(a.executor), string(b.executor))
+}
+
 // executorsOn gives the framework's executors on an agent, in order of their ids.
-func (f *framework) executorsOn(id AgentID) []executorKey {
-	var keys []executorKey
-	for key := range f.executors {
-		if key.agent == id {
-			keys = append(keys, key)
-		}
+func (f *framework) executorsOn(a *agent) []executorKey { return slices.Clone(a.executors[f.id]) }
+
+// hosted gives the frameworks that have executors on the agent, in order of their ids.
+func (l *Ledger) hosted(a *agent) []*framework {
+	out := make([]*framework, 0, len(a.executors))
+	for _, id := range slices.Sorted(maps.Keys(a.executors)) {
+		out = append(out, l.frameworks[id])
 	}
-	sort.Slice(keys, func(i, j int) bool { return keys[i].executor < keys[j].executor })
-	return keys
+	return out
 }
 
 // executorExited frees what a custom executor held and tells its framework.

@@ -354,7 +354,7 @@ func (l *Ledger) removeFramework(f *framework) {
 		l.dropTask(t)
 	}
 	for _, a := range l.sortedAgents() {
-		for _, key := range f.executorsOn(a.id) {
+		for _, key := range f.executorsOn(a) {
 			l.closeExecutor(f, a, key)
 		}
 	}

@@ -88,7 +88,7 @@ func (l *Ledger) openOffer(f *framework, a *agent, role string, r resource.Resou
 		AllocationInfo: &mesos.Resource_AllocationInfo{Role: proto.String(role)},
 	}
 	o.wire.Unavailability = l.unavailability(a.machine)
-	for _, key := range f.executorsOn(a.id) {
+	for _, key := range f.executorsOn(a) {
 		o.wire.ExecutorIds = append(o.wire.ExecutorIds, &mesos.ExecutorID{Value: proto.String(string(key.executor))})
 	}
 	l.offers[o.id], f.offers[o.id], a.offers[o.id] = o, o, o
