@@ -56,7 +56,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	detector, err := election.DetectorFor(a.cfg.Master, zk.Config{SessionTimeout: a.cfg.ZKSessionTimeout, Logger: a.log})
+	detector, err := election.DetectorFor(a.cfg.Master, zk.Config{SessionTimeout: a.cfg.ZKSessionTimeout, Logger: a.log},
+		election.Over(a.cfg.Security.TLS.Scheme(), a.cfg.Security.TLS.Transport(nil)))
 	if err != nil {
 		return err
 	}

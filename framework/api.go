@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/stoa-project/stoa/framework/rest"
+	"github.com/stoa-project/stoa/internal/tlsport"
 )
 
 // api builds the REST API on this process' state.
@@ -21,7 +22,7 @@ func (f *Framework) api() http.Handler {
 		Core: f, Leadership: f, Events: f.feed, Drains: f, Metrics: f.metrics, Log: f.log,
 		Self: f.self, Rules: c.rules(), Ports: c.Ports, Origins: c.Origins,
 		Auth: c.authenticator(), MaxRequests: c.MaxRequests, NoCompression: c.NoCompression, Assets: c.Assets,
-		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead,
+		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead, PeerTLS: f.peerTLS(),
 		Info: rest.Info{
 			Name: c.Name, Version: "1.10.26", BuildRef: c.Version,
 			Marathon: map[string]any{
@@ -35,9 +36,28 @@ func (f *Framework) api() http.Handler {
 			ZooKeeper: map[string]any{
 				"zk": zkAddress, "zk_session_timeout": c.SessionTimeout.Milliseconds(),
 			},
-			HTTP: map[string]any{"http_port": port, "https_port": nil},
+			HTTP: f.ports(port),
 		},
 	})
+}
+
+// peerTLS is how other frameworks are spoken to; nil: in plain text.
+func (f *Framework) peerTLS() *tlsport.Port {
+	if f.cfg.NoHTTP {
+		return f.cfg.TLS
+	}
+	return nil
+}
+
+// ports is what /v2/info tells of the addresses; null stands for one that is off.
+func (f *Framework) ports(known int) map[string]any {
+	switch {
+	case f.cfg.TLS == nil:
+		return map[string]any{"http_port": known, "https_port": nil}
+	case f.cfg.NoHTTP:
+		return map[string]any{"http_port": nil, "https_port": known}
+	}
+	return map[string]any{"http_port": known, "https_port": f.cfg.HTTPSPort}
 }
 
 func orNull(s string) any {

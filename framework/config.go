@@ -8,6 +8,7 @@ import (
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/internal/auth"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/zk"
 )
 
@@ -29,6 +30,17 @@ type Config struct {
 	// Hostname is where other processes reach this one; the machine's name.
 	Hostname string
 	WebUI    string // http://hostname:port
+
+	// MasterTLS is how the master is spoken to (LIBPROCESS_SSL_*); nil: in plain text.
+	MasterTLS *tlsport.Port
+	// MasterCredential shows the master who this framework is, by HTTP basic; empty: nothing does.
+	MasterCredential auth.Credential
+
+	// TLS of the API's second address; nil: there is none.
+	TLS          *tlsport.Port
+	HTTPSAddress string // all addresses
+	HTTPSPort    int    // 8443
+	NoHTTP       bool   // only that one; other frameworks are then spoken to by TLS too
 
 	Name            string // marathon
 	Role            string // *

@@ -61,10 +61,11 @@ func New(cfg Config, log *slog.Logger) *Framework {
 // Run serves the API and leads whenever it is elected, until ctx ends (nil) or
 // something fails that a new campaign cannot cure.
 func (f *Framework) Run(ctx context.Context) error {
-	listener, err := f.listen()
+	listeners, err := f.listen()
 	if err != nil {
 		return err
 	}
+	listener := closers(listeners)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	records, contender, detector, closeAll, err := f.open(ctx)
@@ -73,7 +74,7 @@ func (f *Framework) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
-	masters, err := election.DetectorFor(f.cfg.Master, f.zkConfig())
+	masters, err := election.DetectorFor(f.cfg.Master, f.zkConfig(), election.Over(f.cfg.MasterTLS.Scheme(), f.cfg.MasterTLS.Transport(nil)))
 	if err != nil {
 		listener.Close()
 		return err
@@ -83,12 +84,15 @@ func (f *Framework) Run(ctx context.Context) error {
 	defer work.Wait()
 	defer cancel(nil)
 	work.Go(func() { f.follow(ctx, detector) })
-	work.Go(func() {
-		if err := web.Serve(ctx, listener, f.api(), f.log); err != nil {
-			cancel(err)
-		}
-	})
-	f.log.Info("framework listens", "address", listener.Addr().String(), "known as", f.self)
+	api := f.api()
+	for _, l := range listeners {
+		work.Go(func() {
+			if err := web.Serve(ctx, l, api, f.log); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	f.log.Info("framework listens", "address", listeners[0].Addr().String(), "known as", f.self)
 	err = f.campaigns(ctx, records, contender, masters)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -134,16 +138,36 @@ func (f *Framework) follow(ctx context.Context, d election.Detector) {
 	}
 }
 
-// listen binds the API's address and settles the name others know us by.
-func (f *Framework) listen() (net.Listener, error) {
-	l := f.cfg.Listener
-	if l == nil {
-		var err error
-		l, err = net.Listen("tcp", net.JoinHostPort(f.cfg.HTTPAddress, strconv.Itoa(f.cfg.HTTPPort)))
+// listen binds the API's addresses and settles the name others know us by, which is that
+// of the first.
+func (f *Framework) listen() (_ []net.Listener, err error) {
+	var all []net.Listener
+	defer func() {
+		if err != nil {
+			closers(all).Close()
+		}
+	}()
+	switch {
+	case f.cfg.Listener != nil:
+		all = append(all, f.cfg.Listener)
+	case !f.cfg.NoHTTP:
+		l, err := net.Listen("tcp", net.JoinHostPort(f.cfg.HTTPAddress, strconv.Itoa(f.cfg.HTTPPort)))
 		if err != nil {
 			return nil, fault.New("framework.Run", fault.Unavailable, "http_port", err)
 		}
+		all = append(all, l)
 	}
+	if f.cfg.TLS != nil {
+		l, err := net.Listen("tcp", net.JoinHostPort(f.cfg.HTTPSAddress, strconv.Itoa(f.cfg.HTTPSPort)))
+		if err != nil {
+			return nil, fault.New("framework.Run", fault.Unavailable, "https_port", err)
+		}
+		all = append(all, f.cfg.TLS.Listen(l))
+	}
+	if len(all) == 0 {
+		return nil, fault.New("framework.Run", fault.Invalid, "disable_http", errors.New("no address is left: give --ssl_keystore_path"))
+	}
+	l := all[0]
 	host := f.cfg.Hostname
 	if host == "" {
 		name, err := os.Hostname()
@@ -157,7 +181,25 @@ func (f *Framework) listen() (net.Listener, error) {
 		return nil, fault.New("framework.Run", fault.Invalid, "http_port", err)
 	}
 	f.self = net.JoinHostPort(host, port)
-	return l, nil
+	return all, nil
+}
+
+// closers closes listeners together.
+type closers []net.Listener
+
+// Close closes all of them.
+func (c closers) Close() {
+	for _, l := range c {
+		l.Close()
+	}
+}
+
+// scheme is that of URLs under the name others know us by.
+func (f *Framework) scheme() string {
+	if f.cfg.NoHTTP {
+		return f.cfg.TLS.Scheme()
+	}
+	return "http"
 }
 
 // open opens the records and the election: ZooKeeper's, or those of a single process.

@@ -305,11 +305,11 @@ func (f *Framework) driverConfig() driver.Config {
 	c := f.cfg
 	web := c.WebUI
 	if web == "" {
-		web = "http://" + f.self
+		web = f.scheme() + "://" + f.self
 	}
 	return driver.Config{
 		Name: c.Name, User: c.User, Role: c.Role, Principal: c.Principal, Hostname: hostOf(f.self), WebUI: web,
 		FailoverTimeout: c.FailoverTimeout, Checkpoint: !c.NoCheckpoint, EnvPrefix: c.EnvPrefix, BridgeName: c.BridgeName,
-		MissedHeartbeats: c.MissedHeartbeats,
+		MissedHeartbeats: c.MissedHeartbeats, TLS: c.MasterTLS, Credential: c.MasterCredential,
 	}
 }

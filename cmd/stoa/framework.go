@@ -77,6 +77,7 @@ type frameworkCmd struct {
 	ProxyConnect     int64 `name:"leader_proxy_connection_timeout" env:"MARATHON_LEADER_PROXY_CONNECTION_TIMEOUT" default:"5000" help:"Connecting to the leader."`
 	ProxyRead        int64 `name:"leader_proxy_read_timeout" env:"MARATHON_LEADER_PROXY_READ_TIMEOUT" default:"10000" help:"Waiting for the leader's answer."`
 
+	frameworkSecurity
 	frameworkCompat
 }
 
@@ -111,6 +112,9 @@ var knownFeatures = []string{"vips", "task_killing", "external_volumes", "secret
 func (c *frameworkCmd) Run(p *process) error {
 	cfg, err := c.config()
 	if err != nil {
+		return err
+	}
+	if err := c.frameworkSecurity.fill(&cfg, p.log); err != nil {
 		return err
 	}
 	return framework.New(cfg, p.log).Run(p.ctx)

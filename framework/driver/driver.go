@@ -11,7 +11,9 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
 	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/tlsport"
 )
 
 // Config says how the framework introduces itself (marathon.md 10.2, 11).
@@ -31,6 +33,11 @@ type Config struct {
 	MissedHeartbeats int
 	// CallTimeout bounds each call: 15 s.
 	CallTimeout time.Duration
+
+	// TLS is how the master is spoken to; nil: in plain text.
+	TLS *tlsport.Port
+	// Credential shows the master who this framework is, by HTTP basic; empty: nothing does.
+	Credential auth.Credential
 }
 
 // ErrRemoved tells that the master does not know the framework any more and never

@@ -44,10 +44,17 @@ func newSession(d *Driver, addr, frameworkID string) *session {
 		MaxIdleConnsPerHost:   2,
 		IdleConnTimeout:       time.Minute,
 	}
+	if d.cfg.TLS != nil {
+		transport = d.cfg.TLS.Transport(transport)
+	}
+	options := []httpcli.ConfigOpt{httpcli.RoundTripper(transport)}
+	if c := d.cfg.Credential; c.Principal != "" {
+		options = append(options, httpcli.BasicAuth(c.Principal, c.Secret))
+	}
 	client := httpcli.New(
-		httpcli.Endpoint("http://"+addr+"/api/v1/scheduler"),
+		httpcli.Endpoint(d.cfg.TLS.Scheme()+"://"+addr+"/api/v1/scheduler"),
 		httpcli.Codec(codecs.ByMediaType[codecs.MediaTypeProtobuf]),
-		httpcli.Do(httpcli.With(httpcli.RoundTripper(transport))),
+		httpcli.Do(httpcli.With(options...)),
 	)
 	return &session{
 		d: d, addr: addr, frameworkID: frameworkID, wake: make(chan struct{}, 1), transport: transport,

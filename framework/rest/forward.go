@@ -23,6 +23,7 @@ type forwarder struct {
 	self       string
 	wait       time.Duration
 	transport  http.RoundTripper
+	scheme     string // of URLs that lead to the leader
 	log        *slog.Logger
 }
 
@@ -35,15 +36,16 @@ func newForwarder(cfg Config) *forwarder {
 	}
 	return &forwarder{
 		leadership: cfg.Leadership, self: cfg.Self, log: cfg.Log,
-		wait: orDefault(cfg.LeaderWait, 2500*time.Millisecond),
-		transport: &http.Transport{
+		wait:   orDefault(cfg.LeaderWait, 2500*time.Millisecond),
+		scheme: cfg.PeerTLS.Scheme(),
+		transport: cfg.PeerTLS.Transport(&http.Transport{
 			DialContext:           (&net.Dialer{Timeout: orDefault(cfg.ConnectTimeout, 5*time.Second)}).DialContext,
 			ResponseHeaderTimeout: orDefault(cfg.ReadTimeout, 10*time.Second),
 			MaxConnsPerHost:       64,
 			MaxIdleConnsPerHost:   16,
 			IdleConnTimeout:       30 * time.Second,
 			DisableCompression:    true,
-		},
+		}),
 	}
 }
 
@@ -53,7 +55,7 @@ func (f *forwarder) leaderOnly(next echo.HandlerFunc) echo.HandlerFunc {
 		leader, self := f.find(c.Request().Context())
 		if self {
 			h := c.Response().Header()
-			h.Set("X-Marathon-Leader", "http://"+leader)
+			h.Set("X-Marathon-Leader", f.scheme+"://"+leader)
 			h.Set("X-Frame-Options", "DENY")
 			h.Set("X-XSS-Protection", "1; mode=block")
 			return next(c)
@@ -63,7 +65,7 @@ func (f *forwarder) leaderOnly(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		r := c.Request()
 		if strings.HasPrefix(r.URL.Path, "/v2/events") {
-			to := url.URL{Scheme: "http", Host: leader, Path: r.URL.Path, RawQuery: r.URL.RawQuery}
+			to := url.URL{Scheme: f.scheme, Host: leader, Path: r.URL.Path, RawQuery: r.URL.RawQuery}
 			return c.Redirect(http.StatusFound, to.String())
 		}
 		return f.forward(c, leader)
@@ -102,7 +104,7 @@ func (f *forwarder) forward(c echo.Context, leader string) error {
 	proxy := &httputil.ReverseProxy{
 		Transport: f.transport,
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", leader, leader
+			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = f.scheme, leader, leader
 			p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
 			p.SetXForwarded()
 			p.Out.Header.Add(viaHeader, "1.1 "+f.self)

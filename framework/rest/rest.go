@@ -16,6 +16,7 @@ import (
 	"github.com/stoa-project/stoa/framework/repo"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/web"
 )
 
@@ -75,6 +76,7 @@ type Config struct {
 	NoCompression bool               // --disable_http_compression
 	Assets        string             // --assets_path: folder served below /ui; empty: the page of this package
 
+	PeerTLS        *tlsport.Port // how the leader is spoken to; nil: in plain text
 	ConnectTimeout time.Duration // to the leader; 0: 5 s
 	ReadTimeout    time.Duration // for the leader's answer; 0: 10 s
 	LeaderWait     time.Duration // how long a standby looks for a leader before 502; 0: 2.5 s

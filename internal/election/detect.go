@@ -3,6 +3,7 @@ package election
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // Its Leader.Data is MasterInfo JSON for ParseMaster. One address is taken as the leader
 // itself; among several the leader is found through their /master/redirect.
 // Nothing is contacted before Watch. Errors: fault.Invalid.
-func DetectorFor(masterFlag string, cfg zk.Config) (Detector, error) {
+func DetectorFor(masterFlag string, cfg zk.Config, options ...Option) (Detector, error) {
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -37,7 +38,19 @@ func DetectorFor(masterFlag string, cfg zk.Config) (Detector, error) {
 	if len(masters) == 1 {
 		return NewStatic(masters[0].JSON()), nil
 	}
-	return NewRedirect(masters, time.Second, log), nil
+	r := NewRedirect(masters, time.Second, log)
+	for _, o := range options {
+		o(r)
+	}
+	return r, nil
+}
+
+// Option changes how masters are asked.
+type Option func(*Redirect)
+
+// Over asks masters with the scheme of their URLs and a transport for it.
+func Over(scheme string, t http.RoundTripper) Option {
+	return func(r *Redirect) { r.scheme, r.client.Transport = scheme, t }
 }
 
 // dialling is a ZK detector that keeps a session of its own while it is watched.

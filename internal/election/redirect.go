@@ -16,13 +16,14 @@ type Redirect struct {
 	masters  []Master
 	interval time.Duration
 	log      *slog.Logger
+	scheme   string
 	client   *http.Client
 }
 
 // NewRedirect makes a detector that asks at the given interval.
 func NewRedirect(masters []Master, interval time.Duration, log *slog.Logger) *Redirect {
 	return &Redirect{
-		masters: masters, interval: interval, log: log,
+		masters: masters, interval: interval, log: log, scheme: "http",
 		client: &http.Client{
 			Timeout:       5 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -68,7 +69,7 @@ func (r *Redirect) ask(ctx context.Context) Leader {
 }
 
 func (r *Redirect) redirect(ctx context.Context, m Master) (Master, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Addr()+"/master/redirect", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.scheme+"://"+m.Addr()+"/master/redirect", nil)
 	if err != nil {
 		return Master{}, err
 	}
