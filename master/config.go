@@ -53,6 +53,7 @@ type Config struct {
 	RecoveryFactor              float64       // --allocator_agent_recovery_factor, 0.8; below 0: none: with quotas, agents back before the first offer
 	RecoveryWait                time.Duration // --allocator_recovery_timeout, 10 min: longest wait for them
 	Whitelist                   string        // --whitelist: file of the hostnames that are offered; empty: all
+	WhitelistInterval           time.Duration // between two looks at it, 5 s
 	ConstraintMemory            int64         // --offer_constraints_re2_max_mem, 4 KB: bytes of a compiled expression
 	ConstraintProgram           int           // --offer_constraints_re2_max_program_size, 100: instructions of one
 
@@ -99,6 +100,7 @@ func (c *Config) defaults() {
 		{&c.FetchTimeout, time.Minute},
 		{&c.StoreTimeout, 20 * time.Second},
 		{&c.AllocationInterval, time.Second},
+		{&c.WhitelistInterval, 5 * time.Second},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.value

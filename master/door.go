@@ -29,20 +29,19 @@ import (
 
 // Door is one master process, leading or not.
 type Door struct {
-	cfg            Config
-	log            *slog.Logger
-	transport      *libprocess.Transport
-	pid            libprocess.UPID
-	schedulers     *schedulers.Shell
-	agents         *agents.Shell
-	authenticated  *crammd5.Server
-	metrics        *metrics.Registry
-	operators      operatorShell
-	started        time.Time
-	registry       registryTimes
-	allocations    allocations
-	whitelistEvery time.Duration     // between two looks at the file
-	snapshots      metrics.Histogram // seconds that the ledger's owner spent on each snapshot
+	cfg           Config
+	log           *slog.Logger
+	transport     *libprocess.Transport
+	pid           libprocess.UPID
+	schedulers    *schedulers.Shell
+	agents        *agents.Shell
+	authenticated *crammd5.Server
+	metrics       *metrics.Registry
+	operators     operatorShell
+	started       time.Time
+	registry      registryTimes
+	allocations   allocations
+	snapshots     metrics.Histogram // seconds that the ledger's owner spent on each snapshot
 
 	term  atomic.Pointer[term]             // present term; nil while not leading or not recovered
 	leads atomic.Pointer[mesos.MasterInfo] // own MasterInfo from election to the end of the term
@@ -62,7 +61,7 @@ func New(cfg Config, log *slog.Logger) (*Door, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d := &Door{cfg: cfg, log: log, metrics: metrics.New(), started: time.Now(), whitelistEvery: whitelistInterval}
+	d := &Door{cfg: cfg, log: log, metrics: metrics.New(), started: time.Now()}
 	secure := cfg.Security
 	var limiter *ratelimit.Limiter
 	if secure.Limits != nil {

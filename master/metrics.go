@@ -14,9 +14,6 @@ import (
 // viewWait bounds what a scrape waits for the ledger's owner, if the client set no limit.
 const viewWait = 10 * time.Second
 
-// viewAge is how old the figures of the allocator may be.
-const viewAge = 200 * time.Millisecond
-
 // declareMetrics declares all metrics of the master: Prometheus names with their Mesos
 // twins (mesos-master.md section 9). What the ledger knows is read from one snapshot for
 // each answer.

@@ -11,10 +11,6 @@ import (
 	"github.com/stoa-project/stoa/master/allocate"
 )
 
-// whitelistInterval is how often the file of --whitelist is read again (mesos-master.md
-// section 0).
-const whitelistInterval = 5 * time.Second
-
 // maxWhitelist bounds the file.
 const maxWhitelist = 16 << 20
 
@@ -67,7 +63,7 @@ func (t *term) followWhitelist(ctx context.Context, path string) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(t.door.whitelistEvery):
+		case <-time.After(t.door.cfg.WhitelistInterval):
 		}
 	}
 }
