@@ -16,6 +16,7 @@ type encoder struct {
 	b    []byte
 	last byte   // what is before b, when b continues a text; 0 for nothing
 	pb   []byte // scratch of embedded messages
+	seen int    // of reading ahead
 	err  error
 }
 

@@ -91,12 +91,15 @@ func (e *encoder) endpoint(list resource.Resources) {
 func agentParts(agents []*ledger.AgentView, recovered []*mesos.AgentInfo, more func(*encoder, *ledger.AgentView)) []part {
 	return []part{
 		listOpens("slaves"),
-		each(agents, func(e *encoder, a *ledger.AgentView) {
+		part{len(agents), func(e *encoder, i int) {
+			if i%ahead == 0 {
+				e.seen += warmAgents(agents[i:min(i+ahead, len(agents))])
+			}
 			e.open('{')
-			e.agent(a)
-			more(e, a)
+			e.agent(agents[i])
+			more(e, agents[i])
 			e.shut('}')
-		}),
+		}},
 		listShuts,
 		listOpens("recovered_slaves"),
 		each(recovered, func(e *encoder, info *mesos.AgentInfo) {
@@ -197,9 +200,9 @@ func frameworkParts(live, completed []*ledger.FrameworkView) []part {
 		for _, f := range all.items {
 			list = append(list,
 				one(func(e *encoder) { e.frameworkOpens(f) }),
-				listOpens("tasks"), each(f.Tasks, (*encoder).task), listShuts,
-				listOpens("unreachable_tasks"), each(f.Unreachable, (*encoder).task), listShuts,
-				listOpens("completed_tasks"), each(f.CompletedT, (*encoder).task), listShuts,
+				listOpens("tasks"), tasks(f.Tasks), listShuts,
+				listOpens("unreachable_tasks"), tasks(f.Unreachable), listShuts,
+				listOpens("completed_tasks"), tasks(f.CompletedT), listShuts,
 				listOpens("offers"), each(f.Offers, (*encoder).offer), listShuts,
 				listOpens("executors"), each(f.Executors, (*encoder).executor), listShuts,
 				one(func(e *encoder) { e.frameworkShuts(f) }))

@@ -50,12 +50,106 @@ func (e *encoder) task(t *mesos.Task) {
 	e.shut('}')
 }
 
+// tasks is a part with an item for each task.
+func tasks(list []*mesos.Task) part {
+	return part{len(list), func(e *encoder, i int) {
+		if i%ahead == 0 {
+			e.seen += warm(list[i:min(i+ahead, len(list))])
+		}
+		e.task(list[i])
+	}}
+}
+
+// ahead is how many tasks are read ahead of the one that is printed.
+const ahead = 16
+
+// warm reads what printing is about to read, of several tasks in parallel. The tasks of a
+// large cluster lie all over the memory, and their parts too: one after the other, each
+// would wait for its own line of memory. The sum has no meaning.
+func warm(list []*mesos.Task) (n int) {
+	for _, t := range list {
+		n += len(t.Statuses) + len(t.Resources)
+	}
+	for _, t := range list {
+		n += len(t.GetName())
+		if t.TaskId != nil && t.TaskId.Value != nil {
+			n++
+		}
+		if t.AgentId != nil && t.AgentId.Value != nil {
+			n++
+		}
+		for _, s := range t.Statuses {
+			if s.Timestamp != nil && s.State != nil {
+				n++
+			}
+		}
+		n += warmResources(t.Resources, false)
+	}
+	for _, t := range list {
+		n += warmResources(t.Resources, true)
+		n += len(t.GetTaskId().GetValue()) + len(t.GetAgentId().GetValue())
+		for _, s := range t.Statuses {
+			n += int(s.GetTimestamp())
+		}
+	}
+	return n
+}
+
+// warmResources is warm for a list of resources: first themselves, then what they hold.
+func warmResources(list []*mesos.Resource, deep bool) (n int) {
+	for _, r := range list {
+		switch {
+		case !deep && r.Name != nil && r.Scalar != nil:
+			n++
+		case deep:
+			n += len(r.GetName()) + int(r.GetScalar().GetValue())
+			if r.AllocationInfo != nil && r.AllocationInfo.Role != nil {
+				n++
+			}
+			if len(r.Reservations) > 0 && r.Reservations[0].Role != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// warmAgents is warm for agents.
+func warmAgents(list []*ledger.AgentView) (n int) {
+	for _, a := range list {
+		n += len(a.Total) + len(a.Used) + len(a.Offered) + len(a.Capabilities)
+		if a.Info.Hostname != nil && a.Info.Id != nil {
+			n++
+		}
+	}
+	for deep := range 2 {
+		for _, a := range list {
+			n += warmResources(a.Total, deep == 1) + warmResources(a.Used, deep == 1) + warmResources(a.Offered, deep == 1)
+			n += len(a.Info.GetHostname()) + len(a.Info.GetId().GetValue())
+			for _, c := range a.Capabilities {
+				n += int(c.GetType())
+			}
+		}
+	}
+	return n
+}
+
+// stateNames are the names of states by their numbers.
+var stateNames = func() (names [16]string) {
+	for number, name := range mesos.TaskState_name {
+		if int(number) < len(names) {
+			names[number] = name
+		}
+	}
+	return names
+}()
+
 // state appends a member with a state's name; its name has the opening quote of the
 // value.
 func (e *encoder) state(name string, s mesos.TaskState) {
 	e.lit(name)
-	if text, known := mesos.TaskState_name[int32(s)]; known {
-		e.lit(text)
+	if s >= 0 && int(s) < len(stateNames) && stateNames[s] != "" {
+		e.lit(stateNames[s])
 	} else {
 		e.b = strconv.AppendInt(e.b, int64(s), 10)
 	}

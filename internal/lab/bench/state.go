@@ -25,9 +25,9 @@ const (
 	statePollers = 10 // at once
 )
 
-// state fills a master with n running tasks, lets launches go on at a steady rate, and
-// polls: one client again and again, then ten at once. What it gives is the median
-// time of one poll.
+// state fills a master with n running tasks and polls: one client again and again, then
+// ten at once; first while nothing happens, then while launches go on at a steady
+// rate. What it gives is the median time of one poll in between launches.
 func state(n int) (float64, map[string]float64, error) {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
@@ -82,6 +82,10 @@ func state(n int) (float64, map[string]float64, error) {
 			return 0, nil, fmt.Errorf("%v of %d tasks run", running, n)
 		}
 	}
+	still, stillMS, err := pollStates(url, master.Process.Pid)
+	if err != nil {
+		return 0, nil, err
+	}
 	quiet, err := comers(stoa, addr)
 	if err != nil {
 		return 0, nil, err
@@ -103,6 +107,7 @@ func state(n int) (float64, map[string]float64, error) {
 	if meanwhile.err != nil {
 		return 0, nil, meanwhile.err
 	}
+	extra["still_ms"], extra["still_cpu_ms_per_poll"], extra["still_ten_pollers_ms"] = stillMS, still["cpu_ms_per_poll"], still["ten_pollers_ms"]
 	extra["offer_p50_ms"], extra["offer_p99_ms"] = meanwhile.r.Offer.P50, meanwhile.r.Offer.P99
 	extra["quiet_offer_p50_ms"], extra["quiet_offer_p99_ms"] = quiet.Offer.P50, quiet.Offer.P99
 	return value, extra, nil
