@@ -81,10 +81,11 @@ type Allocator struct {
 	period  time.Time
 	tokens  int // declined agents that may still be offered on at once
 
-	epochs   uint32
-	wheel    wheel
-	ghosts   int // entries of the wheel whose filter no longer counts
-	minimums int // clients with a minimum of their own
+	epochs      uint32
+	wheel       wheel
+	ghosts      int // entries of the wheel whose filter no longer counts
+	minimums    int // clients with a minimum of their own
+	constrained int // clients with offer constraints
 
 	whitelist   map[string]bool // hostnames; nil: all
 	awaiting    *ledger.Awaiting

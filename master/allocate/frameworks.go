@@ -94,6 +94,7 @@ func (al *Allocator) prune(c *client) {
 		return
 	}
 	al.setMinimum(c, nil, false)
+	al.constrain(c, false)
 	delete(f.roles, c.role.name)
 	delete(c.role.clients, f.id)
 	al.clients[c.index] = nil
@@ -120,10 +121,7 @@ func (al *Allocator) openFramework(e ledger.FrameworkOpen) {
 	for _, name := range e.Roles {
 		c := al.client(f, name)
 		c.subscribed, c.suppressed = true, slices.Contains(e.Suppressed, name)
-		c.verdicts = nil
-		if f.constraints.Constrains(name) {
-			c.verdicts = make([]verdict, len(al.slots))
-		}
+		al.constrain(c, f.constraints.Constrains(name))
 		groups, own := minimumOf(e.Filters[name])
 		al.setMinimum(c, groups, own)
 	}
@@ -274,8 +272,23 @@ func (al *Allocator) excludes(c *client, a *agent) bool {
 	return *v == excluded
 }
 
+// constrain says whether the client has offer constraints; new ones are asked anew.
+func (al *Allocator) constrain(c *client, yes bool) {
+	if c.verdicts != nil {
+		c.verdicts = nil
+		al.constrained--
+	}
+	if yes {
+		c.verdicts = make([]verdict, len(al.slots)+1)
+		al.constrained++
+	}
+}
+
 // forgetVerdicts asks all constraints again about an agent.
 func (al *Allocator) forgetVerdicts(a *agent) {
+	if al.constrained == 0 {
+		return
+	}
 	for _, c := range al.clients {
 		if c != nil && a.slot < len(c.verdicts) {
 			c.verdicts[a.slot] = unasked

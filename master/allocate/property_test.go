@@ -365,7 +365,13 @@ func (w *world) checkQuota(g ledger.Grant) string {
 
 func (w *world) run() int {
 	grants := w.al.Run(w.now)
+	seen := map[string]bool{}
 	for _, g := range grants {
+		key := fmt.Sprint(g.Framework, " ", g.Role, " ", g.Agent)
+		if seen[key] {
+			w.t.Fatalf("%s is granted twice in one run", key)
+		}
+		seen[key] = true
 		if why := w.check(g); why != "" {
 			w.t.Fatalf("%s in %s is granted %v of %s: %s", g.Framework, g.Role, g.Resources, g.Agent, why)
 		}

@@ -135,6 +135,36 @@ func TestGuaranteeFirst(t *testing.T) {
 	s.grants("f x a cpus:4; mem:100; ports:[1-5]", "f x u cpus:3; mem:100")
 }
 
+// TestOneOffer: what both stages give of one agent to one framework in one role is one
+// grant (3.1).
+func TestOneOffer(t *testing.T) {
+	open := agent(t, "a", "cpus:2;mem:100;cpus(x):2")
+	reserved := resource.Scalar("cpus", resource.Whole(1)) // stage 1 leaves it: refined
+	for _, role := range []string{"x", "x/y"} {
+		reserved.Reservations = append(reserved.Reservations, &mesos.Resource_ReservationInfo{
+			Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: proto.String(role)})
+	}
+	open.Total = open.Total.Add(resource.Resources{reserved})
+	s := newScript(t, allocate.Config{}, open, ledger.QuotaSet{Role: "x", Guarantees: amounts(6, 0), Limits: map[string]resource.Fixed{"cpus": resource.Whole(5)}},
+		framework("f", "x"))
+	if got := s.al.Run(s.now); len(got) != 1 {
+		t.Fatalf("%d grants: %v", len(got), got)
+	}
+}
+
+// TestSuppressedCount: who wants no offers is not asked, and what it has counts for its
+// role (3.2).
+func TestSuppressedCount(t *testing.T) {
+	s := newScript(t, allocate.Config{}, ledger.Taken{Agent: "u", Framework: "rich", Role: "a", Resources: parse(t, "cpus:2")},
+		agent(t, "u", "cpus:2"), agent(t, "v", "cpus:2"), framework("rich", "a"), ledger.Suppressed{Framework: "rich"},
+		framework("f", "a"), framework("g", "b"))
+	s.grants("g b v cpus:2")
+	s = newScript(t, allocate.Config{}, ledger.Taken{Agent: "u", Framework: "gone", Role: "a", Resources: parse(t, "cpus:2")},
+		agent(t, "u", "cpus:2"), agent(t, "v", "cpus:2"), framework("gone", "a"), ledger.FrameworkClosed{Framework: "gone"},
+		framework("f", "a"), framework("g", "b"))
+	s.grants("g b v cpus:2")
+}
+
 // TestAwaiting: after a failover with quota nothing is granted before enough agents are
 // back, or the time is over (section 0).
 func TestAwaiting(t *testing.T) {

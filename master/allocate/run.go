@@ -22,7 +22,9 @@ type visit struct {
 // grants all of what it has free to the most deserving client that may have it, one
 // client after the other. After each agent the order is made anew, so the next agent sees
 // the new shares. Roles with unmet guarantees are served first, in a round of their own;
-// then all, in a new order of agents (mesos-master.md 3.1).
+// then all, in a new order of agents (mesos-master.md 3.1). What the first round leaves of
+// an agent the second cannot give to the same client, because headroom does not grow in
+// between: so there is one grant for each client and agent.
 //
 // Frameworks whose demand is new are also shown the agents that did not change.
 func (al *Allocator) Run(now time.Time) []ledger.Grant {
