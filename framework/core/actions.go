@@ -52,7 +52,7 @@ func (c *Core) stop(a *action) {
 	if l := c.lines[a.app]; l != nil && len(l.instances) > 0 {
 		return
 	}
-	delete(c.lines, a.app)
+	c.dropLine(a.app)
 	if c.failures[a.app] != nil {
 		delete(c.failures, a.app)
 		c.out.change(Change{Key: failureKey(a.app)})

@@ -16,9 +16,11 @@ type Core struct {
 	versions  map[app.PathID][]*app.App // kept, oldest first
 	version   app.Timestamp             // last one given out
 	lines     map[app.PathID]*line      // one for each app with a definition or instances
+	queue     map[app.PathID]*line      // those that wait for offers or are delayed; others may be in it until the next look
 	instances map[app.InstanceID]*instance
-	running   []*deployment              // oldest first
-	locks     map[app.PathID]*deployment // the one that works on an app
+	aging     map[app.InstanceID]*instance // those that may not stay as they are for ever
+	running   []*deployment                // oldest first
+	locks     map[app.PathID]*deployment   // the one that works on an app
 	failures  map[app.PathID]*app.TaskFailure
 	kills     killList
 	timers    timers

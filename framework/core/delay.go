@@ -35,6 +35,7 @@ func (c *Core) failed(l *line, spec *app.App) {
 	}
 	d.from, d.keep = c.now, limit
 	l.held = true
+	c.queue[l.id] = l
 }
 
 // progressed moves the reference time: the definition launches.
@@ -66,7 +67,7 @@ func (c *Core) resetDelay(l *line) {
 
 // expireDelays drops what had no failure for longer than the longest delay.
 func (c *Core) expireDelays() {
-	for _, l := range c.lines {
+	for _, l := range c.queue {
 		for v, d := range l.delays {
 			if c.now.After(d.from.Add(max(d.keep, d.length))) {
 				delete(l.delays, v)

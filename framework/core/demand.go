@@ -70,7 +70,7 @@ func (c *Core) wanted(l *line) {
 // the queue.
 func (c *Core) wanting() map[*wish]bool {
 	out := map[*wish]bool{}
-	for _, l := range c.lines {
+	for _, l := range c.queue {
 		if l.scheduled == 0 {
 			continue
 		}

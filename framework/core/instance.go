@@ -100,8 +100,10 @@ func (c *Core) set(i *instance, edit func(v *app.Instance)) {
 		}
 		if v.Condition == app.Scheduled {
 			l.scheduled++
+			c.queue[l.id] = l
 			c.wanted(l)
 		}
+		c.watchAge(i)
 		c.changedEvent(i)
 	}
 	c.dirty.mark(l.id)
@@ -132,6 +134,7 @@ func (c *Core) schedule(spec *app.App) *instance {
 	}}
 	l.instances = append(l.instances, i)
 	l.scheduled++
+	c.queue[l.id] = l
 	c.instances[i.view.ID] = i
 	c.dirty.mark(l.id)
 	c.wanted(l)
@@ -145,6 +148,7 @@ func (c *Core) forget(i *instance) {
 	c.stopProbes(i)
 	c.kills.done(c, i.view.TaskID())
 	delete(c.instances, i.view.ID)
+	delete(c.aging, i.view.ID)
 	if at := slices.Index(l.instances, i); at >= 0 {
 		l.instances = slices.Delete(l.instances, at, at+1)
 	}
@@ -156,7 +160,22 @@ func (c *Core) forget(i *instance) {
 	}
 	c.dirty.mark(l.id)
 	if l.spec == nil && len(l.instances) == 0 {
-		delete(c.lines, l.id)
+		c.dropLine(l.id)
+	}
+}
+
+func (c *Core) dropLine(id app.PathID) {
+	delete(c.lines, id)
+	delete(c.queue, id)
+}
+
+// watchAge keeps the index of instances in conditions that end after a while.
+func (c *Core) watchAge(i *instance) {
+	switch i.view.Condition {
+	case app.Unreachable, app.UnreachableInactive, app.Provisioned, app.Staging, app.Starting:
+		c.aging[i.view.ID] = i
+	default:
+		delete(c.aging, i.view.ID)
 	}
 }
 

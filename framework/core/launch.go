@@ -75,8 +75,8 @@ func (c *Core) leftover(orders []*order, refuse time.Duration) time.Duration {
 // orders lists what may be launched now, by app and in order of creation.
 func (c *Core) orders() []*order {
 	var out []*order
-	for _, id := range sortedKeys(c.lines) {
-		l := c.lines[id]
+	for _, id := range sortedKeys(c.queue) {
+		l := c.queue[id]
 		if l.scheduled == 0 {
 			continue
 		}

@@ -17,6 +17,7 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 	c := &Core{
 		cfg: cfg.withDefaults(), now: now, root: app.EmptyRoot(),
 		versions: map[app.PathID][]*app.App{}, lines: map[app.PathID]*line{},
+		queue: map[app.PathID]*line{}, aging: map[app.InstanceID]*instance{},
 		instances: map[app.InstanceID]*instance{}, locks: map[app.PathID]*deployment{},
 		failures: map[app.PathID]*app.TaskFailure{}, frameworkID: st.FrameworkID,
 	}
@@ -137,7 +138,9 @@ func (c *Core) loadInstance(v *app.Instance) error {
 		i.state = cp.Condition.TaskState()
 	} else {
 		l.scheduled++
+		c.queue[l.id] = l
 	}
+	c.watchAge(i)
 	c.inRole(spec.Role) // what the instance holds is in it, also when the app left it
 	c.instances[v.ID] = i
 	l.instances = append(l.instances, i)

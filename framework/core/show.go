@@ -35,8 +35,13 @@ func (c *Core) snapshot() *Snapshot {
 		}
 		c.showApp(s, id)
 	}
-	for _, id := range sortedKeys(c.lines) {
-		if q := c.queued(c.lines[id]); q != nil {
+	for _, id := range sortedKeys(c.queue) {
+		l := c.queue[id]
+		if l.scheduled == 0 && len(l.delays) == 0 {
+			delete(c.queue, id)
+			continue
+		}
+		if q := c.queued(l); q != nil {
 			s.Queue = append(s.Queue, q)
 		}
 	}

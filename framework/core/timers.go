@@ -50,7 +50,7 @@ func (c *Core) tick() {
 
 // releaseDelayed puts lines whose back-off ended back into the demand.
 func (c *Core) releaseDelayed() {
-	for _, l := range c.lines {
+	for _, l := range c.queue {
 		if l.held && c.lineWants(l) {
 			l.held = c.waitsDelayed(l)
 			c.wanted(l)
@@ -60,8 +60,8 @@ func (c *Core) releaseDelayed() {
 
 // ageInstances ends launches that take too long and moves unreachable instances on.
 func (c *Core) ageInstances() {
-	for _, id := range sortedKeys(c.instances) {
-		i := c.instances[id]
+	for _, id := range sortedKeys(c.aging) {
+		i := c.aging[id]
 		if i == nil {
 			continue
 		}
