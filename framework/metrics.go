@@ -25,7 +25,15 @@ func (f *Framework) declareMetrics() {
 		f.metrics.CounterFunc(metrics.Def{Name: name, Flat: flat, Help: help}, f.reading(read))
 	}
 	gauge("marathon_apps_active_gauge", "marathon.apps.active.gauge", "Apps defined.",
-		func(s *core.Snapshot) float64 { return float64(len(s.Versions)) })
+		func(s *core.Snapshot) float64 {
+			n := 0
+			for _, state := range s.Apps() {
+				if len(state.Versions) > 0 {
+					n++
+				}
+			}
+			return float64(n)
+		})
 	gauge("marathon_groups_active_gauge", "marathon.groups.active.gauge", "Groups defined.",
 		func(s *core.Snapshot) float64 { return float64(countGroups(s.Root)) })
 	gauge("marathon_deployments_active_gauge", "marathon.deployments.active.gauge", "Deployments running.",
@@ -73,8 +81,8 @@ func countGroups(g *app.Group) int {
 
 func countInstances(s *core.Snapshot, conditions ...app.Condition) float64 {
 	n := 0.0
-	for _, list := range s.Instances {
-		for _, i := range list {
+	for _, state := range s.Apps() {
+		for _, i := range state.Instances {
 			for _, c := range conditions {
 				if i.Condition == c {
 					n++

@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func ran(t *testing.T, a app.App) (*world, *app.Instance) {
 		}
 	}
 	w.events = nil
-	return w, w.shown.Instances[a.ID][0]
+	return w, w.shown.Of(a.ID).Instances[0]
 }
 
 func types(events []core.Event) []string {
@@ -75,15 +76,15 @@ func TestHealth(t *testing.T) {
 			t.Errorf("run %d, ok %t: events %v, want %v", n, c.ok, got, c.want)
 		}
 	}
-	h := w.shown.Instances["/w"][0].Health[0]
+	h := w.shown.Of("/w").Instances[0].Health[0]
 	if h.Alive || h.ConsecutiveFailures != 4 || h.LastFailureCause != "refused" || h.FirstSuccess == 0 {
 		t.Errorf("result %+v", h)
 	}
 	w.rounds(4)
-	if i := w.shown.Instances["/w"][0]; i.Launch != 2 || i.Condition != app.Running {
+	if i := w.shown.Of("/w").Instances[0]; i.Launch != 2 || i.Condition != app.Running {
 		t.Errorf("not replaced without back-off: %+v", i)
 	}
-	if f := w.shown.Failures["/w"]; f == nil || f.State != "TASK_KILLED" {
+	if f := w.shown.Of("/w").Failure; f == nil || f.State != "TASK_KILLED" {
 		t.Errorf("last failure %+v", f)
 	}
 }
@@ -98,8 +99,8 @@ func TestMesosHealthComesWithUpdates(t *testing.T) {
 	yes := true
 	w.step(core.Update{Task: i.TaskID(), AgentID: "S0", State: "TASK_RUNNING", Healthy: &yes})
 	w.settled()
-	if len(w.shown.Deployments) != 0 || !w.shown.Health[i.ID] {
-		t.Errorf("deployments %d, health %v", len(w.shown.Deployments), w.shown.Health)
+	if healthy, _ := w.shown.Of(i.App).Healthy(i.ID); len(w.shown.Deployments) != 0 || !healthy {
+		t.Errorf("deployments %d, health %v", len(w.shown.Deployments), healthy)
 	}
 }
 
@@ -180,7 +181,7 @@ func TestUnreachable(t *testing.T) {
 			if len(w.shown.Queue) > 0 {
 				queued = w.shown.Queue[0].Count
 			}
-			if got := len(w.shown.Instances["/w"]); got != c.known || queued != c.queued {
+			if got := len(w.shown.Of("/w").Instances); got != c.known || queued != c.queued {
 				t.Errorf("%d instances known and %d queued, want %d and %d", got, queued, c.known, c.queued)
 			}
 		})
@@ -241,13 +242,13 @@ func TestRefusedCommandsLeaveNoTrace(t *testing.T) {
 		"unknown deployment": core.CancelDeployment{ID: "x"},
 		"an app too big":     put(big("/big"), false),
 		"an id too long":     put(basic(app.PathID("/"+fmt.Sprintf("%0900d", 1)), 1), false),
-		"kill scale, locked": core.KillTasks{Instances: []app.InstanceID{w.shown.Instances["/w"][0].ID}, Scale: true},
+		"kill scale, locked": core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances[0].ID}, Scale: true},
 	} {
 		r := w.do(cmd)
 		if r.Err == nil || fault.KindOf(r.Err) == fault.Other {
 			t.Errorf("%s: %v", name, r.Err)
 		}
-		if w.shown.Root != before.Root || len(w.shown.Deployments) != 1 || len(w.shown.Versions) != 1 || len(w.shown.Versions["/w"]) != 1 {
+		if w.shown.Root != before.Root || len(w.shown.Deployments) != 1 || len(maps.Collect(w.shown.Apps())) != 1 || len(w.shown.Of("/w").Versions) != 1 {
 			t.Errorf("%s left a trace: %+v", name, w.shown)
 		}
 	}
@@ -269,7 +270,7 @@ func TestOldVersionsArePruned(t *testing.T) {
 			t.Fatal(r.Err)
 		}
 	}
-	if n, r := len(w.shown.Versions["/w"]), len(w.shown.Roots); n != 50 || r != 50 {
+	if n, r := len(w.shown.Of("/w").Versions), len(w.shown.Roots); n != 50 || r != 50 {
 		t.Errorf("%d versions and %d roots kept, want 50", n, r)
 	}
 	w.do(remove("/w", true))

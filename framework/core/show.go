@@ -11,7 +11,6 @@ import (
 func (c *Core) snapshot() *Snapshot {
 	s := &Snapshot{
 		Root: c.root, FrameworkID: c.frameworkID, Master: c.master, Totals: c.totals,
-		Failures: maps.Clone(c.failures),
 	}
 	s.Totals.Updates = maps.Clone(c.totals.Updates)
 	s.Totals.KillsInFlight = c.kills.flying
@@ -21,20 +20,14 @@ func (c *Core) snapshot() *Snapshot {
 	for _, d := range c.running {
 		s.Deployments = append(s.Deployments, &deploy.Deployment{Plan: d.plan, Step: d.step})
 	}
-	s.Instances, s.Versions = map[app.PathID][]*app.Instance{}, map[app.PathID][]*app.App{}
-	s.Health, s.Ready = map[app.InstanceID]bool{}, map[app.InstanceID]*Readiness{}
 	if c.shown != nil {
-		s.Instances = maps.Clone(c.shown.Instances)
-		s.Versions = maps.Clone(c.shown.Versions)
-		s.Health, s.Ready = maps.Clone(c.shown.Health), maps.Clone(c.shown.Ready)
+		s.apps = c.shown.apps
 	}
+	edit := s.apps.edit()
 	for id := range c.dirty.apps {
-		for _, v := range s.Instances[id] {
-			delete(s.Health, v.ID)
-			delete(s.Ready, v.ID)
-		}
-		c.showApp(s, id)
+		edit.put(id, c.showApp(id))
 	}
+	s.apps = edit.next
 	for _, id := range sortedKeys(c.queue) {
 		l := c.queue[id]
 		if l.scheduled == 0 && len(l.delays) == 0 {
@@ -49,31 +42,37 @@ func (c *Core) snapshot() *Snapshot {
 	return s
 }
 
-func (c *Core) showApp(s *Snapshot, id app.PathID) {
-	delete(s.Instances, id)
-	delete(s.Versions, id)
+// showApp gives what readers see of an app, nil when it is gone.
+func (c *Core) showApp(id app.PathID) *AppState {
 	l := c.lines[id]
 	if l == nil {
-		return
+		return nil
 	}
+	out := &AppState{Failure: c.failures[id]}
 	if l.spec != nil {
 		vs := c.versions[id]
-		s.Versions[id] = vs[:len(vs):len(vs)]
+		out.Versions = vs[:len(vs):len(vs)]
 	}
 	if len(l.instances) == 0 {
-		return
+		return out
 	}
-	list := make([]*app.Instance, len(l.instances))
+	out.Instances = make([]*app.Instance, len(l.instances))
 	for k, i := range l.instances {
-		list[k] = i.view
+		out.Instances[k] = i.view
 		if i.healthy != nil {
-			s.Health[i.view.ID] = *i.healthy
+			if out.health == nil {
+				out.health = map[app.InstanceID]bool{}
+			}
+			out.health[i.view.ID] = *i.healthy
 		}
 		if i.ready != nil {
-			s.Ready[i.view.ID] = i.ready
+			if out.ready == nil {
+				out.ready = map[app.InstanceID]*Readiness{}
+			}
+			out.ready[i.view.ID] = i.ready
 		}
 	}
-	s.Instances[id] = list
+	return out
 }
 
 // queued is the app's line in the launch queue, nil when it neither waits nor is delayed.

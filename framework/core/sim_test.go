@@ -118,8 +118,8 @@ func (w *world) randomCommand(ids []app.PathID) core.Command {
 	case 0:
 		return remove(id, force)
 	case 1:
-		if w.shown != nil && len(w.shown.Instances[id]) > 0 {
-			list := w.shown.Instances[id]
+		if w.shown != nil && len(w.shown.Of(id).Instances) > 0 {
+			list := w.shown.Of(id).Instances
 			victim := list[w.rand.IntN(len(list))]
 			scale := w.rand.IntN(2) == 0
 			if k := w.known[victim.TaskID()]; k != nil && !scale && victim.Condition != app.Scheduled {
@@ -183,8 +183,8 @@ func (w *world) atRest() {
 		for _, id := range d.Affected() {
 			w.t.Logf("%s: old %+v", id, d.Change(id).Old)
 			w.t.Logf("%s: new %+v", id, d.Change(id).New)
-			for _, i := range w.shown.Instances[id] {
-				healthy, known := w.shown.Health[i.ID]
+			for _, i := range w.shown.Of(id).Instances {
+				healthy, known := w.shown.Of(id).Healthy(i.ID)
 				w.t.Logf("  %s goal %s %s version %s healthy %t %t", i.TaskID(), i.Goal, i.Condition, i.AppVersion, healthy, known)
 			}
 		}
@@ -208,8 +208,8 @@ func (w *world) atRest() {
 		}
 	}
 	for _, id := range []app.PathID{"/a", "/b", "/g/c"} {
-		if live[id] != wanted[id] || len(w.shown.Instances[id]) != wanted[id] {
-			w.t.Errorf("%s: %d tasks run, %d instances known, %d wanted", id, live[id], len(w.shown.Instances[id]), wanted[id])
+		if live[id] != wanted[id] || len(w.shown.Of(id).Instances) != wanted[id] {
+			w.t.Errorf("%s: %d tasks run, %d instances known, %d wanted", id, live[id], len(w.shown.Of(id).Instances), wanted[id])
 		}
 	}
 	if len(w.updates) > 0 {

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"iter"
+
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/deploy"
 	"github.com/stoa-project/stoa/framework/match"
@@ -12,38 +14,72 @@ import (
 type Snapshot struct {
 	// Root is what the user wants now.
 	Root *app.Group
-	// Versions lists the stored versions of each app in Root, oldest first; the newest is
-	// the one in Root.
-	Versions map[app.PathID][]*app.App
 	// Roots lists the stored root versions, oldest first; the last one is Root.
 	Roots []*app.Group
-	// Instances holds each app's instances in order of creation. Apps without
-	// instances have no entry. Instances of apps being deleted are still listed, and so
-	// are instances that only wait for an offer (Condition Scheduled): counters and task
-	// lists leave those out.
-	Instances map[app.PathID][]*app.Instance
-	// Health sums up the checks of instances: present only when every check has a result.
-	Health map[app.InstanceID]bool
-	// Ready holds the newest readiness results of instances that a deployment waits for.
-	Ready map[app.InstanceID]*Readiness
 	// Deployments lists the running deployments, oldest first.
 	Deployments []*deploy.Deployment
 	// Queue lists apps that want instances or are delayed, by app id.
 	Queue []*Queued
-	// Failures holds the last failure of each app.
-	Failures map[app.PathID]*app.TaskFailure
 	// FrameworkID is empty until the first subscription.
 	FrameworkID string
 	// Master is the address of the master subscribed to ("host:port"), empty while disconnected.
 	Master string
 	// Totals are for metrics.
 	Totals Totals
+
+	apps *table
 }
+
+// AppState is what a snapshot knows of one app besides its definition.
+type AppState struct {
+	// Versions are the stored versions of an app in Root, oldest first; the newest is the one
+	// in Root. None for an app that is being deleted.
+	Versions []*app.App
+	// Instances are in order of creation. Those of apps being deleted are still listed, and
+	// so are those that only wait for an offer (Condition Scheduled): counters and task lists
+	// leave them out.
+	Instances []*app.Instance
+	// Failure is the last one, nil without.
+	Failure *app.TaskFailure
+
+	health map[app.InstanceID]bool
+	ready  map[app.InstanceID]*Readiness
+}
+
+var noState = &AppState{}
+
+// Of gives what is known of an app; never nil.
+func (s *Snapshot) Of(id app.PathID) *AppState {
+	if s.apps != nil {
+		if a := s.apps.get(id); a != nil {
+			return a
+		}
+	}
+	return noState
+}
+
+// Apps goes over all apps that are defined or have instances, in no order.
+func (s *Snapshot) Apps() iter.Seq2[app.PathID, *AppState] {
+	if s.apps == nil {
+		return func(func(app.PathID, *AppState) bool) {}
+	}
+	return s.apps.all()
+}
+
+// Healthy sums up the checks of an instance; known only when every check has a result.
+func (a *AppState) Healthy(id app.InstanceID) (healthy, known bool) {
+	healthy, known = a.health[id]
+	return healthy, known
+}
+
+// Ready is the newest readiness result of an instance that a deployment waits for, nil
+// without.
+func (a *AppState) Ready(id app.InstanceID) *Readiness { return a.ready[id] }
 
 // App finds a version of an app that instances may run: in the history, nil when it
 // is not kept.
 func (s *Snapshot) App(id app.PathID, version app.Timestamp) *app.App {
-	for _, a := range s.Versions[id] {
+	for _, a := range s.Of(id).Versions {
 		if a.Version == version {
 			return a
 		}
@@ -54,7 +90,7 @@ func (s *Snapshot) App(id app.PathID, version app.Timestamp) *app.App {
 // Instance finds an instance by id, nil when there is none.
 func (s *Snapshot) Instance(id app.InstanceID) *app.Instance {
 	path, _ := id.App()
-	for _, i := range s.Instances[path] {
+	for _, i := range s.Of(path).Instances {
 		if i.ID == id {
 			return i
 		}

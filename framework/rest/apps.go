@@ -151,7 +151,7 @@ func (a *api) appVersions(c echo.Context, id app.PathID) error {
 	if err != nil {
 		return err
 	}
-	list := s.Versions[id]
+	list := s.Of(id).Versions
 	out := make([]app.Timestamp, 0, len(list))
 	for i := len(list) - 1; i >= 0; i-- {
 		out = append(out, list[i].Version)

@@ -3,13 +3,16 @@ package rest
 import (
 	"compress/gzip"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/stoa-project/stoa/internal/auth"
 )
@@ -91,38 +94,31 @@ func TestBasicAuth(t *testing.T) {
 }
 
 func TestConcurrentLimit(t *testing.T) {
+	limited := atMost(1)
+	inside, leave := make(chan bool), make(chan bool)
+	slow := limited(func(echo.Context) error { inside <- true; <-leave; return nil })
+	quick := limited(func(echo.Context) error { return nil })
+	request := func(path string) echo.Context {
+		return echo.New().NewContext(httptest.NewRequest(http.MethodGet, path, nil), httptest.NewRecorder())
+	}
+	ended := make(chan error)
+	go func() { ended <- slow(request("/v2/apps")) }()
+	<-inside
+	var refused *echo.HTTPError
+	if err := quick(request("/v2/info")); !errors.As(err, &refused) || refused.Code != 503 || refused.Message != "Too many concurrent requests! Allowed: 1." {
+		t.Errorf("the second request: %v", err)
+	}
+	if err := quick(request("/v2/events")); err != nil {
+		t.Errorf("an event stream: %v", err)
+	}
+	leave <- true
+	if err := <-ended; err != nil {
+		t.Errorf("the first request: %v", err)
+	}
+	if err := quick(request("/v2/info")); err != nil {
+		t.Errorf("after it: %v", err)
+	}
 	s := newStackWith(t, func(c *Config) { c.MaxRequests = 1 })
-	// One request is being answered while its body has not come.
-	r, w := io.Pipe()
-	first := make(chan string, 1)
-	go func() {
-		resp, err := http.Post(s.server.URL+"/v2/apps", "application/json", r)
-		if err != nil {
-			first <- err.Error()
-			return
-		}
-		defer resp.Body.Close()
-		first <- resp.Status
-	}()
-	if _, err := w.Write([]byte(`{"id":"/slow",`)); err != nil {
-		t.Fatal(err)
-	}
-	var a answer
-	for range 1000 { // until the first one has come in
-		if a = s.call("GET", "/v2/info", ""); a.status == 503 {
-			break
-		}
-	}
-	if a.status != 503 || a.at("message") != "Too many concurrent requests! Allowed: 1." {
-		t.Errorf("the second request: %d %s", a.status, a.text)
-	}
-	if _, err := fmt.Fprint(w, `"cmd":"sleep 1"}`); err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	if got := <-first; got != "201 Created" {
-		t.Errorf("the first request: %s", got)
-	}
 	s.want(200, "GET", "/v2/info", "")
 }
 

@@ -122,12 +122,12 @@ func (p *printer) app(a *app.App) {
 	}
 	if p.e.tasks {
 		p.key("tasks")
-		p.tasks(p.s.Instances[a.ID])
+		p.tasks(p.s.Of(a.ID).Instances)
 	}
 	if p.e.readiness {
 		p.value("readinessCheckResults", viewReadiness(p.s, a.ID))
 	}
-	if f := p.s.Failures[a.ID]; p.e.lastFailure && f != nil {
+	if f := p.s.Of(a.ID).Failure; p.e.lastFailure && f != nil {
 		p.value("lastTaskFailure", f)
 	}
 	if p.e.stats {

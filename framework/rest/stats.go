@@ -35,7 +35,8 @@ type lifeTime struct {
 
 func newTaskStats(s *core.Snapshot, a *app.App, now time.Time) *taskStats {
 	var scaled, latest, outdated, all []*app.Instance
-	for _, i := range s.Instances[a.ID] {
+	state := s.Of(a.ID)
+	for _, i := range state.Instances {
 		if !shown(i) {
 			continue
 		}
@@ -49,11 +50,11 @@ func newTaskStats(s *core.Snapshot, a *app.App, now time.Time) *taskStats {
 			outdated = append(outdated, i)
 		}
 	}
-	return &taskStats{newTaskGroup(s, scaled, now), newTaskGroup(s, latest, now), newTaskGroup(s, outdated, now), newTaskGroup(s, all, now)}
+	return &taskStats{newTaskGroup(state, scaled, now), newTaskGroup(state, latest, now), newTaskGroup(state, outdated, now), newTaskGroup(state, all, now)}
 }
 
 // newTaskGroup sums instances up, nil when there are none.
-func newTaskGroup(s *core.Snapshot, list []*app.Instance, now time.Time) *taskGroup {
+func newTaskGroup(state *core.AppState, list []*app.Instance, now time.Time) *taskGroup {
 	if len(list) == 0 {
 		return nil
 	}
@@ -67,7 +68,7 @@ func newTaskGroup(s *core.Snapshot, list []*app.Instance, now time.Time) *taskGr
 		case app.Running:
 			n.Running++
 		}
-		if healthy, known := s.Health[i.ID]; known && healthy {
+		if healthy, known := state.Healthy(i.ID); known && healthy {
 			n.Healthy++
 		} else if sick(i) {
 			n.Unhealthy++

@@ -41,7 +41,7 @@ func (a *api) listTasks(c echo.Context) error {
 		if x := s.Root.App(id); x != nil {
 			service = encode(app.List[int](x.ServicePorts()))
 		}
-		for _, i := range s.Instances[id] {
+		for _, i := range s.Of(id).Instances {
 			if !shown(i) || !hasStatus(i, wanted) {
 				continue
 			}
@@ -70,9 +70,11 @@ func hasStatus(i *app.Instance, wanted []string) bool {
 }
 
 func appsWithInstances(s *core.Snapshot) []app.PathID {
-	out := make([]app.PathID, 0, len(s.Instances))
-	for id := range s.Instances {
-		out = append(out, id)
+	var out []app.PathID
+	for id, state := range s.Apps() {
+		if len(state.Instances) > 0 {
+			out = append(out, id)
+		}
 	}
 	slices.Sort(out)
 	return out
@@ -87,7 +89,7 @@ func plainTasks(s *core.Snapshot) string {
 		service := x.ServicePorts()
 		if len(service) == 0 {
 			b.WriteString(name + "\t ")
-			for _, i := range s.Instances[x.ID] {
+			for _, i := range s.Of(x.ID).Instances {
 				if i.Condition == app.Running {
 					b.WriteString("\t" + i.Host)
 				}
@@ -96,7 +98,7 @@ func plainTasks(s *core.Snapshot) string {
 		}
 		for n, port := range service {
 			b.WriteString(name + "\t" + strconv.Itoa(port))
-			for _, i := range s.Instances[x.ID] {
+			for _, i := range s.Of(x.ID).Instances {
 				if i.Condition == app.Running && n < len(i.HostPorts) {
 					b.WriteString("\t" + net.JoinHostPort(i.Host, strconv.Itoa(i.HostPorts[n])))
 				}
@@ -127,7 +129,7 @@ func (a *api) tasksOfApp(c echo.Context, id app.PathID) error {
 	}
 	p := a.printer(s, embeds{})
 	p.raw(`{"tasks":`)
-	p.tasks(s.Instances[id])
+	p.tasks(s.Of(id).Instances)
 	p.raw("}")
 	return p.send(c, http.StatusOK)
 }
@@ -141,7 +143,7 @@ func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
 	p.raw(`{"tasks":[`)
 	first := true
 	for x := range g.AllApps() {
-		first = p.moreTasks(s.Instances[x.ID], first)
+		first = p.moreTasks(s.Of(x.ID).Instances, first)
 	}
 	p.raw("]}")
 	return p.send(c, http.StatusOK)
@@ -194,7 +196,7 @@ func (a *api) deleteTasksOfApp(c echo.Context, id app.PathID) error {
 	}
 	host := c.QueryParam("host")
 	var ids []app.InstanceID
-	for _, i := range s.Instances[id] {
+	for _, i := range s.Of(id).Instances {
 		if shown(i) && (host == "" || host == "*" || host == i.Host) {
 			ids = append(ids, i.ID)
 		}

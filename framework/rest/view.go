@@ -67,7 +67,8 @@ type counts struct{ staged, running, healthy, unhealthy int }
 
 // count makes the counters from the instances of one app.
 func count(s *core.Snapshot, id app.PathID) (c counts) {
-	for _, i := range s.Instances[id] {
+	state := s.Of(id)
+	for _, i := range state.Instances {
 		if !shown(i) {
 			continue
 		}
@@ -77,7 +78,7 @@ func count(s *core.Snapshot, id app.PathID) (c counts) {
 		case app.Running:
 			c.running++
 		}
-		if healthy, known := s.Health[i.ID]; known && healthy {
+		if healthy, known := state.Healthy(i.ID); known && healthy {
 			c.healthy++
 		} else if sick(i) {
 			c.unhealthy++
@@ -98,8 +99,9 @@ func sick(i *app.Instance) bool {
 
 func viewReadiness(s *core.Snapshot, id app.PathID) []readinessView {
 	out := []readinessView{}
-	for _, i := range s.Instances[id] {
-		if r := s.Ready[i.ID]; r != nil {
+	state := s.Of(id)
+	for _, i := range state.Instances {
+		if r := state.Ready(i.ID); r != nil {
 			v := readinessView{Name: r.Name, TaskID: i.TaskID(), Ready: r.Ready}
 			if r.Status != 0 {
 				v.LastResponse = &readinessAnswer{r.Status, r.ContentType, r.Body}
