@@ -41,10 +41,10 @@ func newHeld(t *testing.T, labels map[string]string, balancers ...string) *held 
 	}
 	id := app.InstanceID("web.instance-c6a1b2f0-0000-11ee-8000-000000000001")
 	v := app.Timestamp(1)
-	snap := &core.Snapshot{
-		Versions:  map[app.PathID][]*app.App{"/web": {{ID: "/web", Version: v, Labels: labels}}},
-		Instances: map[app.PathID][]*app.Instance{"/web": {{ID: id, App: "/web", AppVersion: v, Condition: app.Running}}},
-	}
+	snap := (&core.Snapshot{}).With("/web", &core.AppState{
+		Versions:  []*app.App{{ID: "/web", Version: v, Labels: labels}},
+		Instances: []*app.Instance{{ID: id, App: "/web", AppVersion: v, Condition: app.Running}},
+	})
 	h := &held{task: id.Task(1)}
 	h.drains = &drains{feed: f, shown: func() *core.Snapshot { return snap }, send: func(e core.Effect) {
 		h.mu.Lock()

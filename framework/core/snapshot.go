@@ -66,6 +66,15 @@ func (s *Snapshot) Apps() iter.Seq2[app.PathID, *AppState] {
 	return s.apps.all()
 }
 
+// With gives a snapshot that differs in what it knows of one app.
+func (s *Snapshot) With(id app.PathID, state *AppState) *Snapshot {
+	out := *s
+	edit := s.apps.edit()
+	edit.put(id, state)
+	out.apps = edit.next
+	return &out
+}
+
 // Healthy sums up the checks of an instance; known only when every check has a result.
 func (a *AppState) Healthy(id app.InstanceID) (healthy, known bool) {
 	healthy, known = a.health[id]
