@@ -195,6 +195,8 @@ func (a *simAgent) register() {
 }
 
 func (a *simAgent) registration() *messages.RegisterSlaveMessage {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return &messages.RegisterSlaveMessage{Slave: a.info(), Version: proto.String("1.11.0"), AgentCapabilities: a.capabilities()}
 }
 

@@ -166,12 +166,12 @@ type session struct {
 	id        string
 	self      libprocess.UPID
 	challenge []byte
-	timer     *time.Timer
 	waiting   []func(string, bool) // guarded by the server's mutex
 
-	mu   sync.Mutex // guards the fields below
-	over bool
-	step int // messages of the peer taken
+	mu    sync.Mutex // guards the fields below
+	timer *time.Timer
+	over  bool
+	step  int // messages of the peer taken
 }
 
 func (x *session) start() {
@@ -199,7 +199,9 @@ func (x *session) start() {
 		return
 	}
 	x.self = self
+	x.mu.Lock()
 	x.timer = time.AfterFunc(s.cfg.Timeout, func() { x.end("it took too long") })
+	x.mu.Unlock()
 	t.Link(self, x.peer, false)
 	s.send(self, x.peer, &messages.AuthenticationMechanismsMessage{Mechanisms: []string{Mechanism}})
 }
@@ -249,10 +251,10 @@ func (x *session) close(principal string, ok bool) bool {
 		return false
 	}
 	x.over = true
-	x.mu.Unlock()
 	if x.timer != nil {
 		x.timer.Stop()
 	}
+	x.mu.Unlock()
 	x.server.cfg.Transport.Terminate(x.id)
 	x.server.done(x, principal, ok)
 	return true
