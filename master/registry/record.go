@@ -16,7 +16,7 @@ import (
 	"github.com/stoa-project/stoa/master/ledger"
 )
 
-// Where the records are: "agents/<agent id>", "quotas/<role>", "weights/<role path>",
+// Where the records are: "agents/<agent id>" and "pages/<number>", "quotas/<role>", "weights/<role path>",
 // "cluster/maintenance" and "cluster/master".
 const (
 	agentFolder   = "agents"
@@ -61,12 +61,10 @@ type masterRecord struct {
 	Needs []string `json:"needs,omitempty"`
 }
 
-// read adds one record to what a term begins with. The error says what is wrong with it.
+// read adds one record that is not an agent's to what a term begins with. The error says what is wrong with it.
 func read(out *ledger.Recovered, r store.Record) error {
 	folder, name, _ := strings.Cut(r.Key, "/")
 	switch folder {
-	case agentFolder:
-		return readAgent(out, name, r.Value)
 	case quotaFolder:
 		var rec quotaRecord
 		if err := json.Unmarshal(r.Value, &rec); err != nil {

@@ -1,7 +1,7 @@
 // Package registry keeps what a new leader must know: which agents are admitted,
 // unreachable or gone, what operators ordered for them, and the policies of the cluster
-// (mesos-master.md 7.3). One record per agent and role, so that nothing grows with the
-// cluster; facts that wait are written together (group commit): one batch in flight, the
+// (mesos-master.md 7.3). One record per agent and role, bound into pages when there are
+// many, so that no record grows with the cluster; facts that wait are written together (group commit): one batch in flight, the
 // next one grows. A write that fails ends the term; it is never repeated in doubt.
 package registry
 
@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ const (
 type Registry struct {
 	store   store.Store
 	timeout time.Duration // of one write, --registry_store_timeout
+	binder  *binder       // of Load, then of Run
 
 	mu     sync.Mutex // guards the fields below
 	queue  []ledger.Registry
@@ -48,23 +50,44 @@ func New(s store.Store, timeout time.Duration) *Registry {
 	if timeout <= 0 {
 		timeout = 20 * time.Second
 	}
-	return &Registry{store: s, timeout: timeout, wake: make(chan struct{}, 1), bytes: map[string]int{}}
+	return &Registry{store: s, timeout: timeout, binder: newBinder(), wake: make(chan struct{}, 1), bytes: map[string]int{}}
 }
 
 // Load reads everything, for the first event of a term. Errors are the store's, or
 // fault.Malformed naming a record that cannot be read.
 func (r *Registry) Load(ctx context.Context) (ledger.Recovered, error) {
 	var out ledger.Recovered
-	for _, folder := range []string{clusterFolder, quotaFolder, weightFolder, agentFolder} {
+	malformed := func(key string, err error) (ledger.Recovered, error) {
+		return ledger.Recovered{}, fault.New("registry.Load", fault.Malformed, key, err)
+	}
+	// Nobody writes meanwhile: the master that led before is fenced off.
+	for _, folder := range []string{clusterFolder, quotaFolder, weightFolder, agentFolder, pageFolder} {
 		records, err := r.store.List(ctx, folder)
 		if err != nil {
 			return ledger.Recovered{}, err
 		}
 		for _, each := range records {
-			if err := read(&out, each); err != nil {
-				return ledger.Recovered{}, fault.New("registry.Load", fault.Malformed, each.Key, err)
-			}
 			r.size(each.Key, len(each.Value))
+			switch folder {
+			case agentFolder:
+				r.binder.wrote([]store.Op{store.Put(each.Key, each.Value)})
+			case pageFolder:
+				p, err := decodePage(each.Key, each.Value)
+				if err != nil {
+					return malformed(each.Key, err)
+				}
+				r.binder.addPage(p)
+			default:
+				if err := read(&out, each); err != nil {
+					return malformed(each.Key, err)
+				}
+			}
+		}
+	}
+	agents := r.binder.records()
+	for _, id := range slices.Sorted(maps.Keys(agents)) {
+		if err := readAgent(&out, id, agents[id]); err != nil {
+			return malformed(r.binder.where(id), err)
 		}
 	}
 	return out, nil
@@ -126,6 +149,26 @@ func (r *Registry) Run(ctx context.Context, fence zk.Fence, leader *mesos.Master
 			}
 			done(tickets)
 		}
+		if err := r.bind(ctx, fence); err != nil {
+			return err
+		}
+	}
+}
+
+// bind makes pages while no fact waits.
+func (r *Registry) bind(ctx context.Context, fence zk.Fence) error {
+	for {
+		if queued, _, _ := r.Stats(); queued > 0 {
+			return nil
+		}
+		batch, bound := r.binder.bind()
+		if batch == nil {
+			return nil
+		}
+		if err := r.apply(ctx, fence, batch); err != nil {
+			return err
+		}
+		bound()
 	}
 }
 
@@ -155,6 +198,7 @@ func (r *Registry) take() (batch []store.Op, tickets []ledger.Ticket, err error)
 		if len(tickets) > 0 && (size+more > maxBatchBytes || slices.ContainsFunc(changes, func(op store.Op) bool { return seen[op.Key] })) {
 			break
 		}
+		r.binder.translate(changes)
 		for _, op := range changes {
 			seen[op.Key] = true
 		}
@@ -174,6 +218,7 @@ func (r *Registry) apply(ctx context.Context, fence zk.Fence, batch []store.Op) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writes++
+	r.binder.wrote(batch)
 	r.took = time.Since(began)
 	for _, op := range batch {
 		if op.Delete {
