@@ -55,8 +55,14 @@ var benches = map[string]bench{
 		n:     100, unit: "s", run: deploy, floor: spawn,
 	},
 	"tasks": {
-		about: "tasks per second of a master with 1,000 simulated agents and one scheduler, n tasks until all are RUNNING and acknowledged; floor: the same messages encoded, echoed over one loopback socket and decoded",
-		n:     20_000, unit: "1/s", run: tasks, floor: bareTasks,
+		about: "tasks per second of a master with 1,000 simulated agents and one scheduler, n tasks until all are RUNNING and acknowledged, /state read each second; floor: the same messages encoded, echoed over one loopback socket and decoded",
+		n:     50_000, unit: "1/s", run: tasksOn(simAgents), floor: bareTasks,
+	},
+	"tasks10k": {about: "the same with 10,000 agents and 100,000 tasks", n: 100_000, unit: "1/s", run: tasksOn(10_000), floor: bareTasks},
+	"tasks50k": {about: "the same with 50,000 agents", n: 100_000, unit: "1/s", run: tasksOn(50_000), floor: bareTasks},
+	"memory": {
+		about: "core only: bytes that a running task costs ledger and allocator, n agents of 10 tasks; floor: the bytes of its description and statuses on the wire",
+		n:     20_000, unit: "B", run: memory, floor: bareMemory,
 	},
 	"offers": {
 		about: "rest of an agent given back until it is offered again, median, with 1,000 simulated agents and n launches at 500/s; floor: one exchange of encoded messages over loopback",

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,9 +40,15 @@ type simReport struct {
 
 type simMS struct{ P50, P99, Max float64 }
 
+// cluster is what one load runs on.
+type cluster struct {
+	agents int
+	poll   bool // somebody reads /state each second
+}
+
 // simulate runs a master with simulated agents and one load, and gives what the load
-// says and the master's figures.
-func simulate(args ...string) (r simReport, extra map[string]float64, err error) {
+// says and the processes' figures.
+func simulate(c cluster, args ...string) (r simReport, extra map[string]float64, err error) {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return r, nil, err
@@ -63,7 +70,7 @@ func simulate(args ...string) (r simReport, extra map[string]float64, err error)
 		return r, nil, err
 	}
 	defer end(master)
-	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", addr, "--count", strconv.Itoa(simAgents))
+	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", addr, "--count", strconv.Itoa(c.agents))
 	if err != nil {
 		return r, nil, err
 	}
@@ -73,7 +80,13 @@ func simulate(args ...string) (r simReport, extra map[string]float64, err error)
 		text, _ := os.ReadFile(filepath.Join(dir, "agents.log"))
 		return r, nil, fmt.Errorf("the agents did not register: %s", text)
 	}
-	before := cpuSeconds(master.Process.Pid)
+	if c.poll {
+		stop := make(chan struct{})
+		done := make(chan struct{})
+		go pollState("http://"+addr+"/state", stop, done)
+		defer func() { close(stop); <-done }()
+	}
+	before, beforeAgents := cpuSeconds(master.Process.Pid), cpuSeconds(agents.Process.Pid)
 	load := exec.Command(stoa, append([]string{"sim", "load", "--master", addr, "--timeout", "2mins"}, args...)...)
 	var said, why bytes.Buffer
 	load.Stdout, load.Stderr = &said, &why
@@ -86,6 +99,8 @@ func simulate(args ...string) (r simReport, extra map[string]float64, err error)
 	extra = map[string]float64{
 		"launch_p50_ms": r.Launch.P50, "launch_p99_ms": r.Launch.P99, "offer_p50_ms": r.Offer.P50, "offer_p99_ms": r.Offer.P99,
 		"master_cpu_us_per_task": (cpuSeconds(master.Process.Pid) - before) * 1e6 / float64(r.Running),
+		"agents_cpu_us_per_task": (cpuSeconds(agents.Process.Pid) - beforeAgents) * 1e6 / float64(r.Running),
+		"load_cpu_us_per_task":   (load.ProcessState.UserTime() + load.ProcessState.SystemTime()).Seconds() * 1e6 / float64(r.Running),
 		"master_rss_mib":         rss(master.Process.Pid), "agents_rss_mib": rss(agents.Process.Pid),
 	}
 	return r, extra, nil
@@ -127,16 +142,38 @@ func cpuSeconds(pid int) float64 {
 	return (user + system) / 100 // clock ticks of Linux
 }
 
-// tasks gives tasks per second through ACCEPT, run, two updates and two acknowledgements.
-func tasks(n int) (float64, map[string]float64, error) {
-	r, extra, err := simulate("--tasks", strconv.Itoa(n))
-	return r.Rate, extra, err
+// pollState reads a page each second, as dashboards do.
+func pollState(url string, stop <-chan struct{}, done chan<- struct{}) {
+	defer close(done)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	client := &http.Client{Timeout: time.Minute}
+	for {
+		if resp, err := client.Get(url); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// tasksOn gives tasks per second through ACCEPT, run, two updates and two acknowledgements,
+// with somebody who reads /state each second.
+func tasksOn(agents int) func(int) (float64, map[string]float64, error) {
+	return func(n int) (float64, map[string]float64, error) {
+		r, extra, err := simulate(cluster{agents: agents, poll: true}, "--tasks", strconv.Itoa(n))
+		return r.Rate, extra, err
+	}
 }
 
 // offers gives the median time until the rest of an agent is offered again, while
 // launches go on at a steady rate.
 func offers(n int) (float64, map[string]float64, error) {
-	r, extra, err := simulate("--tasks", strconv.Itoa(n), "--rate", strconv.Itoa(offerRate), "--tasks_per_offer", "1")
+	r, extra, err := simulate(cluster{agents: simAgents}, "--tasks", strconv.Itoa(n), "--rate", strconv.Itoa(offerRate), "--tasks_per_offer", "1")
 	return r.Offer.P50, extra, err
 }
 
