@@ -12,10 +12,6 @@ import (
 // api builds the REST API on this process' state.
 func (f *Framework) api() http.Handler {
 	c := f.cfg
-	zkAddress := any(nil)
-	if c.ZK != nil {
-		zkAddress = c.ZK.String()
-	}
 	host, portText, _ := net.SplitHostPort(f.self)
 	port, _ := strconv.Atoi(portText)
 	return rest.New(rest.Config{
@@ -25,17 +21,7 @@ func (f *Framework) api() http.Handler {
 		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead, PeerTLS: f.peerTLS(),
 		Info: rest.Info{
 			Name: c.Name, Version: "1.10.26", BuildRef: c.Version,
-			Marathon: map[string]any{
-				"master": c.Master, "hostname": host, "framework_name": c.Name, "mesos_role": c.Role,
-				"mesos_user": orNull(c.User), "failover_timeout": int(c.FailoverTimeout.Seconds()),
-				"checkpoint": !c.NoCheckpoint, "ha": c.ZK != nil,
-				"local_port_min": c.Ports.Min, "local_port_max": c.Ports.Max, "executor": "//cmd",
-				"features": append([]string{}, c.Features...), "env_vars_prefix": orNull(c.EnvPrefix),
-				"webui_url": orNull(c.WebUI), "mesos_leader_ui_url": nil,
-			},
-			ZooKeeper: map[string]any{
-				"zk": zkAddress, "zk_session_timeout": c.SessionTimeout.Milliseconds(),
-			},
+			Marathon: func() map[string]any { return f.marathonConfig(host) }, ZooKeeper: f.zookeeperConfig(),
 			HTTP: f.ports(port),
 		},
 	})

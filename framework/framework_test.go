@@ -104,6 +104,13 @@ func TestInfoTypes(t *testing.T) {
 				Features []string `json:"features"`
 			} `json:"marathon_config"`
 		}
+		var keys struct {
+			Marathon  map[string]any `json:"marathon_config"`
+			ZooKeeper map[string]any `json:"zookeeper_config"`
+		}
+		if err := json.Unmarshal([]byte(body), &keys); err != nil || len(keys.Marathon) != 41 || len(keys.ZooKeeper) != 8 {
+			t.Errorf("%d and %d settings: %v %s", len(keys.Marathon), len(keys.ZooKeeper), err, body)
+		}
 		if err := json.Unmarshal([]byte(body), &info); err != nil || code != 200 {
 			t.Fatal(code, err, body)
 		}
@@ -252,7 +259,8 @@ func TestMetrics(t *testing.T) {
 	p := start(t, t.TempDir())
 	p.do(t, "POST", "/v2/apps", `{"id":"/g/w","cmd":"sleep 1","instances":2}`)
 	_, body := p.do(t, "GET", "/metrics", "")
-	for name, want := range map[string]int{"marathon_apps_active_gauge": 1, "marathon_groups_active_gauge": 2, "marathon_deployments_counter": 1} {
+	for name, want := range map[string]int{"marathon_apps_active_gauge": 1, "marathon_groups_active_gauge": 2, "marathon_deployments_counter": 1,
+		"marathon_mesos_task_updates_task_failed_counter": 0, "marathon_deployments_dismissed_counter": 0} {
 		if line := fmt.Sprintf("\n%s %d\n", name, want); !strings.Contains(body, line) {
 			t.Errorf("no line %q", line)
 		}

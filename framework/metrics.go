@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"strings"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
@@ -34,6 +35,28 @@ func (f *Framework) declareMetrics() {
 			}
 			return float64(n)
 		})
+	gauge("marathon_pods_active_gauge", "marathon.pods.active.gauge", "Pods defined.", func(*core.Snapshot) float64 { return 0 })
+	f.metrics.GaugeFunc(metrics.Def{Name: "marathon_leadership_duration_gauge_seconds", Flat: "marathon.leadership.duration.gauge.seconds",
+		Help: "Seconds since this process began to lead."}, func() float64 {
+		if t := f.term.Load(); t != nil {
+			return time.Since(t.began).Seconds()
+		}
+		return 0
+	})
+	gauge("marathon_instances_launch_overdue_gauge", "marathon.instances.launch-overdue.gauge", "Instances whose launch takes too long.",
+		func(s *core.Snapshot) float64 { return float64(s.Totals.Overdue) })
+	gauge("marathon_instances_inflight_kill_attempts_gauge", "marathon.instances.inflight-kill-attempts.gauge", "Repetitions of the kills in flight.",
+		func(s *core.Snapshot) float64 { return float64(s.Totals.KillAttempts) })
+	counter("marathon_deployments_dismissed_counter", "marathon.deployments.dismissed.counter", "Deployments cancelled.",
+		func(s *core.Snapshot) float64 { return float64(s.Totals.Dismissed) })
+	counter("marathon_mesos_offer_operations_launch_counter", "marathon.mesos.offer-operations.launch.counter", "LAUNCH operations.",
+		func(s *core.Snapshot) float64 { return float64(s.Totals.OffersUsed) })
+	for _, state := range []string{"STAGING", "STARTING", "RUNNING", "KILLING", "FINISHED", "FAILED", "KILLED", "ERROR", "LOST",
+		"DROPPED", "UNREACHABLE", "GONE", "GONE_BY_OPERATOR", "UNKNOWN"} {
+		low := strings.ToLower(state)
+		counter("marathon_mesos_task_updates_task_"+low+"_counter", "marathon.mesos.task-updates.task-"+strings.ReplaceAll(low, "_", "-")+".counter",
+			"Status updates TASK_"+state+".", func(s *core.Snapshot) float64 { return float64(s.Totals.Updates["TASK_"+state]) })
+	}
 	gauge("marathon_groups_active_gauge", "marathon.groups.active.gauge", "Groups defined.",
 		func(s *core.Snapshot) float64 { return float64(countGroups(s.Root)) })
 	gauge("marathon_deployments_active_gauge", "marathon.deployments.active.gauge", "Deployments running.",

@@ -38,6 +38,7 @@ var (
 
 // term is one leadership: the core, owned by the goroutine of run, and its shells.
 type term struct {
+	began  time.Time
 	log    *slog.Logger
 	feed   *feed.Feed
 	repo   *repo.Repo
@@ -71,7 +72,7 @@ func (f *Framework) lead(ctx context.Context, lease election.Lease, records stor
 	}()
 
 	t := &term{
-		log: f.log, feed: f.feed, repo: repo.New(records), fence: lease.Fence(),
+		began: time.Now(), log: f.log, feed: f.feed, repo: repo.New(records), fence: lease.Fence(),
 		inputs: make(chan core.Input, inputsPending), writes: make(chan core.Persist, 1),
 		over: make(chan struct{}), waiting: map[uint64]chan core.Reply{},
 	}

@@ -83,6 +83,7 @@ func (c *Core) end(d *deployment, reason string) {
 
 // cancel ends a deployment where it stands; its instances stay as they are.
 func (c *Core) cancel(d *deployment, reason string) {
+	c.totals.Dismissed++
 	c.publish(DeploymentStep{At: c.at(), Plan: d.plan, Step: d.plan.Steps[d.step], Failed: true})
 	c.end(d, reason)
 }

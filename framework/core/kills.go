@@ -12,12 +12,14 @@ type killList struct {
 	wait   []app.TaskID // not sent yet, oldest first; may name tasks that are done
 	tasks  map[app.TaskID]*pendingKill
 	flying int
+	again  int // repetitions of the kills in flight
 }
 
 type pendingKill struct {
 	instance app.InstanceID
 	agent    string
 	sent     time.Time // zero before the first
+	again    int       // repetitions
 }
 
 // kill asks for the end of the instance's present task; asking again does nothing.
@@ -59,6 +61,7 @@ func (k *killList) done(c *Core, id app.TaskID) {
 	if !p.sent.IsZero() {
 		k.flying--
 	}
+	k.again -= p.again
 	k.send(c)
 }
 
@@ -70,6 +73,8 @@ func (k *killList) retry(c *Core) {
 	for _, id := range sortedKeys(k.tasks) {
 		if p := k.tasks[id]; !p.sent.IsZero() && c.now.Sub(p.sent) >= c.cfg.KillRetry {
 			p.sent = c.now
+			p.again++
+			k.again++
 			c.emit(Kill{Task: id, AgentID: p.agent})
 		}
 	}

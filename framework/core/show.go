@@ -13,7 +13,7 @@ func (c *Core) snapshot() *Snapshot {
 		Root: c.root, FrameworkID: c.frameworkID, Master: c.master, Totals: c.totals,
 	}
 	s.Totals.Updates = maps.Clone(c.totals.Updates)
-	s.Totals.KillsInFlight = c.kills.flying
+	s.Totals.KillsInFlight, s.Totals.KillAttempts = c.kills.flying, c.kills.again
 	for _, r := range c.roots {
 		s.Roots = append(s.Roots, r.group)
 	}

@@ -60,6 +60,7 @@ func (c *Core) releaseDelayed() {
 
 // ageInstances ends launches that take too long and moves unreachable instances on.
 func (c *Core) ageInstances() {
+	c.totals.Overdue = 0
 	for _, id := range sortedKeys(c.aging) {
 		i := c.aging[id]
 		if i == nil {
@@ -83,6 +84,7 @@ func (c *Core) ageInstances() {
 }
 
 func (c *Core) overdue(i *instance) {
+	c.totals.Overdue++
 	if c.kills.tasks[i.view.TaskID()] == nil {
 		c.note("launch is overdue, killing the task", "task", i.view.TaskID(), "condition", i.view.Condition)
 		c.kill(i)

@@ -88,9 +88,9 @@ type Info struct {
 	Name      string // framework name
 	Version   string
 	BuildRef  string
-	Marathon  map[string]any // marathon_config
-	ZooKeeper map[string]any // zookeeper_config
-	HTTP      map[string]any // http_config
+	Marathon  func() map[string]any // marathon_config; nil: none
+	ZooKeeper map[string]any        // zookeeper_config
+	HTTP      map[string]any        // http_config
 }
 
 // api answers requests; its fields do not change after New.

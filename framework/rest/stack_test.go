@@ -181,7 +181,7 @@ func newStackWith(t testing.TB, set func(*Config)) *stack {
 	cfg := Config{
 		Core: s, Leadership: s, Events: s.feed, Metrics: metrics.New(), Self: "leader:8080",
 		Rules: app.Rules{MesosRole: "*", BridgeName: "mesos-bridge"}, Ports: app.PortPool{Min: 10000, Max: 20000},
-		Info: Info{Name: "marathon", Version: "1.10.26", Marathon: map[string]any{"master": "zk://x", "webui_url": nil}},
+		Info: Info{Name: "marathon", Version: "1.10.26", Marathon: func() map[string]any { return map[string]any{"master": "zk://x", "webui_url": nil} }},
 	}
 	set(&cfg)
 	s.server = httptest.NewServer(New(cfg))

@@ -17,10 +17,14 @@ func (a *api) info(c echo.Context) error {
 		if s := a.Core.Snapshot(); s != nil && s.FrameworkID != "" {
 			frameworkID = s.FrameworkID
 		}
+		var config map[string]any
+		if a.Info.Marathon != nil {
+			config = a.Info.Marathon()
+		}
 		return reply(c, http.StatusOK, map[string]any{
 			"name": a.Info.Name, "version": a.Info.Version, "buildref": a.Info.BuildRef,
 			"elected": self, "leader": leader, "frameworkId": frameworkID,
-			"marathon_config": a.Info.Marathon, "zookeeper_config": a.Info.ZooKeeper, "http_config": a.Info.HTTP,
+			"marathon_config": config, "zookeeper_config": a.Info.ZooKeeper, "http_config": a.Info.HTTP,
 		})
 	}})
 }
@@ -80,15 +84,18 @@ func (a *api) metricsPage(c echo.Context) error {
 		return a.prometheus(c)
 	}
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
-		gauges := map[string]any{}
+		gauges, counters, none := map[string]any{}, map[string]any{}, map[string]any{}
 		if a.Metrics != nil {
 			for name, v := range a.Metrics.Snapshot() {
-				gauges[name] = map[string]float64{"value": v}
+				if strings.HasSuffix(name, ".counter") || strings.Contains(name, ".counter.") {
+					counters[name] = map[string]float64{"count": v}
+				} else {
+					gauges[name] = map[string]float64{"value": v}
+				}
 			}
 		}
-		none := map[string]any{}
 		return reply(c, http.StatusOK, map[string]any{"version": "4.0.0", "gauges": gauges,
-			"counters": none, "histograms": none, "meters": none, "timers": none})
+			"counters": counters, "histograms": none, "meters": none, "timers": none})
 	}})
 }
 
