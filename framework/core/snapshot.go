@@ -155,8 +155,8 @@ type Totals struct {
 	Revives        uint64
 	Suppresses     uint64
 	KillsInFlight  int
-	KillAttempts   int    // repetitions of the kills in flight
-	Dismissed      uint64 // deployments cancelled
-	Overdue        int    // instances whose launch takes too long
+	KillAttempts   int               // repetitions of the kills in flight
+	Dismissed      uint64            // deployments cancelled
+	Overdue        int               // instances whose launch takes too long
 	Updates        map[string]uint64 // status updates by Mesos task state
 }
