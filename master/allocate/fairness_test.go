@@ -139,7 +139,7 @@ func TestGuarantees(t *testing.T) {
 // can in Mesos.)
 func TestNobodyStarves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		frameworks, agents := rapid.IntRange(1, 12).Draw(t, "frameworks"), rapid.IntRange(1, 12).Draw(t, "agents")
+		frameworks, agents := rapid.IntRange(1, 8).Draw(t, "frameworks"), rapid.IntRange(1, 8).Draw(t, "agents")
 		refuse := time.Duration(rapid.IntRange(0, 6).Draw(t, "refuse")) * time.Second
 		sorter := rapid.SampledFrom([]allocate.Sorter{allocate.DRF, allocate.Random}).Draw(t, "sorter")
 		al := allocate.New(allocate.Config{Seed: rapid.Uint64().Draw(t, "seed"), RoleSorter: sorter, FrameworkSorter: sorter,
