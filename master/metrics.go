@@ -38,7 +38,7 @@ func (d *Door) declareMetrics() {
 	m.GaugeFunc(metrics.Def{Name: "stoa_master_scheduler_streams", Help: "Open streams of HTTP frameworks."},
 		func() float64 { return float64(d.schedulers.Streams()) })
 	d.snapshots = m.Histogram(metrics.Def{Name: "stoa_master_snapshot_seconds", Help: "Time the ledger stood still for a snapshot of it.",
-		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3}})
+		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3}})
 	m.Source(d.bookMetrics)
 	d.declareRegistrar()
 	d.declareAllocator()

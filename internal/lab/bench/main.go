@@ -118,7 +118,10 @@ func main() {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", name, err)
 			os.Exit(1)
 		}
-		_ = json.NewEncoder(os.Stdout).Encode(row)
+		if err := json.NewEncoder(os.Stdout).Encode(row); err != nil { // a figure that is no number
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", name, err)
+			os.Exit(1)
+		}
 	}
 }
 

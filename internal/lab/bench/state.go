@@ -206,10 +206,10 @@ func owner(url string, extra map[string]float64) error {
 		return errors.New("the master has no stoa_master_snapshot_seconds")
 	}
 	extra["owner_pause_mean_ms"] = found["stoa_master_snapshot_seconds_sum"] / count * 1e3
-	for _, bound := range []string{"0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3", "+Inf"} {
-		if found[`stoa_master_snapshot_seconds_bucket{le="`+bound+`"}`] >= count {
-			limit, _ := strconv.ParseFloat(bound, 64)
-			extra["owner_pause_below_ms"] = limit * 1e3
+	for _, bound := range []string{"0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03", "0.1", "0.3", "1", "3"} {
+		limit, _ := strconv.ParseFloat(bound, 64)
+		extra["owner_pause_p95_below_ms"] = limit * 1e3 // of nineteen in twenty
+		if found[`stoa_master_snapshot_seconds_bucket{le="`+bound+`"}`] >= 0.95*count {
 			break
 		}
 	}
