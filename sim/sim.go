@@ -120,7 +120,7 @@ func NewAgents(cfg AgentsConfig, log *slog.Logger) (*Agents, error) {
 	}
 	a := &Agents{log: log, ready: make(chan int, 1)}
 	a.cfg = fleet.Config{
-		Detector: detector, Listen: netip.AddrPortFrom(ip, uint16(cfg.Port)), Advertise: advertise, Count: cfg.Count, Hostname: cfg.Hostname,
+		Detector: detector, Follows: strings.HasPrefix(cfg.Master, "zk://") || strings.HasPrefix(cfg.Master, "file://"), Listen: netip.AddrPortFrom(ip, uint16(cfg.Port)), Advertise: advertise, Count: cfg.Count, Hostname: cfg.Hostname,
 		Resources: old, Attributes: attributes, TaskTime: time.Duration(cfg.TaskSeconds * float64(time.Second)), Backoff: cfg.Backoff,
 		Capabilities: capabilities,
 		Version:      mesosVersion, Ready: func(n int) { a.ready <- n },

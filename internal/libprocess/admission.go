@@ -1,6 +1,7 @@
 package libprocess
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -64,7 +65,10 @@ func splitTarget(target string) (id, name string) {
 // take delivers an admitted message. Whatever happens to it here, the answer is 202:
 // it says "received", as in Mesos.
 func (t *Transport) take(v verdict) {
-	if err := v.box.deliver(v.msg); err != nil {
+	switch err := v.box.deliver(v.msg); {
+	case errors.Is(err, ErrUnwanted):
+		t.stats.dropped.add(DropUnwanted, 1) // the process knows why
+	case err != nil:
 		t.drop(dropCause(err), 1, "from", v.msg.From, "to", v.box.id, "name", clip(v.msg.Name), "err", err)
 	}
 }

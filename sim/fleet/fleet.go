@@ -31,7 +31,10 @@ const (
 
 // Config says which agents there are.
 type Config struct {
-	Detector   election.Detector
+	Detector election.Detector
+	// Follows says that the detector tells of every change of leader: a broken link alone
+	// then means nothing, as for real agents (libprocess.md 2.7).
+	Follows    bool
 	Listen     netip.AddrPort // one address for all; port 0 is any
 	Advertise  netip.AddrPort // in the process ids, when it differs
 	Count      int

@@ -64,6 +64,9 @@ func (f *Fleet) exited(peer libprocess.UPID, cause error) {
 		f.log.Warn("link to the master broke", "master", peer.String(), "err", cause)
 	}
 	f.linked = false
+	if f.cfg.Follows {
+		return
+	}
 	// Not before half the span, or a master that is away would be tried all the time.
 	f.registerAll(f.cfg.Backoff / 2)
 }
