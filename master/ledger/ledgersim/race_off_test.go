@@ -1,0 +1,6 @@
+//go:build !race
+
+package ledgersim
+
+// raceDetector is off.
+const raceDetector = false
