@@ -38,7 +38,9 @@ type agent struct {
 	offers       map[OfferID]*offer
 	operations   map[string]*operation // by uuid
 	providers    map[string]*provider  // resource providers by id
+	strange      map[taskKey]string    // uuid of the update last forwarded of a task that is not in the book
 	totals       uint64                // reports of what it has, since the master's own reckoning
+	short        bool                  // tasks may use what it does not have in that form
 	inverse      map[FrameworkID]*inverseOffer
 	executors    map[FrameworkID][]executorKey // in order of their ids; no empty lists
 	tasks        map[taskKey]*task
@@ -258,6 +260,7 @@ func (l *Ledger) connection() *messages.MasterSlaveConnection {
 // counts there, but is not offered.
 func (l *Ledger) openForOffers(a *agent) {
 	a.generation++
+	a.audit()
 	domain := a.info.GetDomain().GetFaultDomain()
 	l.emit(AgentOpen{Agent: a.id, Generation: a.generation, Total: a.total, Hostname: a.info.GetHostname(),
 		Capabilities: a.caps, Region: domain.GetRegion().GetName(), Zone: domain.GetZone().GetName(),

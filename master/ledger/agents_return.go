@@ -78,7 +78,7 @@ func (l *Ledger) reconnected(a *agent, from PID, m *messages.ReregisterSlaveMess
 	}
 	l.rescindAgent(a)
 	l.rescindInverse(a)
-	a.connected = true
+	a.connected, a.strange = true, nil // it repeats all that is not acknowledged
 	l.spare(a.id, "it registered again")
 	a.reregistered = l.now
 	a.version, a.capabilities = m.GetVersion(), m.GetAgentCapabilities()
@@ -258,7 +258,12 @@ func (l *Ledger) keepReportedExecutors(a *agent, m *messages.ReregisterSlaveMess
 	}
 	for _, f := range l.hosted(a) {
 		for _, key := range f.executorsOn(a) {
-			if !reported[key] {
+			switch e := f.executors[key]; {
+			case reported[key]:
+				e.doubtful = false
+			case a.works(f.id, key.executor):
+				e.doubtful = true // the report may be older than the launch
+			default:
 				l.closeExecutor(f, a, key)
 			}
 		}

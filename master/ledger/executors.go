@@ -23,6 +23,35 @@ type executor struct {
 	role      string
 	resources resource.Resources
 	place     int // in its framework's line
+	// doubtful: the agent came back without it, but tasks were launched on it that the agent
+	// was not told of yet. It counts until one of them runs, or none is left.
+	doubtful bool
+}
+
+// works tells whether a task that did not end is booked on the executor.
+func (a *agent) works(f FrameworkID, id ExecutorID) bool {
+	for _, t := range a.tasks {
+		if t.framework == f && !t.released && t.proto.GetExecutorId().GetValue() == string(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// settleExecutor ends the doubt about the executor of a task that the agent spoke of.
+func (l *Ledger) settleExecutor(f *framework, a *agent, t *task) {
+	if t.proto.ExecutorId == nil {
+		return
+	}
+	key := executorKey{a.id, ExecutorID(t.proto.GetExecutorId().GetValue())}
+	e := f.executors[key]
+	switch {
+	case e == nil || !e.doubtful:
+	case !t.released:
+		e.doubtful = false
+	case !a.works(f.id, key.executor):
+		l.closeExecutor(f, a, key)
+	}
 }
 
 func (l *Ledger) openExecutor(f *framework, a *agent, info *mesos.ExecutorInfo, role string, told bool) {

@@ -25,6 +25,9 @@ type offer struct {
 	place     int          // in its framework's line
 }
 
+// unfitRefuse is how long a framework is not granted again what did not fit.
+const unfitRefuse = 5 * time.Second
+
 // granted turns the allocator's grants into offers, after checking each against the
 // book: a grant made from an older view gives its resources back (I5: never oversubscribed).
 func (l *Ledger) granted(grants []Grant) {
@@ -37,8 +40,13 @@ func (l *Ledger) granted(grants []Grant) {
 	for _, g := range grants {
 		f, a := l.frameworks[g.Framework], l.agents[g.Agent]
 		if f == nil || a == nil || !f.active || f.conn.None() || !a.active() || a.generation != g.Generation ||
-			!a.free().Contains(g.Resources) || len(g.Resources) == 0 {
+			len(g.Resources) == 0 {
 			l.emit(Released{Agent: g.Agent, Framework: g.Framework, Role: g.Role, Resources: g.Resources})
+			continue
+		}
+		if !a.fits(g.Resources) {
+			// Granted on other numbers than the book's: not again at once, they may stay so.
+			l.emit(Released{Agent: g.Agent, Framework: g.Framework, Role: g.Role, Resources: g.Resources, Declined: true, Refuse: unfitRefuse})
 			continue
 		}
 		o := l.openOffer(f, a, g.Role, g.Resources)

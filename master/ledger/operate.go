@@ -164,7 +164,29 @@ func (l *Ledger) sendOperationStatus(f *framework, s *mesos.OperationStatus) {
 // setTotal replaces what an agent has.
 func (l *Ledger) setTotal(a *agent, total resource.Resources) {
 	a.total = total
+	a.audit()
 	l.touchAgent(a)
+}
+
+// audit notes whether tasks use what the agent does not have in that form: it did not
+// apply an operation that they were launched on, or told of them with less than they use.
+func (a *agent) audit() {
+	a.short = !a.total.Contains(a.usedSum.Exclusive().Unallocate())
+}
+
+// fits tells whether resources are free on the agent. Where tasks use other forms than
+// there are, free is only what is left of the amounts (I5: never oversubscribed).
+func (a *agent) fits(r resource.Resources) bool {
+	if !a.free().Contains(r) {
+		return false
+	}
+	if !a.short {
+		return true
+	}
+	firm := func(r resource.Resources) resource.Quantities { return r.Exclusive().NonRevocable().Quantities() }
+	total := a.total.NonRevocable().Quantities()
+	taken := firm(a.usedSum).Add(firm(a.offered)).Add(firm(r))
+	return total.Contains(&taken)
 }
 
 // checkpointMessage is the whole list of what the agent keeps across restarts, for agents

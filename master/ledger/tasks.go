@@ -155,6 +155,12 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 	}
 	if t == nil || t.agent != a.id {
 		l.count.InvalidUpdates++
+		if key := (taskKey{f.id, TaskID(status.GetTaskId().GetValue())}); !f.conn.None() && len(status.GetUuid()) > 0 && len(a.strange) < maxStrange {
+			if a.strange == nil {
+				a.strange = map[taskKey]string{}
+			}
+			a.strange[key] = string(status.GetUuid())
+		}
 		return
 	}
 	l.count.ValidUpdates++
@@ -163,6 +169,7 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 		latest = update.GetLatestState()
 	}
 	l.setForwarded(t, latest, status, !f.conn.None() && len(status.GetUuid()) > 0)
+	l.settleExecutor(f, a, t)
 }
 
 // statusOf fills the v1 status from the envelope, as Mesos does before it forwards.
@@ -259,16 +266,33 @@ func (l *Ledger) removeTask(t *task) *framework {
 	return f
 }
 
+// maxStrange bounds the forwarded updates of one agent about tasks that are not in the
+// book; beyond it the agent repeats itself until there is room.
+const maxStrange = 10_000
+
+// meets tells whether the update of a task that is not in the book was forwarded: its
+// acknowledgement has to reach the agent, or it would be repeated for ever.
+func (a *agent) meets(f *framework, m *scheduler.Call_Acknowledge) bool {
+	key := taskKey{f.id, TaskID(m.GetTaskId().GetValue())}
+	uuid, forwarded := a.strange[key]
+	if !forwarded || uuid != string(m.GetUuid()) {
+		return false
+	}
+	delete(a.strange, key)
+	return true
+}
+
 // acknowledge takes a framework's word that it has stored an update (T10, T12).
 func (l *Ledger) acknowledge(f *framework, m *scheduler.Call_Acknowledge) {
 	a := l.agents[AgentID(m.GetAgentId().GetValue())]
 	t := f.tasks[TaskID(m.GetTaskId().GetValue())]
-	if a == nil || !a.connected || t == nil || t.agent != a.id || len(t.proto.GetStatusUpdateUuid()) == 0 {
+	known := t != nil && a != nil && t.agent == a.id
+	if a == nil || !a.connected || known && len(t.proto.GetStatusUpdateUuid()) == 0 || !known && !a.meets(f, m) {
 		l.count.InvalidAcks++
 		return
 	}
 	l.count.ValidAcks++
-	if string(t.proto.GetStatusUpdateUuid()) == string(m.GetUuid()) && Terminal(t.proto.GetStatusUpdateState()) {
+	if known && string(t.proto.GetStatusUpdateUuid()) == string(m.GetUuid()) && Terminal(t.proto.GetStatusUpdateState()) {
 		l.dropTask(t)
 	}
 	l.emit(ToAgent{Agent: a.id, PID: a.pid, Message: &messages.StatusUpdateAcknowledgementMessage{

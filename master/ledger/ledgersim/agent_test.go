@@ -29,7 +29,8 @@ type agent struct {
 	leader     *master
 	registered bool
 	pinged     time.Time
-	try        int // voids older registration timers
+	try        int       // voids older registration timers
+	away       time.Time // cut off until then
 	out        *link
 	outTo      *master
 
@@ -102,6 +103,11 @@ func (w *world) agentAt(pid ledger.PID) *agent {
 	return nil
 }
 
+// cut tells whether the agent is partitioned away. Links do not break by it.
+func (a *agent) cut() bool { return a.w.now.Before(a.away) }
+
+func (a *agent) till() time.Time { return a.away }
+
 func (a *agent) can(c mesos.AgentInfo_Capability_Type) bool { return slices.Contains(a.caps, c) }
 
 func (a *agent) total() resource.Resources { return a.own.WithCheckpointed(a.checkpointed) }
@@ -122,7 +128,7 @@ func (a *agent) send(loose bool, msg proto.Message) {
 		return
 	}
 	if a.out == nil || a.outTo != m {
-		a.out, a.outTo = &link{w: a.w}, m
+		a.out, a.outTo = &link{w: a.w, till: a.till}, m
 	}
 	deliver := func() {
 		if !m.dead && m.ready {
@@ -221,6 +227,19 @@ func (a *agent) receive(m *master, msg proto.Message) {
 		a.taken(msg.GetSlaveId(), nil)
 	case *messages.SlaveReregisteredMessage:
 		a.taken(msg.GetSlaveId(), msg.GetReconciliations())
+	case *messages.ShutdownMessage:
+		a.w.note("%s is told to shut down: %s", a.pid, msg.GetMessage())
+		a.leave(false)
+	default:
+		if a.registered { // what was meant for an earlier registration is void
+			a.obey(msg)
+		}
+	}
+}
+
+// obey takes orders of the master it is registered with.
+func (a *agent) obey(msg proto.Message) {
+	switch msg := msg.(type) {
 	case *messages.RunTaskMessage:
 		a.run(msg.GetFramework(), msg.GetTask().GetExecutor(), msg.GetLaunchExecutor(), msg.GetTask())
 	case *messages.RunTaskGroupMessage:
@@ -248,6 +267,7 @@ func (a *agent) receive(m *master, msg proto.Message) {
 		delete(a.frameworks, id)
 	case *messages.CheckpointResourcesMessage:
 		a.checkpointed = resource.Of(msg.GetResources()...).Unallocate()
+		a.w.did("list of reservations")
 	case *messages.ApplyOperationMessage:
 		a.apply(msg)
 	case *messages.AcknowledgeOperationStatusMessage:
@@ -262,23 +282,12 @@ func (a *agent) receive(m *master, msg proto.Message) {
 				a.update(t, mesos.TaskState_TASK_KILLED)
 			}
 		}
-	case *messages.ShutdownMessage:
-		a.w.note("%s is told to shut down: %s", a.pid, msg.GetMessage())
-		a.leave(false)
 	}
 }
 
 func (m *master) pong(a *agent) {
-	if m.w.rand.IntN(2) == 0 || a.out == nil || a.outTo != m {
-		m.w.after(m.w.delay(), func() {
-			if !m.dead {
-				m.step(ledger.AgentMessage{From: a.pid, Message: &messages.PongSlaveMessage{}})
-			}
-		})
-		return
-	}
-	a.out.loose(func() {
-		if !m.dead {
+	m.w.after(m.w.delay(), func() {
+		if !m.dead && !a.cut() {
 			m.step(ledger.AgentMessage{From: a.pid, Message: &messages.PongSlaveMessage{}})
 		}
 	})
@@ -287,7 +296,9 @@ func (m *master) pong(a *agent) {
 // taken is the master's answer to a registration.
 func (a *agent) taken(id *mesos.AgentID, missing []*messages.ReconcileTasksMessage) {
 	if a.id != nil && a.id.GetValue() != id.GetValue() {
-		a.w.fail("agent %s was registered as %s", a.id.GetValue(), id.GetValue())
+		a.w.did("registered twice")
+		a.crash(false) // as C++ agents do
+		return
 	}
 	if a.registered {
 		return

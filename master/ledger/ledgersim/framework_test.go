@@ -154,7 +154,11 @@ func (f *framework) lost(why string) {
 	f.w.note("f%d lost its stream: %s", f.n, why)
 	f.on, f.known, f.offers = nil, false, nil
 	if !f.removed {
-		f.w.after(f.w.between(time.Second, 20*time.Second), func() {
+		longest := 20 * time.Second
+		if f.n == 3 && !f.w.calm {
+			longest = 50 * time.Second // its failover timeout is shorter
+		}
+		f.w.after(f.w.between(time.Second, longest), func() {
 			if f.on == nil && !f.removed {
 				f.again()
 			}
@@ -200,6 +204,8 @@ func (f *framework) receive(m *master, s *stream, e *scheduler.Event) {
 			f.offers = append(f.offers, o)
 			f.w.after(f.w.between(0, 20*time.Second), func() { f.answer(o) })
 		}
+	case scheduler.Event_INVERSE_OFFERS:
+		f.w.did("inverse offer")
 	case scheduler.Event_RESCIND:
 		f.offers = slices.DeleteFunc(f.offers, func(o *mesos.Offer) bool {
 			return o.GetId().GetValue() == e.GetRescind().GetOfferId().GetValue()
@@ -207,6 +213,7 @@ func (f *framework) receive(m *master, s *stream, e *scheduler.Event) {
 	case scheduler.Event_UPDATE:
 		f.update(e.GetUpdate().GetStatus())
 	case scheduler.Event_UPDATE_OPERATION_STATUS:
+		f.w.did("feedback")
 		if st := e.GetUpdateOperationStatus().GetStatus(); st.GetUuid() != nil {
 			f.call(&scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE_OPERATION_STATUS.Enum(), AcknowledgeOperationStatus: &scheduler.Call_AcknowledgeOperationStatus{
 				AgentId: st.AgentId, Uuid: st.GetUuid().GetValue(), OperationId: st.OperationId, ResourceProviderId: st.ResourceProviderId}})
@@ -215,6 +222,7 @@ func (f *framework) receive(m *master, s *stream, e *scheduler.Event) {
 		f.w.note("f%d: error %s", f.n, e.GetError().GetMessage())
 		if e.GetError().GetMessage() == "Framework has been removed" {
 			f.removed = true
+			f.w.did("framework removed")
 			return
 		}
 		s.open = false
@@ -226,7 +234,7 @@ func (f *framework) receive(m *master, s *stream, e *scheduler.Event) {
 func (f *framework) update(s *mesos.TaskStatus) {
 	id := s.GetTaskId().GetValue()
 	h := f.tasks[id]
-	f.w.note("f%d hears %s is %s %s", f.n, id, s.GetState(), s.GetReason())
+	f.w.note("f%d hears %s is %s %s %s", f.n, id, s.GetState(), s.GetReason(), s.GetMessage())
 	if h == nil {
 		f.w.fail("f%d hears of task %s, which it never launched", f.n, id)
 		return
@@ -253,6 +261,10 @@ func (f *framework) update(s *mesos.TaskStatus) {
 			h.endAt = n
 		}
 	}
+	if s.GetReason() == mesos.TaskStatus_REASON_AGENT_REREGISTERED {
+		h.unknown = false
+		return // the latest state, though earlier updates may still come
+	}
 	final := ledger.Terminal(state) && (state != mesos.TaskState_TASK_LOST || len(s.GetUuid()) > 0)
 	switch {
 	case state == mesos.TaskState_TASK_UNKNOWN, s.GetReason() == mesos.TaskStatus_REASON_RECONCILIATION && s.GetSource() == mesos.TaskStatus_SOURCE_MASTER && ledger.Terminal(state):
@@ -266,6 +278,7 @@ func (f *framework) update(s *mesos.TaskStatus) {
 	if h.ended && state != h.end && h.end != mesos.TaskState_TASK_LOST {
 		f.w.fail("f%d hears that %s is %s (%s), but it had ended as %s", f.n, id, state, s.GetMessage(), h.end)
 	}
+	f.w.did(state.String())
 	if len(h.states) == 0 || h.states[len(h.states)-1] != state {
 		h.states = append(h.states, state)
 	}

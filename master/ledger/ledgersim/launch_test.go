@@ -28,7 +28,7 @@ func (f *framework) some(left *resource.Resources) resource.Resources {
 			}
 		}
 	}
-	if !left.Contains(want) && !f.w.chance(10) { // now and then too much is asked
+	if !left.Contains(want) && !f.w.chance(40) { // now and then too much is asked
 		return nil
 	}
 	*left = left.Subtract(want)

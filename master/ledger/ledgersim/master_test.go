@@ -42,7 +42,6 @@ type stream struct {
 // elect makes a new leader out of what the registry holds.
 func (w *world) elect() {
 	w.epoch++
-	w.terms++
 	m := &master{w: w, epoch: w.epoch, agents: map[ledger.PID]*link{}, streams: map[string]*stream{}, waiting: map[ledger.Ticket]string{}}
 	info := &mesos.MasterInfo{Id: proto.String(fmt.Sprintf("M%d", m.epoch)), Ip: proto.Uint32(1), Port: proto.Uint32(5050)}
 	m.book = ledger.New(ledger.Config{Master: info, MaxCompletedTasks: 50, MaxUnreachable: 50, MaxCompleted: 5, OfferTimeout: 5 * time.Minute})
@@ -147,9 +146,15 @@ func (m *master) step(e ledger.Event) {
 	if m.dead {
 		return
 	}
+	moved := false
 	for _, effect := range m.book.Step(m.w.now, e) {
+		switch effect.(type) {
+		case ledger.AgentOpen, ledger.Taken, ledger.Released, ledger.Converted, ledger.ToFramework:
+			moved = true
+		}
 		if m.w.chance(4000) {
 			m.w.note("M%d crashes before %T", m.epoch, effect)
+			m.w.did("crash between effects")
 			m.die()
 			return
 		}
@@ -159,7 +164,9 @@ func (m *master) step(e ledger.Event) {
 			return
 		}
 	}
-	m.check()
+	if moved {
+		m.check()
+	}
 }
 
 func (m *master) carryOut(effect ledger.Effect) {
@@ -168,6 +175,17 @@ func (m *master) carryOut(effect ledger.Effect) {
 	case ledger.Registry:
 		m.queue = append(m.queue, e)
 		m.write()
+	case ledger.AgentClosed:
+		if e.Gone {
+			// Who stays away so long that it is given up has no living connection: what was on
+			// its way is lost. Else launches that come out of a partition late could meet a
+			// registration that knows nothing of them, and nobody could tell.
+			for _, a := range w.agents {
+				if l := m.agents[a.pid]; l != nil && a.cut() && a.id.GetValue() == string(e.Agent) {
+					l.gen++
+				}
+			}
+		}
 	case ledger.Abandon:
 		m.die()
 	case ledger.ToAgent:
@@ -184,6 +202,9 @@ func (m *master) carryOut(effect ledger.Effect) {
 		if what, open := m.waiting[e.Ticket]; open {
 			delete(m.waiting, e.Ticket)
 			w.note("M%d answers %d to %s %s", m.epoch, e.Code, what, e.Body)
+			if e.Code < 300 {
+				w.did(what)
+			}
 		}
 	}
 }
@@ -204,10 +225,12 @@ func (m *master) write() {
 		switch fails := w.chance(60); {
 		case m.epoch != w.epoch:
 			w.note("M%d: write refused, M%d leads", m.epoch, w.epoch)
+			w.did("write refused by the fence")
 			m.die()
 			return
 		case fails && w.rand.IntN(2) == 0:
 			w.note("M%d: write failed", m.epoch)
+			w.did("write failed")
 			m.die()
 			return
 		default:
@@ -220,6 +243,7 @@ func (m *master) write() {
 			w.facts = append(w.facts, batch...)
 			if fails {
 				w.note("M%d: write in doubt", m.epoch)
+				w.did("write in doubt")
 				m.die()
 				return
 			}
@@ -243,6 +267,9 @@ func (m *master) write() {
 func (m *master) linkTo(pid ledger.PID) {
 	if m.agents[pid] == nil {
 		m.agents[pid] = &link{w: m.w}
+		if a := m.w.agentAt(pid); a != nil {
+			m.agents[pid].till = a.till
+		}
 	}
 }
 
@@ -349,15 +376,15 @@ func (w *world) depose() {
 	w.note("M%d is deposed", m.epoch)
 	w.leader = nil
 	w.after(w.between(time.Second, 10*time.Second), w.electAnew)
-	w.after(w.between(time.Second, time.Minute), m.die)
+	w.after(w.between(10*time.Second, 2*time.Minute), m.die)
 }
 
 // check looks at the book after every step (I5): on no agent is more used and offered
 // than there is.
 func (m *master) check() {
 	for _, a := range m.book.Snapshot().Agents {
-		total := a.Total.Quantities()
-		taken := a.Used.Exclusive().Quantities().Add(a.Offered.Exclusive().Quantities())
+		total := a.Total.NonRevocable().Quantities()
+		taken := a.Used.Exclusive().NonRevocable().Quantities().Add(a.Offered.Exclusive().NonRevocable().Quantities())
 		if !total.Contains(&taken) {
 			m.w.fail("agent %s has %s, but %s is used and %s offered", a.ID, a.Total, a.Used, a.Offered)
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/maintenance"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -33,6 +32,12 @@ func (w *world) settle() {
 	// Agents that left without a word never come back: the operator knows that.
 	for _, u := range m.book.Snapshot().Unreachable {
 		m.order(&masterapi.Call{Type: masterapi.Call_MARK_AGENT_GONE.Enum(), MarkAgentGone: &masterapi.Call_MarkAgentGone{AgentId: &mesos.AgentID{Value: proto.String(string(u.Agent))}}})
+	}
+	// A new master does not know that a framework was removed by an earlier one.
+	for _, f := range w.frameworks {
+		if f.removed {
+			m.step(ledger.Teardown{Framework: ledger.FrameworkID(f.info.GetId().GetValue())})
+		}
 	}
 	for range 6 {
 		for _, f := range w.frameworks {
@@ -105,6 +110,4 @@ func (w *world) atRest(m *master) {
 			w.fail("framework %s has task %s (%s) at rest", v.ID, t.GetTaskId().GetValue(), t.GetState())
 		}
 	}
-	// Nothing got lost between ledger and allocator: what is not used can be offered.
-	_ = resource.Resources{}
 }

@@ -70,6 +70,14 @@ func (a *agent) run(f *mesos.FrameworkInfo, e *mesos.ExecutorInfo, fresh bool, i
 		t := &task{framework: fid, id: info.GetTaskId().GetValue(), info: info, executor: x, resources: resource.Of(info.GetResources()...)}
 		a.tasks[t.key()] = t
 		a.w.note("%s runs %s", a.pid, t.id)
+		switch {
+		case len(infos) > 1 || e.GetType() == mesos.ExecutorInfo_DEFAULT:
+			a.w.did("group")
+		case e != nil && !fresh:
+			a.w.did("executor used again")
+		case e == nil:
+			a.w.did("command")
+		}
 		a.update(t, mesos.TaskState_TASK_RUNNING)
 		if a.w.rand.IntN(3) == 0 {
 			end := []mesos.TaskState{mesos.TaskState_TASK_FINISHED, mesos.TaskState_TASK_FAILED}[a.w.rand.IntN(2)]
@@ -202,6 +210,7 @@ func (a *agent) apply(m *messages.ApplyOperationMessage) {
 	} else {
 		a.checkpointed = total.Checkpointed()
 	}
+	a.w.did(o.info.GetType().String() + " " + o.status.GetState().String())
 	a.operations[uuid] = o
 	a.tellOperation(uuid)
 }

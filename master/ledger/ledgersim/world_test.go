@@ -31,7 +31,7 @@ type world struct {
 	agents     []*agent
 	frameworks []*framework
 	uuids      uint64
-	terms      int
+	deeds      map[string]int
 }
 
 // happening is something that happens later.
@@ -61,7 +61,7 @@ func (a *agenda) Pop() any {
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
-	return &world{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0).UTC(), trace: fnv.New64a(), loud: one() != "" && testing.Verbose()}
+	return &world{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0).UTC(), trace: fnv.New64a(), deeds: map[string]int{}, loud: one() != "" && testing.Verbose()}
 }
 
 // fail ends the test and says how to see the same again.
@@ -81,6 +81,9 @@ func (w *world) note(format string, args ...any) {
 		w.t.Logf("%9.3fs %s", w.since().Seconds(), line)
 	}
 }
+
+// did counts what a history reaches.
+func (w *world) did(what string) { w.deeds[what]++ }
 
 func (w *world) after(d time.Duration, do func()) {
 	w.seq++
@@ -119,38 +122,51 @@ type link struct {
 	w    *world
 	last time.Time
 	gen  int
+	till func() time.Time // nothing passes before: a partition; nil: there is none
 }
 
 // send delivers after a while, unless the link breaks before.
 func (l *link) send(do func()) {
-	at := l.w.now.Add(l.w.delay())
+	l.deliver(l.gen, l.w.now.Add(l.w.delay()), do)
+}
+
+// deliver keeps the order, also of what waits for the end of a partition.
+func (l *link) deliver(gen int, at time.Time, do func()) {
+	if l.till != nil && at.Before(l.till()) {
+		at = l.till().Add(l.w.delay())
+	}
 	if at.Before(l.last) {
 		at = l.last
 	}
 	l.last = at
-	gen := l.gen
 	l.w.after(at.Sub(l.w.now), func() {
-		if l.gen == gen {
+		switch {
+		case l.gen != gen:
+		case l.till != nil && l.w.now.Before(l.till()): // cut off meanwhile
+			l.deliver(gen, l.till(), do)
+		default:
 			do()
 		}
 	})
 }
 
-// loose delivers out of order and sometimes twice or never, for messages that the
-// protocol repeats or whose order means nothing.
+// loose delivers late, sometimes twice or never, for messages that the protocol repeats
+// or whose order means nothing. They do not overtake what was sent before: registrations
+// come first on their connection.
 func (l *link) loose(do func()) {
 	if l.w.chance(20) {
 		return
 	}
+	first := l.last.Sub(l.w.now)
 	gen := l.gen
 	deliver := func() {
-		if l.gen == gen {
+		if l.gen == gen && (l.till == nil || !l.w.now.Before(l.till())) {
 			do()
 		}
 	}
-	l.w.after(l.w.delay(), deliver)
+	l.w.after(max(l.w.delay(), first), deliver)
 	if l.w.chance(10) {
-		l.w.after(l.w.between(0, 30*time.Second), deliver)
+		l.w.after(max(l.w.between(0, 30*time.Second), first), deliver)
 	}
 }
 
