@@ -48,6 +48,7 @@ type heard struct {
 	unknown   bool // reconciliation says that nobody knows it
 	acked     int  // updates of the agent, in order
 	endAt     int  // which of them was the end
+	heard     time.Time
 }
 
 func (w *world) addFramework() {
@@ -235,10 +236,15 @@ func (f *framework) update(s *mesos.TaskStatus) {
 	id := s.GetTaskId().GetValue()
 	h := f.tasks[id]
 	f.w.note("f%d hears %s is %s %s %s", f.n, id, s.GetState(), s.GetReason(), s.GetMessage())
+	if h == nil && f.w.lasts {
+		f.ack(s) // forgotten meanwhile
+		return
+	}
 	if h == nil {
 		f.w.fail("f%d hears of task %s, which it never launched", f.n, id)
 		return
 	}
+	h.heard = f.w.now
 	state := s.GetState()
 	if len(s.GetUuid()) > 0 {
 		n, err := strconv.Atoi(s.GetMessage())

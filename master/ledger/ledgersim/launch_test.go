@@ -38,7 +38,7 @@ func (f *framework) some(left *resource.Resources) resource.Resources {
 func (f *framework) newTask(o *mesos.Offer, r resource.Resources) *mesos.TaskInfo {
 	f.launched++
 	id := fmt.Sprintf("f%d.%d", f.n, f.launched)
-	f.tasks[id] = &heard{id: id, agent: o.GetAgentId().GetValue()}
+	f.tasks[id] = &heard{id: id, agent: o.GetAgentId().GetValue(), heard: f.w.now}
 	f.order = append(f.order, id)
 	return &mesos.TaskInfo{Name: proto.String(id), TaskId: &mesos.TaskID{Value: &id}, AgentId: o.AgentId, Resources: r}
 }

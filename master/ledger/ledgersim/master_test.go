@@ -152,7 +152,7 @@ func (m *master) step(e ledger.Event) {
 		case ledger.AgentOpen, ledger.Taken, ledger.Released, ledger.Converted, ledger.ToFramework:
 			moved = true
 		}
-		if m.w.chance(4000) {
+		if !m.w.lasts && m.w.chance(4000) {
 			m.w.note("M%d crashes before %T", m.epoch, effect)
 			m.w.did("crash between effects")
 			m.die()
@@ -222,7 +222,7 @@ func (m *master) write() {
 	m.queue = nil
 	w := m.w
 	w.after(w.delay(), func() {
-		switch fails := w.chance(60); {
+		switch fails := !w.lasts && w.chance(60); {
 		case m.epoch != w.epoch:
 			w.note("M%d: write refused, M%d leads", m.epoch, w.epoch)
 			w.did("write refused by the fence")

@@ -91,7 +91,7 @@ func simulate(t *testing.T, seed uint64) *world {
 		w.addFramework()
 	}
 	w.elect()
-	for range 150 {
+	for range 110 {
 		w.run(w.between(0, 2*time.Second))
 		w.event()
 	}
@@ -132,9 +132,9 @@ func (w *world) event() {
 		w.run(w.between(time.Minute, 3*time.Minute))
 	case n < 40:
 		w.run(w.between(10*time.Minute, 12*time.Minute))
-	case n < 42 && w.leader != nil:
+	case n < 42 && w.leader != nil && !w.lasts:
 		w.leader.die()
-	case n < 44:
+	case n < 44 && !w.lasts:
 		w.depose()
 	case n < 46:
 		a.away = w.now.Add(w.between(time.Second, 12*time.Minute))

@@ -21,6 +21,7 @@ type world struct {
 	due   agenda
 	seq   uint64
 	calm  bool      // no more faults
+	lasts bool      // masters do not die and the registry does not fail
 	loud  bool      // the history goes to the test's log
 	trace hash.Hash // of all that happened, to compare runs
 
