@@ -288,7 +288,7 @@ func (f *framework) update(s *mesos.TaskStatus) {
 	if len(h.states) == 0 || h.states[len(h.states)-1] != state {
 		h.states = append(h.states, state)
 	}
-	if final || state == mesos.TaskState_TASK_LOST && f.aware {
+	if final {
 		h.ended, h.end = true, state
 	}
 	if s.GetState() == mesos.TaskState_TASK_LOST && len(s.GetUuid()) == 0 {

@@ -151,7 +151,7 @@ func (w *world) randomOrder(a *agent) *masterapi.Call {
 	call := func(t masterapi.Call_Type) *masterapi.Call { return &masterapi.Call{Type: t.Enum()} }
 	machine := &mesos.MachineID{Hostname: &a.host, Ip: proto.String(hostOf(a.pid))}
 	var c *masterapi.Call
-	switch w.rand.IntN(17) {
+	switch w.rand.IntN(14) {
 	case 0:
 		c = call(masterapi.Call_DRAIN_AGENT)
 		c.DrainAgent = &masterapi.Call_DrainAgent{AgentId: a.id, MarkGone: proto.Bool(w.rand.IntN(4) == 0)}
@@ -170,27 +170,37 @@ func (w *world) randomOrder(a *agent) *masterapi.Call {
 		if w.rand.IntN(2) == 0 {
 			c.UpdateMaintenanceSchedule.Schedule.Windows = []*maintenance.Window{{MachineIds: []*mesos.MachineID{machine},
 				Unavailability: &mesos.Unavailability{Start: &mesos.TimeInfo{Nanoseconds: proto.Int64(w.now.UnixNano())}}}}
+			w.after(w.between(0, time.Minute), func() { w.maintain(masterapi.Call_START_MAINTENANCE, machine) })
+			w.after(w.between(time.Minute, 5*time.Minute), func() { w.maintain(masterapi.Call_STOP_MAINTENANCE, machine) })
 		}
 	case 7:
-		c = call(masterapi.Call_START_MAINTENANCE)
-		c.StartMaintenance = &masterapi.Call_StartMaintenance{Machines: []*mesos.MachineID{machine}}
-	case 8, 9:
-		c = call(masterapi.Call_STOP_MAINTENANCE)
-		c.StopMaintenance = &masterapi.Call_StopMaintenance{Machines: []*mesos.MachineID{machine}}
-	case 10:
 		c = call(masterapi.Call_UPDATE_QUOTA)
 		limit := map[string]*mesos.Value_Scalar{"cpus": {Value: proto.Float64(float64(w.rand.IntN(8)))}}
 		if w.rand.IntN(2) == 0 {
 			limit = nil
 		}
 		c.UpdateQuota = &masterapi.Call_UpdateQuota{Force: proto.Bool(true), QuotaConfigs: []*quota.QuotaConfig{{Role: proto.String([]string{"eng", "ops"}[w.rand.IntN(2)]), Limits: limit}}}
-	case 11:
+	case 8:
 		c = call(masterapi.Call_UPDATE_WEIGHTS)
 		c.UpdateWeights = &masterapi.Call_UpdateWeights{WeightInfos: []*mesos.WeightInfo{{Role: proto.String("eng"), Weight: proto.Float64(1 + w.rand.Float64())}}}
 	default:
 		c = w.operatorReserves(a)
 	}
 	return c
+}
+
+// maintain takes a machine down or up again, if there is somebody to ask.
+func (w *world) maintain(t masterapi.Call_Type, machine *mesos.MachineID) {
+	if w.leader == nil {
+		return
+	}
+	c := &masterapi.Call{Type: t.Enum()}
+	if machines := []*mesos.MachineID{machine}; t == masterapi.Call_START_MAINTENANCE {
+		c.StartMaintenance = &masterapi.Call_StartMaintenance{Machines: machines}
+	} else {
+		c.StopMaintenance = &masterapi.Call_StopMaintenance{Machines: machines}
+	}
+	w.leader.order(c)
 }
 
 func (w *world) operatorReserves(a *agent) *masterapi.Call {
