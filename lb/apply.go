@@ -105,6 +105,7 @@ func (b *LB) fallBack(services []labels.Service, bad map[labels.PortKey]bool) []
 // last is put off: later is set.
 func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	began := time.Now()
+	b.takeDrains() // they were told of before the listing without their tasks
 	services, problems := b.services.Services(b.listed, b.options(ctx, began))
 	services, refusals := b.withoutBarred(services)
 	problems = append(problems, refusals...)
@@ -136,7 +137,9 @@ func (b *LB) apply(ctx context.Context, later *<-chan time.Time, now bool) {
 	if err == nil {
 		b.seeDraining(b.applied)
 		b.remember(services)
-		b.applied = services
+		if b.applied = services; services == nil {
+			b.applied = []labels.Service{} // nil is not known
+		}
 	}
 	if len(busy) > 0 && *later == nil {
 		// No event tells when another process lets go of a port.

@@ -30,6 +30,13 @@ type leaving struct {
 	servers map[[2]string]bool // backend and name of what it was in HAProxy
 }
 
+// takeDrains notes the tasks that the follower has heard of.
+func (b *LB) takeDrains() {
+	for _, task := range b.drains.take() {
+		b.drain(task)
+	}
+}
+
 // drain notes a task that is about to be killed, and the servers that it is.
 func (b *LB) drain(task string) {
 	if b.draining.tasks == nil {
@@ -61,8 +68,8 @@ func (b *LB) seeDraining(services []labels.Service) (serving map[string]bool) {
 
 // answerDrains gives the tasks that have no requests left; they are forgotten.
 func (b *LB) answerDrains(ctx context.Context) []string {
-	if len(b.draining.tasks) == 0 {
-		return nil
+	if len(b.draining.tasks) == 0 || b.applied == nil {
+		return nil // or it is not known yet what HAProxy has
 	}
 	b.proxy.Sweep(ctx)
 	serving, all := b.seeDraining(b.applied), map[[2]string]bool{}

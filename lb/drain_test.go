@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,16 +21,18 @@ import (
 )
 
 // slow is a task whose requests end when the test says so.
-func slow(t *testing.T, name string) (k labels.Task, begun, end chan struct{}) {
-	begun, end = make(chan struct{}, 16), make(chan struct{})
+func slow(t *testing.T, name string) (k labels.Task, begun chan struct{}, end func()) {
+	begun = make(chan struct{}, 16)
+	ended := make(chan struct{})
+	end = sync.OnceFunc(func() { close(ended) })
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			begun <- struct{}{}
-			<-end
+			<-ended
 		}
 		fmt.Fprint(w, name)
 	}))
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { end(); s.Close() })
 	return labels.Task{ID: name, Host: "127.0.0.1", State: "TASK_RUNNING", Ports: []int{s.Listener.Addr().(*net.TCPAddr).Port}}, begun, end
 }
 
@@ -75,7 +78,7 @@ func TestDrainedTasksAreReported(t *testing.T) {
 				}
 				return nil
 			})
-			close(end)
+			end()
 			if err := <-answer; err != nil {
 				t.Errorf("the request under way: %v", err)
 			}

@@ -51,7 +51,7 @@ type LB struct {
 	// listeners and servers are those of the configuration that is being rendered.
 	listeners, servers int
 	lastReload         time.Time
-	applied            []labels.Service // what HAProxy has
+	applied            []labels.Service // what HAProxy has; nil is not known yet
 	drains             drainQueue
 	draining           draining
 	certs              certificates
@@ -213,9 +213,7 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 		case <-pace:
 			next, pace = listings, nil
 		case <-b.drains.wake:
-			for _, task := range b.drains.take() {
-				b.drain(task)
-			}
+			b.takeDrains()
 			look = time.After(drainTick)
 		case <-look:
 			look = nil

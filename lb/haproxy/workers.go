@@ -78,11 +78,15 @@ func (p *Proxy) Leaving(ctx context.Context, keys map[[2]string]bool) map[[2]str
 		if time.Since(p.reloaded) < p.keepAlive()+oldPatience {
 			return keys
 		}
-		// One that is gone meanwhile has no connections. The master's socket closes when told to.
+		// The master's socket closes when told to.
 		csv, err := ask(ctx, p.cfg.masterSocket(), fmt.Sprintf("@!%d show stat -1 4 -1;quit", pid), oldPatience)
-		if err == nil {
-			maps.Copy(out, busyIn(csv, keys))
+		if err != nil || !strings.HasPrefix(csv, "#") {
+			if syscall.Kill(pid, 0) == nil {
+				return keys // it is there and says nothing: it may have any of them
+			}
+			continue
 		}
+		maps.Copy(out, busyIn(csv, keys))
 	}
 	return out
 }
