@@ -17,9 +17,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -43,6 +45,8 @@ type AgentsConfig struct {
 	TaskSeconds float64       // 0: tasks run until they are killed
 	Backoff     time.Duration // span of first registrations
 	// Capabilities the agents claim, by name; empty: all that are implemented.
+	TLS          *tlsport.Port    // LIBPROCESS_SSL_*; nil: plain connections
+	Credential   *auth.Credential // shown to the master for each agent; nil: none is
 	Capabilities []string
 }
 
@@ -67,7 +71,8 @@ func NewAgents(cfg AgentsConfig, log *slog.Logger) (*Agents, error) {
 	if cfg.Count < 1 || cfg.Count > fleet.MaxCount {
 		return bad("--count", fmt.Errorf("%d agents: it must be from 1 to %d", cfg.Count, fleet.MaxCount))
 	}
-	detector, err := election.DetectorFor(cfg.Master, zk.Config{SessionTimeout: 10 * time.Second, Logger: log})
+	detector, err := election.DetectorFor(cfg.Master, zk.Config{SessionTimeout: 10 * time.Second, Logger: log},
+		election.Over(cfg.TLS.Scheme(), cfg.TLS.Transport(nil)))
 	if err != nil {
 		return bad("--master", err)
 	}
@@ -122,8 +127,8 @@ func NewAgents(cfg AgentsConfig, log *slog.Logger) (*Agents, error) {
 	a.cfg = fleet.Config{
 		Detector: detector, Follows: strings.HasPrefix(cfg.Master, "zk://") || strings.HasPrefix(cfg.Master, "file://"), Listen: netip.AddrPortFrom(ip, uint16(cfg.Port)), Advertise: advertise, Count: cfg.Count, Hostname: cfg.Hostname,
 		Resources: old, Attributes: attributes, TaskTime: time.Duration(cfg.TaskSeconds * float64(time.Second)), Backoff: cfg.Backoff,
-		Capabilities: capabilities,
-		Version:      mesosVersion, Ready: func(n int) { a.ready <- n },
+		Capabilities: capabilities, TLS: cfg.TLS, Credential: cfg.Credential,
+		Version: mesosVersion, Ready: func(n int) { a.ready <- n },
 	}
 	return a, nil
 }
@@ -154,6 +159,8 @@ type LoadConfig struct {
 	PerOffer   int
 	Command    string
 	Timeout    time.Duration
+	TLS        *tlsport.Port   // LIBPROCESS_SSL_*; nil: plain connections
+	Credential auth.Credential // shown to the master; empty: none is
 }
 
 // Load is one measurement.
@@ -198,6 +205,7 @@ func NewLoad(cfg LoadConfig, log *slog.Logger) (*Load, error) {
 	l := &Load{log: log, cfg: load.Config{
 		Master: &url.URL{Scheme: "http", Host: m.Addr()}, Tasks: cfg.Tasks, Rate: cfg.Rate, Frameworks: cfg.Frameworks, Codec: codec,
 		Role: cfg.Role, User: who, Name: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, PerOffer: cfg.PerOffer, Command: cfg.Command, Timeout: cfg.Timeout,
+		TLS: cfg.TLS, Credential: cfg.Credential,
 	}}
 	return l, l.cfg.Check()
 }

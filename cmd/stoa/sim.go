@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/heap"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/sim"
 )
 
@@ -26,13 +28,19 @@ type simAgentsCmd struct {
 	AdvertiseIP  string   `name:"advertise_ip" help:"IPv4 address to tell the master, when it differs."`
 	Hostname     string   `name:"hostname_prefix" default:"sim-" help:"The n-th agent is called prefix + n."`
 	Backoff      duration `name:"registration_backoff_factor" default:"1secs" help:"Span in which first registrations are spread."`
+	Credential   string   `name:"credential" help:"File with the principal and secret that every agent shows to a master that asks."`
 	Capabilities []string `name:"capabilities" help:"Capabilities to claim, comma separated; default: all that are implemented. Older agents had fewer."`
 }
 
 // Run simulates until the process is told to stop. Once all agents are registered it
 // prints "ready N agents".
 func (c *simAgentsCmd) Run(p *process) error {
+	secret, port, err := simSecurity(p, c.Credential)
+	if err != nil {
+		return err
+	}
 	agents, err := sim.NewAgents(sim.AgentsConfig{
+		TLS: port, Credential: secret,
 		Master: c.Master, Count: c.Count, Hostname: c.Hostname, IP: c.IP, Port: c.Port, AdvertiseIP: c.AdvertiseIP,
 		Resources: c.Resources, Attributes: c.Attributes, TaskSeconds: c.TaskSeconds, Backoff: time.Duration(c.Backoff),
 		Capabilities: c.Capabilities,
@@ -54,6 +62,20 @@ func (c *simAgentsCmd) Run(p *process) error {
 	}
 }
 
+// simSecurity reads what a simulation shows to a master; nil where there is nothing.
+func simSecurity(p *process, file string) (*auth.Credential, *tlsport.Port, error) {
+	port, _, err := libprocessSecurity(p.log)
+	if err != nil || file == "" {
+		return nil, port, err
+	}
+	secret, warnings, err := auth.ReadCredential(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	warn(p.log, warnings)
+	return &secret, port, nil
+}
+
 type simLoadCmd struct {
 	Master     string   `name:"master" required:"" env:"MESOS_MASTER" help:"host:port of a master; a follower's redirect is obeyed."`
 	Tasks      int      `name:"tasks" required:"" help:"Number of tasks to launch, over all frameworks."`
@@ -66,12 +88,21 @@ type simLoadCmd struct {
 	Mem        float64  `name:"mem" default:"32" help:"Memory of a task in MiB."`
 	PerOffer   int      `name:"tasks_per_offer" default:"10" help:"Tasks launched on one offer at most; fewer spread them over more agents."`
 	Command    string   `name:"command" default:"exec sleep 1000000" help:"Shell command of the tasks; simulated agents do not run it."`
+	Credential string   `name:"credential" help:"File with the principal and secret that the frameworks show to a master that asks."`
 	Timeout    duration `name:"timeout" default:"10mins" help:"Time after which the run ends as it is."`
 }
 
 // Run measures once. The error, and so the exit code 1, says why not all tasks ran.
 func (c *simLoadCmd) Run(p *process) error {
+	secret, port, err := simSecurity(p, c.Credential)
+	if err != nil {
+		return err
+	}
+	if secret == nil {
+		secret = &auth.Credential{}
+	}
 	l, err := sim.NewLoad(sim.LoadConfig{
+		TLS: port, Credential: *secret,
 		Master: c.Master, Tasks: c.Tasks, Rate: c.Rate, Frameworks: c.Frameworks, Codec: c.Codec, Role: c.Role, Name: c.Name,
 		CPUs: c.CPUs, Mem: c.Mem, PerOffer: c.PerOffer, Command: c.Command, Timeout: time.Duration(c.Timeout),
 	}, p.log)

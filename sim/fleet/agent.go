@@ -26,6 +26,9 @@ type agent struct {
 	// checkpointed are the reservations and volumes the master told, or that operations made.
 	checkpointed resource.Resources
 	operations   map[string]*operation // by uuid: those not acknowledged yet
+
+	knownAt uint64 // generation of the link over which the master came to know who this is
+	asking  bool   // an attempt to authenticate is under way
 }
 
 type taskKey struct {

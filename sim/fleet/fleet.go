@@ -10,10 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"google.golang.org/protobuf/proto"
 )
@@ -47,6 +49,9 @@ type Config struct {
 	// Capabilities that the agents claim; nil: Implemented.
 	Capabilities []mesos.AgentInfo_Capability_Type
 	Ready        func(n int) // called once, when every agent was registered
+
+	TLS        *tlsport.Port    // nil: plain connections
+	Credential *auth.Credential // shown to the master for each agent; nil: none is
 }
 
 // Implemented are the capabilities that simulated agents have.
@@ -68,6 +73,10 @@ type Fleet struct {
 	own          resource.Resources // of each agent, without reservations and volumes made later
 	began        time.Time
 	ended        chan error // why Run cannot go on; at most one
+
+	ctx   context.Context // of Run, for the attempts to authenticate
+	work  sync.WaitGroup  // those attempts
+	slots chan struct{}   // one token for each
 
 	mu         sync.Mutex // guards the fields below
 	wheel      wheel
@@ -93,7 +102,8 @@ func New(cfg Config, log *slog.Logger) (*Fleet, error) {
 	if cfg.Count < 1 || cfg.Count > MaxCount {
 		return nil, fault.New("simulated agents", fault.Invalid, "--count", fmt.Errorf("%d agents: it must be from 1 to %d", cfg.Count, MaxCount))
 	}
-	tr, err := libprocess.New(libprocess.Config{Listen: cfg.Listen, Advertise: cfg.Advertise, QueueBytes: queueBytes, Logger: log})
+	tr, err := libprocess.New(libprocess.Config{Listen: cfg.Listen, Advertise: cfg.Advertise, QueueBytes: queueBytes, Logger: log,
+		TLS: cfg.TLS.Server(), DialTLS: cfg.TLS.Client, Downgrade: cfg.TLS.Downgrade()})
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +111,7 @@ func New(cfg Config, log *slog.Logger) (*Fleet, error) {
 		cfg: cfg, log: log, tr: tr, began: time.Now(), ended: make(chan error, 1),
 		version: &mesos.UUID{Value: make([]byte, 16)}, own: resource.Of(cfg.Resources...).Unallocate(),
 		byID: make(map[string]*agent, cfg.Count), frameworks: map[string]*framework{},
+		slots: make(chan struct{}, attempts),
 	}
 	_, _ = rand.Read(f.version.Value) // never fails
 	if cfg.Capabilities == nil {
@@ -131,8 +142,10 @@ func (f *Fleet) Addr() netip.AddrPort { return f.tr.Addr() }
 // Run is the agents' life until ctx ends (nil), or until a master has told the last one
 // to shut down. It says how it is going every other second while something changes.
 func (f *Fleet) Run(ctx context.Context) error {
+	defer f.work.Wait() // after cancel
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	f.ctx = ctx
 	served := make(chan error, 1)
 	go func() { served <- f.tr.Run(ctx) }()
 	leaders := f.cfg.Detector.Watch(ctx)

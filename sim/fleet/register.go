@@ -84,7 +84,7 @@ func (f *Fleet) again(a *agent, least time.Duration) {
 		a.registered = false
 		f.counts.Registered--
 	}
-	a.tries = 0
+	a.tries, a.knownAt = 0, 0 // a master that has lost an agent has forgotten who it is
 	f.schedule(a, least)
 }
 
@@ -105,6 +105,9 @@ func (f *Fleet) register(a *agent, seq uint32) {
 	}
 	if !f.linked { // link first: order holds only within one connection
 		f.link, f.linked = f.tr.Link(f.self, f.leader, false), true
+	}
+	if !f.known(a) {
+		return
 	}
 	info := &messages.SlaveInfo{
 		Hostname: proto.String(a.hostname), Port: proto.Int32(int32(f.tr.Addr().Port())), Resources: f.cfg.Resources,

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
@@ -36,6 +38,7 @@ type session struct {
 	records   *wire.Reader
 	lanes     []*lane
 	next      int
+	tls       *tlsport.Port // of calls; nil: plain connections
 }
 
 // subscribe opens the stream, following redirects to the leader, and reads SUBSCRIBED.
@@ -47,7 +50,7 @@ func subscribe(ctx context.Context, client *http.Client, at *url.URL, codec wire
 	}
 	req, err := request(ctx, at, codec, "", body)
 	if err != nil {
-		return nil, fault.New(op, fault.Invalid, at.String(), err)
+		return nil, fault.New(op, fault.Invalid, at.Redacted(), err)
 	}
 	res, err := client.Do(req)
 	if err != nil {
@@ -58,7 +61,9 @@ func subscribe(ctx context.Context, client *http.Client, at *url.URL, codec wire
 		why, _ := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 		return nil, fault.New(op, fault.Unavailable, res.Request.URL.Host, fmt.Errorf("%s: %s", res.Status, why))
 	}
-	s := &session{codec: codec, target: res.Request.URL, streamID: res.Header.Get("Mesos-Stream-Id"), body: res.Body,
+	target := *res.Request.URL
+	target.User = at.User
+	s := &session{codec: codec, target: &target, streamID: res.Header.Get("Mesos-Stream-Id"), body: res.Body,
 		records: wire.NewReader(bufio.NewReaderSize(res.Body, 64<<10), 0)}
 	ev, err := s.event()
 	switch {
@@ -83,6 +88,10 @@ func request(ctx context.Context, at *url.URL, codec wire.Codec, streamID string
 	}
 	req.Header.Set("Content-Type", codec.MediaType)
 	req.Header.Set("Accept", codec.MediaType)
+	if u := at.User; u != nil { // also after a redirect to another host, which is the leader
+		secret, _ := u.Password()
+		req.SetBasicAuth(u.Username(), secret)
+	}
 	if streamID != "" {
 		req.Header.Set("Mesos-Stream-Id", streamID)
 	}
@@ -107,15 +116,25 @@ func (s *session) dial(ctx context.Context, answered func(id int, err error)) er
 	if s.target.Port() == "" {
 		host = net.JoinHostPort(s.target.Hostname(), "80")
 	}
+	who := ""
+	if u := s.target.User; u != nil {
+		secret, _ := u.Password()
+		r := http.Request{Header: http.Header{}}
+		r.SetBasicAuth(u.Username(), secret)
+		who = "Authorization: " + r.Header.Get("Authorization") + "\r\n"
+	}
 	for range connections {
 		nc, err := d.DialContext(ctx, "tcp", host)
 		if err != nil {
 			s.close()
 			return fault.New("connect", fault.Unavailable, host, err)
 		}
+		if s.target.Scheme == "https" {
+			nc = tls.Client(nc, s.tls.Client(s.target.Hostname()))
+		}
 		l := &lane{nc: nc, calls: make(chan outgoing, maxOnTheWay), sent: make(chan int, maxOnTheWay), answered: answered, stopped: make(chan struct{})}
-		l.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nAccept: %s\r\nMesos-Stream-Id: %s\r\nContent-Length: ",
-			s.target.RequestURI(), s.target.Host, s.codec.MediaType, s.codec.MediaType, s.streamID)
+		l.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nAccept: %s\r\nMesos-Stream-Id: %s\r\n%sContent-Length: ",
+			s.target.RequestURI(), s.target.Host, s.codec.MediaType, s.codec.MediaType, s.streamID, who)
 		s.lanes = append(s.lanes, l)
 		l.wg.Go(l.write)
 		l.wg.Go(l.read)

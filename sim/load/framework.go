@@ -70,6 +70,7 @@ func start(ctx context.Context, client *http.Client, at *url.URL, cfg Config, n 
 	if err != nil {
 		return nil, err
 	}
+	s.tls = cfg.TLS
 	f := &framework{
 		cfg: cfg, log: log, session: s, id: &mesos.FrameworkID{Value: &s.framework}, rate: cfg.Rate / float64(cfg.Frameworks),
 		tasks: make([]task, n), given: map[string]time.Time{},

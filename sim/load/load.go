@@ -9,7 +9,9 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/wire"
 )
 
@@ -33,6 +35,9 @@ type Config struct {
 	PerOffer   int     // tasks launched on one offer at most
 	Command    string
 	Timeout    time.Duration // after which the run ends as it is
+
+	TLS        *tlsport.Port   // nil: plain connections
+	Credential auth.Credential // shown to the master by HTTP basic; empty: none is
 }
 
 // Run makes the load, measures it and tears the frameworks down. The report is valid
@@ -44,9 +49,21 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) (Report, error) {
 	report := Report{Tasks: cfg.Tasks}
 	at := *cfg.Master
 	at.Path, at.RawQuery = "/api/v1/scheduler", ""
-	transport := &http.Transport{DisableCompression: true}
+	at.Scheme = cfg.TLS.Scheme()
+	if c := cfg.Credential; c.Principal != "" {
+		at.User = url.UserPassword(c.Principal, c.Secret)
+	}
+	transport := cfg.TLS.Transport(&http.Transport{DisableCompression: true})
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
+	client := &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
+		if len(via) > 10 {
+			return errors.New("the masters redirect in a circle")
+		}
+		if c := cfg.Credential; c.Principal != "" { // the leader is one of the same masters
+			r.SetBasicAuth(c.Principal, c.Secret)
+		}
+		return nil
+	}}
 
 	stop, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, fault.New("load", fault.Timeout, "--timeout", fmt.Errorf("not all tasks ran within %s", cfg.Timeout)))
 	defer cancel()
