@@ -87,7 +87,7 @@ func (c *couple) agent() {
 	switch {
 	case view == nil:
 		c.step(ledger.AgentMessage{From: pid(n), Message: &messages.RegisterSlaveMessage{Version: proto.String("1.11.0"), AgentCapabilities: c.capabilities(),
-			Slave: &messages.SlaveInfo{Hostname: &host, Port: proto.Int32(5051), Resources: parse(c.t, "cpus:8;mem:1000;ports:[1-99];cpus(a):2")}}})
+			Slave: &messages.SlaveInfo{Hostname: &host, Port: proto.Int32(5051), Resources: parse(c.t, "cpus:8;mem:1000;disk:1000;ports:[1-99];cpus(a):2")}}})
 	case view.Connected:
 		if rapid.Bool().Draw(c.t, "leaves") {
 			c.step(ledger.AgentMessage{From: pid(n), Message: &messages.UnregisterSlaveMessage{SlaveId: view.Info.GetId()}})
@@ -96,7 +96,7 @@ func (c *couple) agent() {
 		}
 	default:
 		m := &messages.ReregisterSlaveMessage{Version: proto.String("1.11.0"), AgentCapabilities: c.capabilities(),
-			Slave:                 &messages.SlaveInfo{Hostname: &host, Port: proto.Int32(5051), Id: view.Info.GetId(), Resources: parse(c.t, "cpus:8;mem:1000;ports:[1-99];cpus(a):2")},
+			Slave:                 &messages.SlaveInfo{Hostname: &host, Port: proto.Int32(5051), Id: view.Info.GetId(), Resources: parse(c.t, "cpus:8;mem:1000;disk:1000;ports:[1-99];cpus(a):2")},
 			CheckpointedResources: view.Total.Filter(resource.IsDynamic)}
 		for _, f := range snapshot.Frameworks {
 			for _, task := range f.Tasks {
@@ -140,7 +140,7 @@ func (c *couple) subscribe() {
 	}
 	roles := rapid.SampledFrom([]string{`"a"`, `"a/b","c"`, `"*"`, `"c","a"`}).Draw(c.t, "roles")
 	body := fmt.Sprintf(`{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"f","checkpoint":true,"failover_timeout":30,"roles":[%s],
-		"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"},{"type":"PARTITION_AWARE"}]}}}`, roles)
+		"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"},{"type":"PARTITION_AWARE"},{"type":"SHARED_RESOURCES"}]}}}`, roles)
 	call := &scheduler.Call{}
 	if err := wire.UnmarshalJSON([]byte(body), call); err != nil {
 		c.t.Fatal(err)
@@ -193,12 +193,18 @@ func (c *couple) answer() {
 		if r.GetType() != mesos.Value_SCALAR {
 			continue
 		}
+		if resource.IsVolume(r) {
+			if rapid.Bool().Draw(c.t, "destroy") {
+				call.Accept.Operations = append(call.Accept.Operations, &mesos.Offer_Operation{Type: mesos.Offer_Operation_DESTROY.Enum(),
+					Destroy: &mesos.Offer_Operation_Destroy{Volumes: []*mesos.Resource{r}}})
+			} else {
+				c.launch(call, o, resource.Resources{r, resource.Scalar("cpus", 100)})
+			}
+			continue
+		}
 		switch rapid.IntRange(0, 3).Draw(c.t, "operation") {
 		case 0:
-			c.next++
-			call.Accept.Operations = append(call.Accept.Operations, &mesos.Offer_Operation{Type: mesos.Offer_Operation_LAUNCH.Enum(), Launch: &mesos.Offer_Operation_Launch{
-				TaskInfos: []*mesos.TaskInfo{{Name: proto.String("t"), TaskId: &mesos.TaskID{Value: proto.String(fmt.Sprintf("t%d", c.next))}, AgentId: o.GetAgentId(),
-					Command: &mesos.CommandInfo{Value: proto.String("x")}, Resources: part(r)}}}})
+			c.launch(call, o, part(r))
 		case 1:
 			if reserved := proto.CloneOf(part(r)[0]); role != "*" && len(r.Reservations) == 0 {
 				reserved.Reservations = []*mesos.Resource_ReservationInfo{{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: &role}}
@@ -210,9 +216,29 @@ func (c *couple) answer() {
 				call.Accept.Operations = append(call.Accept.Operations, &mesos.Offer_Operation{Type: mesos.Offer_Operation_UNRESERVE.Enum(),
 					Unreserve: &mesos.Offer_Operation_Unreserve{Resources: part(r)}})
 			}
+		case 3:
+			if resource.IsDynamic(r) && r.GetName() == "disk" {
+				c.next++
+				volume := part(r)[0]
+				volume.Disk = &mesos.Resource_DiskInfo{Persistence: &mesos.Resource_DiskInfo_Persistence{Id: proto.String(fmt.Sprintf("v%d", c.next))},
+					Volume: &mesos.Volume{ContainerPath: proto.String("p"), Mode: mesos.Volume_RW.Enum()}}
+				if rapid.Bool().Draw(c.t, "shared") {
+					volume.Shared = &mesos.Resource_SharedInfo{}
+				}
+				call.Accept.Operations = append(call.Accept.Operations, &mesos.Offer_Operation{Type: mesos.Offer_Operation_CREATE.Enum(),
+					Create: &mesos.Offer_Operation_Create{Volumes: []*mesos.Resource{volume}}})
+			}
 		}
 	}
 	c.step(ledger.Call{From: c.conns[id], Call: call, Ticket: 1})
+}
+
+// launch adds a task to an ACCEPT.
+func (c *couple) launch(call *scheduler.Call, o *mesos.Offer, r resource.Resources) {
+	c.next++
+	call.Accept.Operations = append(call.Accept.Operations, &mesos.Offer_Operation{Type: mesos.Offer_Operation_LAUNCH.Enum(), Launch: &mesos.Offer_Operation_Launch{
+		TaskInfos: []*mesos.TaskInfo{{Name: proto.String("t"), TaskId: &mesos.TaskID{Value: proto.String(fmt.Sprintf("t%d", c.next))}, AgentId: o.GetAgentId(),
+			Command: &mesos.CommandInfo{Value: proto.String("x")}, Resources: r}}}})
 }
 
 // finish ends a task.
@@ -260,13 +286,20 @@ func (c *couple) compare() {
 	var total, booked resource.Quantities
 	for _, a := range c.book.Snapshot().Agents {
 		total = total.Add(scalars(a.Total))
-		booked = booked.Add(scalars(a.Used)).Add(scalars(a.Offered))
-		if in := a.Used.Unallocate().Add(a.Offered.Unallocate()); !a.Total.Contains(in) {
+		booked = booked.Add(scalars(a.Used.Exclusive())).Add(scalars(a.Offered.Exclusive()))
+		if in := a.Used.Exclusive().Unallocate().Add(a.Offered.Exclusive().Unallocate()); !a.Total.Contains(in) {
 			c.t.Fatalf("%s has %v and gives %v", a.ID, a.Total, in)
 		}
 	}
-	if v := c.al.View(); !v.Total.Equal(&total) || !v.Booked.Equal(&booked) {
+	v := c.al.View()
+	if !v.Total.Equal(&total) || !v.Booked.Equal(&booked) {
 		c.t.Fatalf("the allocator counts %v of %v, the ledger %v of %v", v.Booked, v.Total, booked, total)
+	}
+	inUse := slices.ContainsFunc(c.book.Snapshot().Agents, func(a *ledger.AgentView) bool { return len(a.Used)+len(a.Offered) > 0 })
+	for role, share := range v.Dominant {
+		if !inUse && share != 0 {
+			c.t.Fatalf("nothing is in use, and the share of %s is %v", role, share)
+		}
 	}
 }
 
