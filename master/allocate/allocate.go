@@ -41,6 +41,7 @@ type Config struct {
 	Constraints     constraint.Limits     // of regular expressions
 	Seed            uint64                // of the order in which agents are visited, and of the random sorters
 	MaxGrants       int                   // grants of one Run, 10000; the rest waits for the next
+	MaxFilters      int                   // declines remembered at once, 16,777,216 (half a GB); beyond it they count for one Interval only
 	Declines        int                   // declined agents offered on at once in one Interval, 2000; more wait for its end
 }
 
@@ -108,6 +109,9 @@ func New(cfg Config) *Allocator {
 	}
 	if cfg.MaxGrants <= 0 {
 		cfg.MaxGrants = 10000
+	}
+	if cfg.MaxFilters <= 0 {
+		cfg.MaxFilters = 16 << 20
 	}
 	if cfg.Declines <= 0 {
 		cfg.Declines = 2000

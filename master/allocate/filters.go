@@ -92,6 +92,9 @@ func (a *agent) of(c *client) (from, to int) {
 
 // refuse remembers a decline for d, or for one interval if that is longer (3.4).
 func (al *Allocator) refuse(now time.Time, a *agent, c *client, r resource.Resources, d time.Duration) {
+	if al.wheel.size-al.ghosts >= al.cfg.MaxFilters {
+		d = 0
+	}
 	until := tickAt(now.Add(max(d, al.cfg.Interval)))
 	from, to := a.of(c)
 	kept := from

@@ -478,6 +478,24 @@ func TestStormsWait(t *testing.T) {
 	}
 }
 
+// TestManyFilters: declines beyond the limit count for one interval only.
+func TestManyFilters(t *testing.T) {
+	s := newScript(t, allocate.Config{MaxFilters: 3}, framework("f", "*"))
+	for i := range 5 {
+		s.apply(agent(t, fmt.Sprintf("n%d", i), "cpus:1;mem:100"))
+	}
+	for _, g := range s.al.Run(s.now) {
+		s.apply(refuse(g, time.Hour))
+	}
+	if n := len(s.al.Run(s.now)); n != 0 {
+		t.Fatalf("%d agents at once", n)
+	}
+	s.wait(time.Second)
+	if n := len(s.al.Run(s.now)); n != 2 {
+		t.Fatalf("%d agents after an interval, want the two beyond the limit", n)
+	}
+}
+
 // TestCut: what one run does not get to comes with the next.
 func TestCut(t *testing.T) {
 	s := newScript(t, allocate.Config{MaxGrants: 3}, framework("f", "*"),
