@@ -65,7 +65,7 @@ func (c Combined) Authenticate(r *http.Request) (Principal, []string, bool) {
 
 // Refuse writes the 401 of a request that Authenticate did not know.
 func Refuse(w http.ResponseWriter, challenges []string) {
-	w.Header().Set("WWW-Authenticate", strings.Join(challenges, ", "))
+	w.Header()["WWW-Authenticate"] = []string{strings.Join(challenges, ", ")} // spelled as Mesos does
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusUnauthorized)
 	_, _ = w.Write([]byte("401 Unauthorized."))
