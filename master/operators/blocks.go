@@ -162,7 +162,7 @@ func (b block) json(parts []part) []part {
 	for _, l := range b.lists {
 		parts = append(parts, listOpens(l.field))
 		for _, r := range l.runs {
-			parts = append(parts, part{r.n, func(e *encoder, i int) { e.message(r.at(i)) }})
+			parts = append(parts, part{r.n, func(e *encoder, i int) { e.element(r.at(i)) }})
 		}
 		parts = append(parts, listShuts)
 	}

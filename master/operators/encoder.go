@@ -69,6 +69,9 @@ func (e *encoder) double(v float64) {
 	e.amount(v)
 }
 
+// exact appends a number as the Mesos JSON dialect has it, quoted words included.
+func (e *encoder) exact(v float64) { e.b = wire.AppendDouble(e.b, v) }
+
 // amount is double behind a name that has its colon already.
 func (e *encoder) amount(v float64) {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
