@@ -18,17 +18,27 @@ func (e *labelError) Error() string { return e.label + ": " + e.reason }
 type portLabels struct {
 	app    *App
 	n      int
-	prefix string // HAPROXY_{n}_
+	prefix string            // HAPROXY_{n}_
+	own    map[string]string // the port's labels, without prefix
 }
 
 func labelsOf(a *App, n int) portLabels {
-	return portLabels{app: a, n: n, prefix: "HAPROXY_" + strconv.Itoa(n) + "_"}
+	l := portLabels{app: a, n: n, prefix: "HAPROXY_" + strconv.Itoa(n) + "_"}
+	for name, v := range a.Labels {
+		if key, ok := strings.CutPrefix(name, l.prefix); ok {
+			if l.own == nil {
+				l.own = make(map[string]string, 4)
+			}
+			l.own[key] = v
+		}
+	}
+	return l
 }
 
 func (l portLabels) name(key string) string { return l.prefix + key }
 
 func (l portLabels) get(key string) (string, bool) {
-	v, ok := l.app.Labels[l.name(key)]
+	v, ok := l.own[key]
 	return v, ok
 }
 
@@ -81,7 +91,10 @@ var (
 
 // checked gives a label's text when it matches, else why not.
 func (l portLabels) checked(key, otherwise string, allowed *regexp.Regexp) (string, error) {
-	v := l.text(key, otherwise)
+	v, ok := l.get(key)
+	if !ok {
+		return otherwise, nil
+	}
 	if v == "" || allowed.MatchString(v) {
 		return v, nil
 	}

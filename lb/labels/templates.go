@@ -40,13 +40,12 @@ const maxTemplate = 64 << 10 // bytes of one template label
 // any number of lines: whoever may write an app's labels may write them.
 func (l portLabels) templates() (map[string]string, error) {
 	var out map[string]string
-	for label, text := range l.app.Labels {
-		name, ok := strings.CutPrefix(label, l.prefix)
-		if !ok || !isTemplate[name] {
+	for name, text := range l.own {
+		if !isTemplate[name] {
 			continue
 		}
 		if len(text) > maxTemplate || strings.ContainsRune(text, 0) {
-			return nil, &labelError{label, fmt.Sprintf("is longer than %d bytes or holds a zero byte", maxTemplate)}
+			return nil, &labelError{l.name(name), fmt.Sprintf("is longer than %d bytes or holds a zero byte", maxTemplate)}
 		}
 		if out == nil {
 			out = map[string]string{}
