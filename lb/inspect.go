@@ -111,7 +111,7 @@ func (b *LB) Lint(ctx context.Context, w io.Writer) error {
 		fmt.Fprintln(w, p)
 	}
 	if len(problems) > 0 {
-		return fault.New("stoa lb lint", fault.Invalid, "", fmt.Errorf("%d findings", len(problems)))
+		return fault.New("stoa lb lint", fault.Conflict, "", fmt.Errorf("%d findings", len(problems)))
 	}
 	fmt.Fprintf(w, "%d services, nothing found\n", len(services))
 	return nil

@@ -77,7 +77,7 @@ func TestLintNamesLabelAndLine(t *testing.T) {
 	apps[1].Labels["HAPROXY_0_BIND_OPTIONS"] = "accept-nonsense" // HAProxy's to find
 	out.Reset()
 	err := inspected(t, apps...).Lint(t.Context(), &out)
-	if fault.KindOf(err) != fault.Invalid || strings.Count(out.String(), "\n") != 2 || !strings.Contains(out.String(), "/a port index 0 label HAPROXY_0_MODE: ") || !strings.Contains(out.String(), "accept-nonsense") {
+	if fault.KindOf(err) != fault.Conflict || strings.Count(out.String(), "\n") != 2 || !strings.Contains(out.String(), "/a port index 0 label HAPROXY_0_MODE: ") || !strings.Contains(out.String(), "accept-nonsense") {
 		t.Errorf("wrong apps: %v\n%s", err, out.String())
 	}
 }
