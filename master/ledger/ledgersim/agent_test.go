@@ -367,7 +367,6 @@ func (a *agent) leave(itself bool) {
 
 func (a *agent) start() {
 	a.up, a.leader, a.registered = true, nil, false
-	a.out = nil
 	if a.w.leader != nil {
 		a.follow(a.w.leader)
 	}

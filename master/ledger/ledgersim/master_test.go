@@ -285,7 +285,8 @@ func (m *master) toAgent(e ledger.ToAgent) {
 			w.fail("agent %s is told its id before it is durable", e.Agent)
 		}
 	case *messages.SlaveReregisteredMessage:
-		if w.durable(e.Agent) != ledger.Admitted {
+		// A deposed master may not know better; nobody follows it any more.
+		if m.epoch == w.epoch && w.durable(e.Agent) != ledger.Admitted {
 			w.fail("agent %s is taken back before that is durable: %s", e.Agent, w.durable(e.Agent))
 		}
 	case *messages.RunTaskMessage:
