@@ -188,9 +188,6 @@ func (al *Allocator) Next() (at time.Time, any bool) {
 	return at, any
 }
 
-// Runs is how often Run looked for grants.
-func (al *Allocator) Runs() int { return al.runs }
-
 // SetWhitelist names the hosts whose agents are offered; nil: all (--whitelist).
 func (al *Allocator) SetWhitelist(hosts []string) {
 	al.whitelist = nil

@@ -94,7 +94,6 @@ func (al *Allocator) convert(e ledger.Converted) {
 func (al *Allocator) hold(a *agent, c *client, s *stock) {
 	i := slices.IndexFunc(a.holds, func(h hold) bool { return h.client == c })
 	if i < 0 {
-		i = len(a.holds)
 		a.holds = append(a.holds, hold{client: c, amounts: &s.amounts})
 		c.holds++
 		if a.unavailable != nil {

@@ -442,9 +442,7 @@ func (w *world) settle() {
 		if len(grants) == 0 && !w.al.Dirty() && i > 40 {
 			break
 		}
-		for _, g := range grants {
-			w.held = append(w.held, g)
-		}
+		w.held = append(w.held, grants...)
 		if i > 500 {
 			w.t.Fatal("no rest")
 		}
