@@ -31,7 +31,7 @@ func (d *Door) declareMetrics() {
 	m.GaugeFunc(metrics.Def{Name: "stoa_master_events_queued", Flat: "master/event_queue_dispatches", Help: "Events waiting for the ledger."},
 		func() float64 {
 			if t := d.term.Load(); t != nil {
-				return float64(len(t.inbox))
+				return float64(len(t.inbox) + len(t.reports))
 			}
 			return 0
 		})

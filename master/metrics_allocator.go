@@ -25,7 +25,7 @@ func (d *Door) declareAllocator() {
 	d.allocations.runs = m.Counter(metrics.Def{Name: "stoa_master_allocation_runs_total", Flat: "allocator/mesos/allocation_runs", Help: "Allocations made."})
 	queued := func() float64 {
 		if t := d.term.Load(); t != nil {
-			return float64(len(t.inbox))
+			return float64(len(t.inbox) + len(t.reports))
 		}
 		return 0
 	}

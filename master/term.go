@@ -28,7 +28,8 @@ type term struct {
 	door     *Door
 	info     *mesos.MasterInfo
 	registry *registry.Registry
-	inbox    chan request
+	inbox    chan request // of frameworks and operators
+	reports  chan request // of agents: thousands at a time, which must not hold the others up
 	durable  chan []ledger.Ticket
 	over     chan struct{} // closed when the owner has stopped
 
@@ -65,8 +66,8 @@ type request struct {
 }
 
 const (
-	inboxSize = 4096 // requests waiting for the owner; more wait in their goroutines
-	batchSize = 256  // requests between two allocations
+	inboxSize = 4096 // requests of one kind waiting for the owner; more wait in their goroutines
+	batchSize = 256  // requests of one kind between two allocations
 )
 
 // runTerm leads until the lease is lost, a registry write fails or ctx ends. Everything
@@ -129,7 +130,7 @@ func (d *Door) newTerm(info *mesos.MasterInfo, r *registry.Registry) *term {
 	}
 	return &term{
 		door: d, info: info, registry: r,
-		inbox: make(chan request, inboxSize), durable: make(chan []ledger.Ticket), over: make(chan struct{}),
+		inbox: make(chan request, inboxSize), reports: make(chan request, inboxSize), durable: make(chan []ledger.Ticket), over: make(chan struct{}),
 		waiting: map[ledger.Ticket]chan<- ledger.Answer{},
 		book: ledger.New(ledger.Config{Master: info, PingInterval: c.PingTimeout, MaxMissedPings: c.MaxPingTimeouts,
 			ReregisterTimeout: c.ReregisterTimeout, OfferTimeout: c.OfferTimeout, MaxCompleted: c.MaxCompletedFrameworks,
@@ -166,6 +167,9 @@ func (t *term) own(ctx context.Context, facts ledger.Recovered) error {
 		case r := <-t.inbox:
 			t.do(r)
 			t.more()
+		case r := <-t.reports:
+			t.do(r)
+			t.more()
 		case done := <-t.durable:
 			t.step(ledger.RegistryDone{Tickets: done})
 		case <-timer.C:
@@ -180,12 +184,16 @@ func (t *term) own(ctx context.Context, facts ledger.Recovered) error {
 
 // more does what waits already, so that one allocation serves many events.
 func (t *term) more() {
-	for range batchSize {
-		select {
-		case r := <-t.inbox:
-			t.do(r)
-		default:
-			return
+	for _, from := range []<-chan request{t.inbox, t.reports} {
+		for n := 0; n < batchSize; n++ {
+			select {
+			case r := <-from:
+				t.do(r)
+				n += len(r.calls)
+				continue
+			default:
+			}
+			break
 		}
 	}
 }
@@ -309,10 +317,16 @@ func (t *term) snapshot() *ledger.Snapshot {
 	return s.snapshot
 }
 
-// put hands a request to the owner.
+// put hands a request to the owner. Those of frameworks and operators keep their order,
+// and so do those of agents; each kind gets its turn however many of the other wait.
 func (t *term) put(ctx context.Context, r request) error {
+	to := t.inbox
+	switch r.event.(type) {
+	case ledger.AgentMessage, ledger.AgentExited:
+		to = t.reports
+	}
 	select {
-	case t.inbox <- r:
+	case to <- r:
 		return nil
 	case <-t.over:
 		return errNotLeading

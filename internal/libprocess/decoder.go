@@ -38,11 +38,29 @@ func (d *decoder) lend(first byte) {
 	d.buf[0], d.r, d.w = first, 0, 1
 }
 
+var laneBuffers = sync.Pool{New: func() any { b := make([]byte, laneRead); return &b }}
+
+// widen changes the buffer for one of laneRead bytes, if it has an ordinary one.
+func (d *decoder) widen() {
+	if len(d.buf) != firstRead {
+		return
+	}
+	wide := *laneBuffers.Get().(*[]byte)
+	d.w = copy(wide, d.buf[d.r:d.w])
+	d.r = 0
+	old := d.buf
+	readBuffers.Put(&old)
+	d.buf = wide
+}
+
 // giveBack returns the buffer; one that grew for a long head is left to the collector.
 func (d *decoder) giveBack() {
-	if len(d.buf) == firstRead {
-		b := d.buf
+	b := d.buf
+	switch len(b) {
+	case firstRead:
 		readBuffers.Put(&b)
+	case laneRead:
+		laneBuffers.Put(&b)
 	}
 	d.buf, d.r, d.w = nil, 0, 0
 }

@@ -31,10 +31,11 @@ type LaneAnswer struct {
 }
 
 const (
-	laneBody   = 1 << 20 // bytes of a body that a Lane may get
-	laneStream = 128     // bytes of a stream id
-	lanePath   = 64      // bytes of a path
-	lanePasses = 256     // requests added before they are settled
+	laneBody   = 1 << 20  // bytes of a body that a Lane may get
+	laneStream = 128      // bytes of a stream id
+	lanePath   = 64       // bytes of a path
+	lanePasses = 256      // requests added before they are settled
+	laneRead   = 96 << 10 // bytes read at once: what comes together is settled together
 )
 
 // laneHead is a request's head as the lane needs it.
@@ -116,6 +117,9 @@ func (c *inbound) viaLane() bool {
 	h := c.parseLane(b[:end])
 	if !h.ok {
 		return false
+	}
+	if c.owed == 0 && c.dec.w == len(c.dec.buf) {
+		c.dec.widen() // more waits than one read took
 	}
 	for len(c.dec.buffered()) < end+h.length {
 		if c.dec.fill() != nil {
