@@ -139,8 +139,7 @@ func (d *Door) lead(ctx context.Context) error {
 	defer ground.close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		d.watchLeader(ctx, ground.detector)
-		return nil
+		return d.watchLeader(ctx, ground.detector)
 	})
 	group.Go(func() error {
 		for {
@@ -208,8 +207,9 @@ func (d *Door) ground(ctx context.Context) (*ground, error) {
 	}}, nil
 }
 
-// watchLeader keeps what redirects point to.
-func (d *Door) watchLeader(ctx context.Context, detector election.Detector) {
+// watchLeader keeps what redirects point to. The error says that this master must not
+// stand by for that leader.
+func (d *Door) watchLeader(ctx context.Context, detector election.Detector) error {
 	for l := range detector.Watch(ctx) {
 		if l.Data == nil {
 			d.known.Store(nil)
@@ -222,8 +222,28 @@ func (d *Door) watchLeader(ctx context.Context, detector election.Detector) {
 			continue
 		}
 		d.known.Store(&m)
+		if err := d.sameRegion(l.Data); err != nil {
+			return err
+		}
 	}
 	d.known.Store(nil)
+	return nil
+}
+
+// sameRegion refuses to stand by for a leader in another region: agents and frameworks
+// would be remote after the next change (mesos-master.md 7.2 and 11.4). A master without
+// domain does not say where it is.
+func (d *Door) sameRegion(leader []byte) error {
+	info := &mesos.MasterInfo{}
+	own := d.cfg.Domain.GetFaultDomain().GetRegion().GetName()
+	if err := wire.UnmarshalJSON(leader, info); err != nil || own == "" || info.Domain == nil {
+		return nil // what cannot be read was said already
+	}
+	if theirs := info.GetDomain().GetFaultDomain().GetRegion().GetName(); theirs != own {
+		return fault.New("master", fault.Forbidden, "--domain", fmt.Errorf(
+			"this master is in region %q and the leader at %s in region %q: all masters have to be in one region", own, info.GetPid(), theirs))
+	}
+	return nil
 }
 
 // masterInfo describes this process for one term (mesos-master.md 7.1); agents that change
