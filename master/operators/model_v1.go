@@ -158,10 +158,29 @@ func (e *encoder) resourceV1(r *mesos.Resource) {
 		if i == 0 {
 			e.lit(`,"reservations":[`)
 		}
-		e.message(each)
+		e.reservationV1(each)
 	}
 	if len(r.GetReservations()) > 0 {
 		e.b = append(e.b, ']')
+	}
+	e.b = append(e.b, '}')
+}
+
+func (e *encoder) reservationV1(r *mesos.Resource_ReservationInfo) {
+	kind, known := mesos.Resource_ReservationInfo_Type_name[int32(r.GetType())]
+	if r.Type == nil || !known || r.Labels != nil {
+		e.message(r)
+		return
+	}
+	e.comma()
+	e.lit(`{"type":"`)
+	e.lit(kind)
+	e.b = append(e.b, '"')
+	if r.Role != nil {
+		e.member(`,"role":`, r.GetRole())
+	}
+	if r.Principal != nil {
+		e.member(`,"principal":`, r.GetPrincipal())
 	}
 	e.b = append(e.b, '}')
 }
