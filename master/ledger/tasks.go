@@ -164,6 +164,9 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 		return
 	}
 	l.count.ValidUpdates++
+	if Terminal(t.proto.GetStatusUpdateState()) && !Terminal(status.GetState()) {
+		return // late repetition: the end was forwarded, its acknowledgement is what counts
+	}
 	latest := status.GetState()
 	if update.LatestState != nil {
 		latest = update.GetLatestState()

@@ -152,7 +152,8 @@ func (m *master) step(e ledger.Event) {
 		case ledger.AgentOpen, ledger.Taken, ledger.Released, ledger.Converted, ledger.ToFramework:
 			moved = true
 		}
-		if !m.w.lasts && m.w.chance(4000) {
+		m.w.count++
+		if m.w.count == m.w.crash || !m.w.lasts && m.w.chance(4000) {
 			m.w.note("M%d crashes before %T", m.epoch, effect)
 			m.w.did("crash between effects")
 			m.die()

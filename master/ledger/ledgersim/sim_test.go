@@ -82,6 +82,49 @@ func TestSimulationReplays(t *testing.T) {
 	t.Log(reached)
 }
 
+// One history in which nothing else goes wrong, with a crash before each of its effects
+// in turn: whatever was done by then, the next leader brings all to rest.
+func TestCrashAtEveryEffect(t *testing.T) {
+	stride := 5
+	switch {
+	case os.Getenv("STOA_SOAK") == "1":
+		stride = 1
+	case raceDetector:
+		stride = 97
+	}
+	histories := 0
+	for seed := uint64(1); histories < 3; seed++ {
+		effects := crashAt(t, seed, 0).count
+		if effects < 150 {
+			continue // too little happens in it
+		}
+		histories++
+		for at := 1 + int(seed); at <= effects; at += stride {
+			t.Run(fmt.Sprintf("%d/%d", seed, at), func(t *testing.T) {
+				t.Parallel()
+				crashAt(t, seed, at)
+			})
+		}
+	}
+}
+
+func crashAt(t *testing.T, seed uint64, at int) *world {
+	w := newWorld(t, seed)
+	w.exact, w.lasts, w.crash = true, true, at
+	w.addAgent()
+	w.addFramework()
+	w.addFramework()
+	w.elect()
+	for range 60 {
+		w.run(w.between(0, 2*time.Second))
+		w.event()
+	}
+	count := w.count
+	w.settle()
+	w.count = count // what came after is not a matter of this test
+	return w
+}
+
 func simulate(t *testing.T, seed uint64) *world {
 	w := newWorld(t, seed)
 	for range 3 {

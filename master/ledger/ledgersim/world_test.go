@@ -22,6 +22,9 @@ type world struct {
 	seq   uint64
 	calm  bool      // no more faults
 	lasts bool      // masters do not die and the registry does not fail
+	exact bool      // nothing goes wrong by chance
+	count int       // of effects carried out
+	crash int       // the effect before which the master dies; 0: none
 	loud  bool      // the history goes to the test's log
 	trace hash.Hash // of all that happened, to compare runs
 
@@ -92,7 +95,7 @@ func (w *world) after(d time.Duration, do func()) {
 }
 
 // chance is true once in n times, and never when the world is calm.
-func (w *world) chance(n int) bool { return !w.calm && w.rand.IntN(n) == 0 }
+func (w *world) chance(n int) bool { return !w.calm && !w.exact && w.rand.IntN(n) == 0 }
 
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.rand.Int64N(int64(most-least)+1))
