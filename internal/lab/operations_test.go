@@ -27,11 +27,13 @@ type framework struct {
 	info   *mesos.FrameworkInfo
 	stream string
 	events chan *scheduler.Event
+	passed []*scheduler.Event // OFFERS that came while something else was waited for
 }
 
 // subscribe opens the stream, also again after its master died, and waits for SUBSCRIBED.
 func (f *framework) subscribe() {
 	f.t.Helper()
+	f.passed = nil // void with the old connection
 	call := &scheduler.Call{Type: scheduler.Call_SUBSCRIBE.Enum(), FrameworkId: f.info.Id, Subscribe: &scheduler.Call_Subscribe{FrameworkInfo: f.info}}
 	var resp *http.Response
 	lab.Eventually(f.t, 60*time.Second, "the framework subscribes", func() error {
@@ -77,7 +79,7 @@ func (f *framework) subscribe() {
 	f.info.Id = f.next(func(e *scheduler.Event) bool { return e.GetType() == scheduler.Event_SUBSCRIBED }).GetSubscribed().GetFrameworkId()
 }
 
-// next waits for an event, and drops those before it.
+// next waits for an event. Of those before it offers are kept for offer, others dropped.
 func (f *framework) next(wanted func(*scheduler.Event) bool) *scheduler.Event {
 	f.t.Helper()
 	deadline := time.After(60 * time.Second)
@@ -93,6 +95,9 @@ func (f *framework) next(wanted func(*scheduler.Event) bool) *scheduler.Event {
 			}
 			if wanted(e) {
 				return e
+			}
+			if e.GetType() == scheduler.Event_OFFERS {
+				f.passed = append(f.passed, e)
 			}
 		case <-deadline:
 			f.t.Fatal("the event did not come in time")
@@ -127,7 +132,12 @@ var noFilter = &mesos.Filters{RefuseSeconds: proto.Float64(0)}
 func (f *framework) offer(suits func(resource.Resources) bool) *mesos.Offer {
 	f.t.Helper()
 	for range 100 {
-		e := f.next(func(e *scheduler.Event) bool { return e.GetType() == scheduler.Event_OFFERS })
+		var e *scheduler.Event
+		if len(f.passed) > 0 {
+			e, f.passed = f.passed[0], f.passed[1:]
+		} else {
+			e = f.next(func(e *scheduler.Event) bool { return e.GetType() == scheduler.Event_OFFERS })
+		}
 		for _, o := range e.GetOffers().GetOffers() {
 			if suits(resource.Of(o.GetResources()...).Unallocate()) {
 				return o
