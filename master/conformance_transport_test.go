@@ -399,6 +399,9 @@ func TestManyConnectionsOneStream(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
+	if _, metrics := m.do("GET", "/metrics", nil, nil); !bytes.Contains(metrics, []byte(fmt.Sprintf("\nstoa_master_scheduler_calls_together_total %d\n", n))) {
+		t.Error("the calls did not go together")
+	}
 	for i := range n {
 		if got := f.next(scheduler.Event_UPDATE).GetUpdate().GetStatus().GetTaskId().GetValue(); got != fmt.Sprintf("t%02d", i) {
 			t.Fatalf("answer %d is of %s", i, got)

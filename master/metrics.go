@@ -37,6 +37,9 @@ func (d *Door) declareMetrics() {
 		})
 	m.GaugeFunc(metrics.Def{Name: "stoa_master_scheduler_streams", Help: "Open streams of HTTP frameworks."},
 		func() float64 { return float64(d.schedulers.Streams()) })
+	m.CounterFunc(metrics.Def{Name: "stoa_master_scheduler_calls_together_total",
+		Help: "Calls of HTTP frameworks that went to the ledger past the HTTP server; its request metrics do not count them."},
+		func() float64 { return float64(d.schedulers.Together()) })
 	d.snapshots = m.Histogram(metrics.Def{Name: "stoa_master_snapshot_seconds", Help: "Time the ledger stood still for a snapshot of it.",
 		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3}})
 	m.Source(d.bookMetrics)

@@ -51,6 +51,7 @@ func (l *lane) Add(r libprocess.LaneRequest, body []byte) bool {
 func (l *lane) Settle() []libprocess.LaneAnswer {
 	calls := l.calls
 	l.calls = nil
+	l.shell.together.Add(uint64(len(calls)))
 	for at := 0; at < len(calls); { // those of one stream are counted together
 		stream := calls[at].From.Stream
 		n := 1

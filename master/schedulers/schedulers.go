@@ -56,6 +56,8 @@ type Shell struct {
 
 	callers *callers
 
+	together atomic.Uint64 // calls that lanes took
+
 	ended atomic.Bool // between terms: no stream may open; written under mu
 
 	mu      sync.Mutex // guards the fields below
@@ -123,6 +125,9 @@ func (s *Shell) Heartbeats(known func(framework string) bool) map[string]int {
 	}
 	return all
 }
+
+// Together is how many calls went to the ledger past the HTTP server.
+func (s *Shell) Together() uint64 { return s.together.Load() }
 
 // Deliver carries out one ToFramework effect; it never blocks.
 func (s *Shell) Deliver(e ledger.ToFramework) {
