@@ -218,6 +218,7 @@ func failover(n int) (seconds float64, extra map[string]float64, err error) {
 		return 0, nil, err
 	}
 	gone := time.Now()
+	masterCPU, agentsCPU := cpuSeconds(two.cmd.Process.Pid), cpuSeconds(agents.Process.Pid)
 	type mark struct {
 		what string
 		at   time.Time
@@ -279,7 +280,9 @@ func failover(n int) (seconds float64, extra map[string]float64, err error) {
 		return 0, nil, err
 	}
 	extra["tasks_lost"], extra["tasks_running"] = v[0], v[1]
-	extra["master_cpu_s"] = cpuSeconds(two.cmd.Process.Pid)
+	// The simulated agents are one process, so that their share tells how long it waits for them.
+	extra["master_cpu_s"] = cpuSeconds(two.cmd.Process.Pid) - masterCPU
+	extra["agents_cpu_s"] = cpuSeconds(agents.Process.Pid) - agentsCPU
 	extra["master_rss_mib"] = rss(two.cmd.Process.Pid)
 	return seconds, extra, nil
 }
