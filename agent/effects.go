@@ -25,6 +25,18 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		e.insist("destroy", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Destroy(ctx, container.ID(ef.Container))
 		})
+	case lifecycle.Signal:
+		e.insist("signal", ef.Container, func(ctx context.Context) error {
+			return e.runtime.Signal(ctx, container.ID(ef.Container), ef.Signal)
+		})
+	case lifecycle.Remove:
+		e.wg.Go(func() {
+			if err := os.RemoveAll(ef.Directory); err != nil {
+				e.log.Error("sandbox of a nested container stays", "directory", ef.Directory, "err", err)
+			}
+		})
+	case lifecycle.Answer:
+		e.answered(ef)
 	case lifecycle.Kill:
 		e.insist("kill", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Kill(ctx, container.ID(ef.Container), ef.Grace)

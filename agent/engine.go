@@ -45,6 +45,7 @@ type engine struct {
 	uplink    *uplink.Uplink
 
 	work            chan work
+	request         atomic.Uint64 // number of the newest container call
 	view            atomic.Pointer[versioned]
 	version         atomic.Uint64                     // of the core after the newest step
 	recovery        atomic.Bool                       // it has ended
@@ -52,6 +53,7 @@ type engine struct {
 	resourceVersion []byte                            // resource_version_uuid
 	failures        atomic.Uint64                     // journal writes that failed
 	damaged         atomic.Uint64                     // records lost at the start
+	calls           map[uint64]chan lifecycle.Answer  // container calls without an answer; the loop's alone
 	launches        map[lifecycle.ContainerID]*launch // the loop's alone
 	slots           chan struct{}
 	wg              sync.WaitGroup // everything started by effects
@@ -73,7 +75,7 @@ type work struct {
 func newEngine(cfg Config, log *slog.Logger) *engine {
 	return &engine{
 		cfg: cfg, log: log, work: make(chan work, maxBatch),
-		launches: map[lifecycle.ContainerID]*launch{}, slots: make(chan struct{}, maxLaunches),
+		calls: map[uint64]chan lifecycle.Answer{}, launches: map[lifecycle.ContainerID]*launch{}, slots: make(chan struct{}, maxLaunches),
 		shutdown: make(chan string, 1),
 	}
 }
@@ -94,7 +96,7 @@ func (e *engine) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.ctx.Done():
-		return fault.New("agent", fault.Unavailable, "", errors.New("the agent stops"))
+		return fault.New("agent", fault.Unavailable, "", errStopping)
 	}
 	select {
 	case <-done:
@@ -102,7 +104,7 @@ func (e *engine) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.ctx.Done():
-		return fault.New("agent", fault.Unavailable, "", errors.New("the agent stops"))
+		return fault.New("agent", fault.Unavailable, "", errStopping)
 	}
 }
 
@@ -249,5 +251,10 @@ func (e *engine) write(outs []lifecycle.Output) error {
 	}
 	return e.jour.Append(entries)
 }
+
+// step gives the core an event; only the loop may.
+func (e *engine) step(ev lifecycle.Event) lifecycle.Output { return e.core.Step(time.Now(), ev) }
+
+var errStopping = errors.New("the agent stops")
 
 func newUUID() [16]byte { return uuid.New() }

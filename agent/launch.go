@@ -27,7 +27,9 @@ type launch struct {
 func (e *engine) launch(ef lifecycle.Launch) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	e.launches[ef.Container] = &launch{cancel: cancel}
-	e.attach(ef.Directory)
+	if !ef.Nested {
+		e.attach(ef.Directory)
+	}
 	e.wg.Go(func() {
 		defer cancel()
 		select {
@@ -53,11 +55,24 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (pid int, err
 	if err := unsupportedBox(ef.Box); err != nil {
 		return 0, err
 	}
+	if ef.Session {
+		p, err := e.runtime.Start(ctx, e.spec(ef, nil))
+		return p.PID, err
+	}
 	owner, err := sandbox.OwnerOf(ef.User)
 	if err != nil {
 		return 0, err
 	}
-	if err := sandbox.Create(ef.Directory, owner); err != nil {
+	if ef.Nested {
+		err = sandbox.CreateNested(ef.Directory, ef.ParentDirectory, string(ef.Task), owner)
+	} else {
+		err = sandbox.Create(ef.Directory, owner)
+	}
+	if err != nil {
+		return 0, err
+	}
+	mounts, err := e.volumes(ef, owner)
+	if err != nil {
 		return 0, err
 	}
 	if uris := ef.Command.GetUris(); len(uris) > 0 {
@@ -71,25 +86,34 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (pid int, err
 			return 0, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
 		}
 	}
-	p, err := e.runtime.Start(ctx, container.Spec{
+	p, err := e.runtime.Start(ctx, e.spec(ef, mounts))
+	return p.PID, err
+}
+
+// spec says to the runtime what the core wants.
+func (e *engine) spec(ef lifecycle.Launch, mounts []container.Mount) container.Spec {
+	s := container.Spec{
 		ID: container.ID(ef.Container),
 		Command: container.Command{
 			Shell: ef.Command.GetShell(), Value: ef.Command.GetValue(), Args: ef.Command.GetArguments(),
 		},
 		Env: ef.Env, Dir: ef.Directory, User: ef.User,
 		Limits: limitsOf(ef.Resources, ef.Limits),
-		Note:   string(ef.Key.Framework) + " " + string(ef.Key.Executor),
-	})
-	return p.PID, err
+		Root:   container.ID(ef.Root), Share: ef.Share, Mounts: mounts, Session: ef.Session,
+		Note: string(ef.Key.Framework) + " " + string(ef.Key.Executor),
+	}
+	if tty := ef.Box.GetTtyInfo(); tty != nil {
+		s.Terminal = &container.Terminal{Rows: size(tty.GetWindowSize().GetRows()), Columns: size(tty.GetWindowSize().GetColumns())}
+	}
+	return s
 }
+
+func size(n uint32) uint16 { return uint16(min(n, 65535)) }
 
 // unsupportedBox refuses what a plain process cannot have, in words for the framework.
 func unsupportedBox(box *mesos.ContainerInfo) error {
 	if box == nil {
 		return nil
-	}
-	if len(box.GetVolumes()) > 0 {
-		return errors.New("this agent gives no volumes to containers without an image")
 	}
 	for _, n := range box.GetNetworkInfos() {
 		if n.GetName() != "" {

@@ -49,8 +49,25 @@ type Spec struct {
 	Stdout  string   // absolute path, appended to; empty means Dir/stdout
 	Stderr  string   // absolute path, appended to; empty means Dir/stderr
 	Limits  Limits
-	Note    string // opaque to the runtime, comes back with Recover; at most 64 KiB
+	// Root names the container below which this one is nested; empty for a root. Signals
+	// reach the first process of a nested one only, and the rest ends with it.
+	Root ID
+	// Share puts a nested container into the cgroups of its root; Limits do not count then.
+	Share    bool
+	Mounts   []Mount   // seen by this container only; needs root
+	Terminal *Terminal // stdin, stdout and stderr are a terminal, whose output also goes to Stdout
+	Session  bool      // stdin, stdout and stderr are for those who attach
+	Note     string    // opaque to the runtime, comes back with Recover; at most 64 KiB
 }
+
+// Mount shows a file or folder of the host at another path, which must exist.
+type Mount struct {
+	Source, Target string // absolute
+	ReadOnly       bool
+}
+
+// Terminal is the size of a terminal; zeros leave the default.
+type Terminal struct{ Rows, Columns uint16 }
 
 // Limits is what a container may use. Zero means no limit, except where said.
 type Limits struct {
@@ -119,11 +136,20 @@ type Runtime interface {
 	Update(ctx context.Context, id ID, limits Limits) error
 	// Terminate sends SIGTERM to every process. Unknown or ended containers are fault.NotFound.
 	Terminate(ctx context.Context, id ID) error
+	// Signal sends a signal to the first process.
+	Signal(ctx context.Context, id ID, signal int) error
 	// Kill sends SIGTERM to every process and SIGKILL after grace, also when the agent
 	// is gone by then. A second Kill can only shorten the time, counted from the first.
 	Kill(ctx context.Context, id ID, grace time.Duration) error
 	// Destroy sends SIGKILL to every process.
 	Destroy(ctx context.Context, id ID) error
+	// Output calls f with what a container with a terminal or session says from now on,
+	// until its end (nil) or that of ctx; ready is called when the reader is attached.
+	// Others are fault.Unsupported, unknown ones fault.NotFound.
+	Output(ctx context.Context, id ID, ready func(), f func(stderr bool, data []byte) error) error
+	// Input writes to stdin of such a container, ends it (eof), or sets the terminal's
+	// size; fault.Invalid when there is no terminal.
+	Input(ctx context.Context, id ID, data []byte, eof bool, size *Terminal) error
 	// Usage gives what a container uses now.
 	Usage(ctx context.Context, id ID) (*mesos.ResourceStatistics, error)
 	// Watch calls f for each exit that is not forgotten yet, those of the past first,

@@ -35,6 +35,15 @@ type image struct {
 	Seen      [][]byte   `json:"seen,omitempty"`
 	Acked     []byte     `json:"acked,omitempty"`
 	Kill      *killImage `json:"kill,omitempty"`
+	Group     string     `json:"group,omitempty"`
+
+	// of nested containers
+	Parent    string            `json:"parent,omitempty"`
+	Task      string            `json:"task,omitempty"`
+	Box       []byte            `json:"box,omitempty"`
+	Resources [][]byte          `json:"resources,omitempty"`
+	Limits    map[string][]byte `json:"limits,omitempty"`
+	End       *endImage         `json:"end,omitempty"`
 }
 
 type killImage struct {
@@ -42,6 +51,18 @@ type killImage struct {
 	Deadline  time.Time `json:"deadline"`
 	Unhealthy bool      `json:"unhealthy,omitempty"`
 	Overdue   bool      `json:"overdue,omitempty"`
+}
+
+// endImage is how a nested container ended.
+type endImage struct {
+	Known     bool     `json:"known,omitempty"`
+	Code      int      `json:"code,omitempty"`
+	Signal    int      `json:"signal,omitempty"`
+	Core      bool     `json:"core,omitempty"`
+	Limited   bool     `json:"limited,omitempty"`
+	Reason    int32    `json:"reason,omitempty"`
+	Message   string   `json:"message,omitempty"`
+	Resources [][]byte `json:"resources,omitempty"`
 }
 
 // AgentEntry records the agent as it was registered, with its id.
@@ -57,7 +78,7 @@ func AgentEntry(info *messages.SlaveInfo) (Entry, error) {
 func Encode(records []lifecycle.Record) ([]Entry, error) {
 	out := make([]Entry, 0, len(records))
 	for _, r := range records {
-		if r.Framework == nil && r.Executor == nil && r.Task == nil {
+		if r.Framework == nil && r.Executor == nil && r.Task == nil && r.Nested == nil {
 			out = append(out, Entry{Key: r.Key})
 			continue
 		}
@@ -92,7 +113,7 @@ func encode(r lifecycle.Record) (img image, err error) {
 	case r.Task != nil:
 		x := r.Task
 		img = image{Framework: string(x.Framework), Executor: string(x.Executor), Info: put(x.Info),
-			State: int32(x.State), Delivered: x.Delivered, Seen: x.Seen}
+			State: int32(x.State), Delivered: x.Delivered, Seen: x.Seen, Group: x.Group}
 		for _, st := range x.Statuses {
 			img.Statuses = append(img.Statuses, put(st))
 		}
@@ -105,6 +126,8 @@ func encode(r lifecycle.Record) (img image, err error) {
 		if k := x.Killing; k != nil {
 			img.Kill = &killImage{k.Since, k.Deadline, k.Unhealthy, k.Overdue}
 		}
+	case r.Nested != nil:
+		img = encodeNested(r.Nested, put)
 	}
 	return img, err
 }
@@ -160,7 +183,7 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 		info := &mesos.TaskInfo{}
 		get(img.Info, info)
 		t := &lifecycle.TaskImage{Framework: lifecycle.FrameworkID(img.Framework), Executor: lifecycle.ExecutorID(img.Executor), Info: info,
-			State: mesos.TaskState(img.State), Delivered: img.Delivered, Seen: img.Seen}
+			State: mesos.TaskState(img.State), Delivered: img.Delivered, Seen: img.Seen, Group: img.Group}
 		for _, b := range img.Statuses {
 			st := &mesos.TaskStatus{}
 			get(b, st)
@@ -179,6 +202,8 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 			t.Killing = &lifecycle.KillImage{Since: k.Since, Deadline: k.Deadline, Unhealthy: k.Unhealthy, Overdue: k.Overdue}
 		}
 		r.Task = t
+	case "n":
+		r.Nested = decodeNested(img, get)
 	default:
 		return r, fmt.Errorf("record of unknown kind %q", kind)
 	}

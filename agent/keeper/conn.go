@@ -34,6 +34,7 @@ type conn struct {
 	num     uint64
 	waiting map[uint64]chan reply
 	events  func(Event)
+	chunks  func(Chunk)
 	err     error // why down is closed
 }
 
@@ -65,13 +66,17 @@ func (c *conn) read() {
 			return
 		}
 		c.mu.Lock()
-		events, ch := c.events, c.waiting[r.Num]
+		events, chunks, ch := c.events, c.chunks, c.waiting[r.Num]
 		delete(c.waiting, r.Num)
 		c.mu.Unlock()
 		switch {
 		case r.Event != nil:
 			if events != nil {
 				events(*r.Event)
+			}
+		case r.Chunk != nil:
+			if chunks != nil {
+				chunks(*r.Chunk)
 			}
 		case ch != nil:
 			ch <- r

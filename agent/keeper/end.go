@@ -50,11 +50,14 @@ func (k *Keeper) find(op, id string) (*task, error) {
 	return t, nil
 }
 
-// signal sends sig to every process of a task.
-func (k *Keeper) signal(id string, sig syscall.Signal) error {
+// signal sends sig to every process of a task, or to its first one.
+func (k *Keeper) signal(id string, sig syscall.Signal, first bool) error {
 	t, err := k.find("keeper.signal", id)
 	if err != nil {
 		return err
+	}
+	if first {
+		return k.signalFirst(t, sig)
 	}
 	switch sig {
 	case syscall.SIGKILL:
@@ -69,6 +72,19 @@ func (k *Keeper) signal(id string, sig syscall.Signal) error {
 	}
 	_, err = k.signalTree(t, sig)
 	return err
+}
+
+// signalFirst sends sig to the first process; one that has ended is no error.
+func (k *Keeper) signalFirst(t *task, sig syscall.Signal) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if t.pidfd < 0 {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(t.pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
+		return fault.New("keeper.signal", fault.Unavailable, t.ID, err)
+	}
+	return nil
 }
 
 // killAfter sends SIGTERM, once, and SIGKILL after grace from the first.
@@ -96,7 +112,7 @@ func (k *Keeper) killAfter(id string, grace time.Duration) error {
 		t.kill.timer = time.AfterFunc(time.Until(due), func() { k.killNow(t) })
 	}
 	k.mu.Unlock()
-	if !again {
+	if !again && !(t.Init && grace == 0) {
 		if _, err := k.signalTree(t, syscall.SIGTERM); err != nil {
 			k.log.Warn("SIGTERM failed", "task", id, "error", err)
 		}
@@ -129,6 +145,9 @@ func (k *Keeper) killNow(t *task) {
 // group gives the cgroup by which the task's processes are known: one that can be
 // frozen or killed before one that can only be listed; "" for none.
 func (t *Task) group() string {
+	if t.Shared {
+		return ""
+	}
 	best := ""
 	for _, dir := range t.Cgroups {
 		if cgroup.IsV2(dir) || exists(dir+"/freezer.state") {
@@ -142,6 +161,9 @@ func (t *Task) group() string {
 // signalTree signals the first process and all others of its tree; it gives how many
 // were found.
 func (k *Keeper) signalTree(t *task, sig syscall.Signal) (int, error) {
+	if t.Init && sig != syscall.SIGKILL {
+		return 1, k.signalFirst(t, sig)
+	}
 	if dir := t.group(); dir != "" {
 		n, err := cgroup.Signal(dir, sig)
 		if err == nil || n > 0 {
@@ -216,6 +238,9 @@ func (k *Keeper) pidfdReady(fd int) {
 func (k *Keeper) end(t *task, notRun string) {
 	if notRun == "" {
 		k.clear(t, time.Time{})
+	}
+	if t.board != nil {
+		k.finishBoard(t.ID, t.board)
 	}
 	exit := Exit{At: time.Now()}
 	switch {
@@ -300,11 +325,11 @@ func (k *Keeper) clear(t *task, limit time.Time) {
 		k.mu.Unlock()
 		if due.IsZero() {
 			due = began
-			if !first.IsZero() {
+			if !first.IsZero() && !t.Init {
 				due = first.Add(linger)
 			}
 		}
-		if killed || !time.Now().Before(due) {
+		if killed || t.Init || !time.Now().Before(due) {
 			if _, err := k.signalTree(t, syscall.SIGKILL); err != nil && !sent {
 				k.log.Warn("SIGKILL failed", "task", t.ID, "error", err)
 			}

@@ -39,10 +39,11 @@ type Keeper struct {
 	stop    context.CancelFunc
 	ending  <-chan struct{} // closed when Run is to return
 
-	mu      sync.Mutex       // guards all below
-	tasks   map[string]*task // known ones, ended and unforgotten included
-	byFD    map[int]*task    // running ones by pidfd
-	exits   []*task          // ended, in order of seq; forgotten ones are dropped
+	mu      sync.Mutex        // guards all below
+	boards  map[string]*board // input and output of tasks that have any to attach to
+	tasks   map[string]*task  // known ones, ended and unforgotten included
+	byFD    map[int]*task     // running ones by pidfd
+	exits   []*task           // ended, in order of seq; forgotten ones are dropped
 	seq     uint64
 	news    chan struct{} // closed and replaced when exits grows
 	clients int
@@ -60,6 +61,7 @@ type task struct {
 	pidfd  int           // -1 when it has ended
 	child  bool          // ours to wait for
 	kill   killing
+	board  *board // nil unless somebody may attach
 }
 
 // New prepares a keeper; it starts nothing.
@@ -69,7 +71,7 @@ func New(cfg Config, log *slog.Logger) *Keeper {
 	}
 	return &Keeper{
 		cfg: cfg, log: log, boot: bootID(), busy: time.Now(),
-		tasks: map[string]*task{}, byFD: map[int]*task{}, news: make(chan struct{}),
+		tasks: map[string]*task{}, boards: map[string]*board{}, byFD: map[int]*task{}, news: make(chan struct{}),
 	}
 }
 
@@ -153,7 +155,7 @@ func (k *Keeper) reserve(spec *Spec) (*task, error) {
 		return nil, err
 	}
 	t := &task{
-		Task:  Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Started: time.Now()},
+		Task:  Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Shared: spec.Shared, Init: spec.Init, Started: time.Now()},
 		ready: make(chan struct{}), ended: make(chan struct{}), pidfd: -1, child: true,
 	}
 	k.mu.Lock()
@@ -185,7 +187,24 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 	if err := k.journal.append(entry{Op: "intent", ID: t.ID, Task: &intent}); err != nil {
 		return err
 	}
-	out := k.spawner.run(spec)
+	var io *board
+	if spec.Terminal != nil || spec.Session {
+		var err error
+		if io, err = newBoard(spec); err != nil {
+			_ = k.journal.append(entry{Op: "forget", ID: t.ID})
+			return fault.New("keeper.start", fault.Unavailable, "terminal", err)
+		}
+		k.mu.Lock()
+		t.board, k.boards[t.ID] = io, io
+		k.mu.Unlock()
+	}
+	out := k.spawner.run(spec, io)
+	if io != nil {
+		io.started()
+		if out.err != nil {
+			k.dropBoard(t.ID, io)
+		}
+	}
 	if out.err != nil {
 		_ = k.journal.append(entry{Op: "forget", ID: t.ID})
 		return out.err
@@ -244,6 +263,7 @@ func (s *Spec) validate() error {
 		return bad("path", "must name a program")
 	case !filepath.IsAbs(s.Dir):
 		return bad("dir", "%q is not an absolute path", s.Dir)
+	case s.Session && s.Stdout == "" && s.Stderr == "":
 	case !filepath.IsAbs(s.Stdout):
 		return bad("stdout", "%q is not an absolute path", s.Stdout)
 	case !filepath.IsAbs(s.Stderr):
@@ -252,6 +272,11 @@ func (s *Spec) validate() error {
 		return bad("note", "is %d bytes, at most %d", len(s.Note), 64<<10)
 	case len(s.Cgroups) > 16:
 		return bad("cgroups", "are %d, at most 16", len(s.Cgroups))
+	}
+	for _, m := range s.Mounts {
+		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) {
+			return bad("mounts", "%q on %q: both must be absolute paths", m.Source, m.Target)
+		}
 	}
 	for _, c := range s.Cgroups {
 		if !filepath.IsAbs(c) || filepath.Clean(c) != c {

@@ -13,7 +13,7 @@ import (
 
 // Version is the protocol spoken; a keeper and a client of different versions do not
 // talk, and the client says so.
-const Version = 1
+const Version = 2
 
 // maxFrame bounds one message; it holds the largest command line and environment that
 // Linux takes (2 MiB) with its JSON overhead.
@@ -31,6 +31,40 @@ type Spec struct {
 	Cgroups []string `json:"cgroups,omitempty"`
 	User    *User    `json:"user,omitempty"` // nil: the keeper's own
 	Note    string   `json:"note,omitempty"` // the caller's, given back by List; at most 64 KiB
+
+	// Shared means that Cgroups belong to another task: the process lives in them and is
+	// known by its session and its mark.
+	Shared bool `json:"shared,omitempty"`
+	// Init means that signals reach the first process only, SIGKILL excepted, and that
+	// the rest ends with it at once.
+	Init bool `json:"init,omitempty"`
+	// Mounts are made in a mount namespace of the process's own.
+	Mounts []Mount `json:"mounts,omitempty"`
+	// Terminal gives the process a terminal instead of stdin, stdout and stderr.
+	Terminal *Window `json:"terminal,omitempty"`
+	// Session leaves stdin, stdout and stderr to whoever attaches; nothing is read before,
+	// and nothing goes to Stdout and Stderr, which may be empty.
+	Session bool `json:"session,omitempty"`
+}
+
+// Mount binds a folder or file of the host to another path, which must exist.
+type Mount struct {
+	Source   string `json:"source"` // absolute
+	Target   string `json:"target"` // absolute
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Window is the size of a terminal; zeros leave it as it is.
+type Window struct {
+	Rows    uint16 `json:"rows,omitempty"`
+	Columns uint16 `json:"columns,omitempty"`
+}
+
+// Chunk is a piece of output. The last one of a stream is End.
+type Chunk struct {
+	Stderr bool   `json:"stderr,omitempty"`
+	Data   []byte `json:"data,omitempty"`
+	End    bool   `json:"end,omitempty"`
 }
 
 // User is who the process runs as.
@@ -48,6 +82,8 @@ type Task struct {
 	Started time.Time `json:"started"`
 	Cgroups []string  `json:"cgroups,omitempty"`
 	Note    string    `json:"note,omitempty"`
+	Shared  bool      `json:"shared,omitempty"` // see Spec
+	Init    bool      `json:"init,omitempty"`
 	Exit    *Exit     `json:"exit,omitempty"` // nil while any process of it is left
 }
 
@@ -77,12 +113,16 @@ type Info struct {
 // request and reply are the frames. A reply with Event set answers nothing.
 type request struct {
 	Num     uint64        `json:"num"`
-	Op      string        `json:"op"` // hello start signal stop kill list watch forget shutdown
+	Op      string        `json:"op"` // hello start signal stop kill list watch forget shutdown output input
 	Version int           `json:"version,omitempty"`
 	ID      string        `json:"id,omitempty"`
 	Spec    *Spec         `json:"spec,omitempty"`
 	Signal  int           `json:"signal,omitempty"`
 	Grace   time.Duration `json:"grace,omitempty"`
+	First   bool          `json:"first,omitempty"`  // of signal: the first process only
+	Data    []byte        `json:"data,omitempty"`   // of input
+	EOF     bool          `json:"eof,omitempty"`    // of input: stdin ends here
+	Window  *Window       `json:"window,omitempty"` // of input: the terminal's new size
 }
 
 type reply struct {
@@ -92,6 +132,7 @@ type reply struct {
 	Task  *Task      `json:"task,omitempty"`
 	Tasks []Task     `json:"tasks,omitempty"`
 	Event *Event     `json:"event,omitempty"`
+	Chunk *Chunk     `json:"chunk,omitempty"`
 }
 
 // wireError carries a fault over the socket.

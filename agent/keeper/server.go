@@ -182,6 +182,11 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 				k.tell(ctx, req.Num, send)
 				return
 			}
+			if req.Op == "output" {
+				<-room
+				k.output(ctx, req, send)
+				return
+			}
 			r := k.answer(req, reserved)
 			r.Num = req.Num
 			_ = send(r)
@@ -210,12 +215,14 @@ func (k *Keeper) answer(req request, reserved *task) reply {
 		if sig := syscall.Signal(req.Signal); sig <= 0 || sig > 64 {
 			err = fault.New("keeper.signal", fault.Invalid, "signal", fmt.Errorf("%d is no signal", req.Signal))
 		} else {
-			err = k.signal(req.ID, sig)
+			err = k.signal(req.ID, sig, req.First)
 		}
 	case "kill":
 		err = k.killAfter(req.ID, req.Grace)
 	case "list":
 		r.Tasks = k.list()
+	case "input":
+		err = k.input(req)
 	case "forget":
 		err = k.forget(req.ID)
 	case "shutdown":
@@ -229,8 +236,18 @@ func (k *Keeper) answer(req request, reserved *task) reply {
 	return r
 }
 
-// list gives started and ended tasks; those whose start is under way are left out.
+// list gives started and ended tasks. It waits for starts under way, whose caller may
+// have gone away: nobody is to take them for never started.
 func (k *Keeper) list() []Task {
+	k.mu.Lock()
+	var coming []*task
+	for _, t := range k.tasks {
+		coming = append(coming, t)
+	}
+	k.mu.Unlock()
+	for _, t := range coming {
+		<-t.ready
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	out := make([]Task, 0, len(k.tasks))

@@ -22,15 +22,17 @@ import (
 // cgroup is entered by the forking thread: the child is born in it, so that no
 // instruction of the program runs outside, and no helper has to be executed first.
 type spawner struct {
-	dir  string // marks the environment of this keeper's tasks
-	jobs chan spawnJob
-	wg   sync.WaitGroup
-	adj  *os.File   // the keeper's own oom_score_adj, nil when it may not be lowered
-	fork sync.Mutex // held while a child may inherit oom_score_adj 0 from the keeper
+	dir    string // marks the environment of this keeper's tasks
+	jobs   chan spawnJob
+	closed chan struct{}
+	wg     sync.WaitGroup
+	adj    *os.File   // the keeper's own oom_score_adj, nil when it may not be lowered
+	fork   sync.Mutex // held while a child may inherit oom_score_adj 0 from the keeper
 }
 
 type spawnJob struct {
 	spec *Spec
+	io   *board // nil: plain files
 	done chan<- spawned
 }
 
@@ -47,7 +49,7 @@ type spawned struct {
 const ownScore = "-900"
 
 func newSpawner(dir string, threads int) *spawner {
-	s := &spawner{dir: dir, jobs: make(chan spawnJob)}
+	s := &spawner{dir: dir, jobs: make(chan spawnJob), closed: make(chan struct{})}
 	if f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0); err == nil {
 		if _, err := f.WriteString(ownScore); err == nil {
 			s.adj = f
@@ -64,6 +66,7 @@ func newSpawner(dir string, threads int) *spawner {
 
 func (s *spawner) close() {
 	close(s.jobs)
+	close(s.closed)
 	s.wg.Wait()
 	if s.adj != nil {
 		s.adj.Close()
@@ -75,9 +78,17 @@ func (s *spawner) close() {
 func (s *spawner) thread() {
 	defer s.wg.Done()
 	runtime.LockOSThread()
+	if unix.Gettid() == os.Getpid() {
+		// The process's first thread cannot be given up, which a task's mounts need.
+		s.wg.Add(1)
+		go s.thread()
+		<-s.closed
+		runtime.UnlockOSThread()
+		return
+	}
 	home, homeErr := homes()
 	for job := range s.jobs {
-		out, stuck := s.spawn(job.spec, home, homeErr)
+		out, stuck := s.spawn(job.spec, job.io, home, homeErr)
 		job.done <- out
 		if stuck {
 			s.wg.Add(1)
@@ -88,13 +99,13 @@ func (s *spawner) thread() {
 	runtime.UnlockOSThread()
 }
 
-func (s *spawner) run(spec *Spec) spawned {
+func (s *spawner) run(spec *Spec, io *board) spawned {
 	done := make(chan spawned, 1)
-	s.jobs <- spawnJob{spec: spec, done: done}
+	s.jobs <- spawnJob{spec: spec, io: io, done: done}
 	return <-done
 }
 
-func (s *spawner) spawn(spec *Spec, home map[string]string, homeErr error) (out spawned, stuck bool) {
+func (s *spawner) spawn(spec *Spec, io *board, home map[string]string, homeErr error) (out spawned, stuck bool) {
 	const op = "keeper.start"
 	fail := func(kind fault.Kind, subject string, err error) (spawned, bool) {
 		return spawned{err: fault.New(op, kind, subject, err)}, false
@@ -104,26 +115,30 @@ func (s *spawner) spawn(spec *Spec, home map[string]string, homeErr error) (out 
 	} else if !info.IsDir() {
 		return fail(fault.Invalid, "dir", fmt.Errorf("%s is not a folder", spec.Dir))
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return fail(fault.Unavailable, os.DevNull, err)
+	var files [3]*os.File
+	if io != nil {
+		files = io.child
+	} else {
+		var subject string
+		var err error
+		if files, subject, err = plainFiles(spec); err != nil {
+			return fail(fault.Invalid, subject, err)
+		}
+		defer func() {
+			for _, f := range files {
+				f.Close()
+			}
+		}()
 	}
-	defer null.Close()
-	stdout, err := regularForAppend(spec.Stdout, spec.User)
-	if err != nil {
-		return fail(fault.Invalid, "stdout", err)
-	}
-	defer stdout.Close()
-	stderr, err := regularForAppend(spec.Stderr, spec.User)
-	if err != nil {
-		return fail(fault.Invalid, "stderr", err)
-	}
-	defer stderr.Close()
+	stderr := files[2]
 
 	pidfd := -1
 	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	if u := spec.User; u != nil && (int(u.UID) != os.Getuid() || int(u.GID) != os.Getgid()) {
 		sys.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+	}
+	if spec.Terminal != nil {
+		sys.Setctty, sys.Ctty = true, 0
 	}
 	args := spec.Args
 	if len(args) == 0 {
@@ -161,17 +176,25 @@ func (s *spawner) spawn(spec *Spec, home map[string]string, homeErr error) (out 
 		sayNotRun(stderr, spec.Path, notRun)
 		return spawned{pidfd: -1, notRun: notRun}, false
 	}
+	if len(spec.Mounts) > 0 {
+		stuck = true // the thread is in the task's mount namespace from here on
+		if err := mountAll(spec.Mounts); err != nil {
+			out, _ := fail(fault.Invalid, "mounts", err)
+			return out, true
+		}
+	}
 	pid, err := s.forkExec(program, args, &syscall.ProcAttr{
 		Dir: spec.Dir, Env: markedEnv(spec.Env, s.dir, spec.ID),
-		Files: []uintptr{null.Fd(), stdout.Fd(), stderr.Fd()}, Sys: sys,
+		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()}, Sys: sys,
 	})
 	switch {
 	case err == nil:
 	case isForkError(err):
-		return fail(fault.Unavailable, spec.ID, fmt.Errorf("cannot start a process: %w", err))
+		out, _ := fail(fault.Unavailable, spec.ID, fmt.Errorf("cannot start a process: %w", err))
+		return out, stuck
 	default:
 		sayNotRun(stderr, spec.Path, err)
-		return spawned{pidfd: -1, notRun: err}, false
+		return spawned{pidfd: -1, notRun: err}, stuck
 	}
 	if pidfd < 0 {
 		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
@@ -180,7 +203,24 @@ func (s *spawner) spawn(spec *Spec, home map[string]string, homeErr error) (out 
 			return fail(fault.Unsupported, "pidfd", fmt.Errorf("%w: Linux 5.4 or newer is needed", err))
 		}
 	}
-	return spawned{pid: pid, pidfd: pidfd}, false
+	return spawned{pid: pid, pidfd: pidfd}, stuck
+}
+
+// plainFiles are /dev/null and the log files; on an error subject names the wrong one.
+func plainFiles(spec *Spec) (files [3]*os.File, subject string, err error) {
+	if files[0], err = os.Open(os.DevNull); err != nil {
+		return files, os.DevNull, err
+	}
+	if files[1], err = regularForAppend(spec.Stdout, spec.User); err != nil {
+		files[0].Close()
+		return files, "stdout", err
+	}
+	if files[2], err = regularForAppend(spec.Stderr, spec.User); err != nil {
+		files[0].Close()
+		files[1].Close()
+		return files, "stderr", err
+	}
+	return files, "", nil
 }
 
 // forkExec starts the program with the host's usual oom_score_adj.

@@ -50,8 +50,9 @@ type Agent struct {
 	connected  bool   // a master has taken us: updates may go out
 	recovering bool   // between Restore and RecoveryEnded
 	frameworks map[FrameworkID]*framework
-	completed  []FrameworkView // oldest first
-	containers map[ContainerID]*execution
+	completed  []FrameworkView            // oldest first
+	containers map[ContainerID]*execution // roots
+	nested     map[ContainerID]*nested
 	streams    map[TaskKey]*stream
 	timers     timerHeap
 	version    uint64 // grows whenever a View would differ
@@ -70,6 +71,7 @@ func New(cfg Config) *Agent {
 		cfg:        cfg,
 		frameworks: map[FrameworkID]*framework{},
 		containers: map[ContainerID]*execution{},
+		nested:     map[ContainerID]*nested{},
 		streams:    map[TaskKey]*stream{},
 	}
 }
@@ -134,6 +136,10 @@ func (a *Agent) Step(now time.Time, ev Event) Output {
 		a.recoveryEnded()
 	case KillAll:
 		a.killAll(ev)
+	case ContainerCall:
+		a.containerCall(ev)
+	case CallGone:
+		a.callGone(ev)
 	case Tick:
 	}
 	a.fireTimers()

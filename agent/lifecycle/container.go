@@ -12,7 +12,7 @@ import (
 func (a *Agent) executorStatus(t *task, state mesos.TaskState) *mesos.TaskStatus {
 	st := &mesos.TaskStatus{
 		State: state.Enum(), Source: mesos.TaskStatus_SOURCE_EXECUTOR.Enum(),
-		ContainerStatus: a.containerStatus(t.exec),
+		ContainerStatus: a.taskContainer(t, state),
 	}
 	if last := t.last(); last != nil && last.Healthy != nil {
 		st.Healthy = ptr(last.GetHealthy())
@@ -57,8 +57,30 @@ func (a *Agent) containerStatus(e *execution) *mesos.ContainerStatus {
 	return cs
 }
 
+// taskContainer is containerStatus for one task. That of a pod names the nested
+// container, and its process once there is one.
+func (a *Agent) taskContainer(t *task, state mesos.TaskState) *mesos.ContainerStatus {
+	cs := a.containerStatus(t.exec)
+	n := t.nested
+	if n == nil {
+		return cs
+	}
+	cs.ContainerId, cs.ExecutorPid = n.id.Wire(), nil
+	switch {
+	case state == mesos.TaskState_TASK_STARTING:
+		cs.NetworkInfos = nil
+	case n.pid > 0:
+		cs.ExecutorPid = ptr(uint32(n.pid))
+	}
+	return cs
+}
+
 // started says that a container's first process runs.
 func (a *Agent) started(ev Started) {
+	if n := a.nested[ev.Container]; n != nil {
+		a.nestedStarted(n, ev.PID)
+		return
+	}
 	e := a.containers[ev.Container]
 	if e == nil { // nobody knows it: it must not live
 		a.do(Destroy{Container: ev.Container})
@@ -74,6 +96,10 @@ func (a *Agent) started(ev Started) {
 		return
 	case launching:
 	default: // seen before: recovery reports what lives on
+		return
+	}
+	if e.native() {
+		a.rootStarted(e)
 		return
 	}
 	if !e.generated {
@@ -96,6 +122,10 @@ func (a *Agent) started(ev Started) {
 
 // launchFailed says that a container's process was never started.
 func (a *Agent) launchFailed(ev LaunchFailed) {
+	if n := a.nested[ev.Container]; n != nil {
+		a.nestedFailed(n, ev.Message)
+		return
+	}
 	e := a.containers[ev.Container]
 	if e == nil || e.phase == terminated {
 		return
@@ -110,6 +140,11 @@ func (a *Agent) launchFailed(ev LaunchFailed) {
 
 // exited says that a container is gone.
 func (a *Agent) exited(ev Exited) {
+	if n := a.nested[ev.Container]; n != nil {
+		a.nestedExited(n, ev.Exit, ev.Limitation)
+		a.do(Forget{Container: ev.Container})
+		return
+	}
 	e := a.containers[ev.Container]
 	if e == nil || e.phase == terminated {
 		a.do(Forget{Container: ev.Container})
@@ -125,6 +160,10 @@ func (a *Agent) exited(ev Exited) {
 // ended closes the books of a container and gives its tasks their last update.
 func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 	wasRunning := e.started
+	if e.orderly { // as the executor's own process would have ended
+		exit, lim = Exit{Known: true}, nil
+	}
+	a.endNested(e, exit, lim)
 	told := e.phase == terminating
 	e.phase = terminated
 	delete(a.containers, e.container)
@@ -132,11 +171,7 @@ func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 		switch {
 		case terminal(t.state):
 		case lim != nil:
-			a.update(t, &mesos.TaskStatus{
-				State: mesos.TaskState_TASK_FAILED.Enum(), Source: mesos.TaskStatus_SOURCE_AGENT.Enum(),
-				Reason: lim.Reason.Enum(), Message: ptr(lim.Message),
-				Limitation: &mesos.TaskResourceLimitation{Resources: lim.Resources},
-			})
+			a.update(t, limitStatus(lim))
 		case e.generated && wasRunning && e.verdict == nil:
 			a.update(t, a.commandEnd(t, exit))
 		default:
@@ -148,7 +183,7 @@ func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 			a.do(Note{Message: "executor ended", Framework: e.fw.id, Executor: e.id()})
 		}
 		a.do(CloseExecutor{Key: e.key()})
-		a.do(SendExited{Key: e.key(), Status: exit.waitStatus()})
+		a.do(SendExited{Key: e.key(), Status: exit.WaitStatus()})
 	}
 	a.recordExecution(e)
 	a.dropIfDone(e)

@@ -30,6 +30,13 @@ type Launch struct {
 	Env       []string             // "NAME=value", complete
 	Resources []*mesos.Resource    // what the container may use, overhead included
 	Limits    map[string]*mesos.Value_Scalar
+
+	// Of a nested container: signals other than SIGKILL reach its first process only.
+	Nested          bool
+	Root            ContainerID // its root, whose cgroup it lives in when Share is set
+	Share           bool
+	ParentDirectory string // sandbox of its parent: what SANDBOX_PATH of type PARENT means
+	Session         bool   // its input and output go to whoever attaches
 }
 
 // Resize changes what a running container may use.
@@ -106,6 +113,27 @@ type Note struct {
 	Detail    string
 }
 
+// Signal sends a signal to the first process of a container.
+type Signal struct {
+	Container ContainerID
+	Signal    int
+}
+
+// Remove deletes the sandbox of a nested container that has ended.
+type Remove struct{ Directory string }
+
+// Answer is the answer to a ContainerCall.
+type Answer struct {
+	Request    uint64
+	Code       int    // HTTP status
+	Text       string // a sentence when the call failed
+	Exit       *Exit  // of a wait
+	Limitation *Limitation
+}
+
+func (Signal) effect()        {}
+func (Remove) effect()        {}
+func (Answer) effect()        {}
 func (Launch) effect()        {}
 func (Resize) effect()        {}
 func (Kill) effect()          {}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"sort"
+	"strings"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -48,6 +49,41 @@ func (a *Agent) environment(e *execution) []string {
 	if _, set := env["PATH"]; !set {
 		env["PATH"] = defaultPath
 	}
+	return sortedEnv(env)
+}
+
+// nestedEnvironment is that of a nested container: nothing comes from its executor, but
+// a session takes over the environment of what it looks into (mesos-agent.md 3.2, 3.7).
+func (a *Agent) nestedEnvironment(n *nested) []string {
+	env := map[string]string{}
+	if n.session {
+		base := []string(nil)
+		if p := a.nested[n.parent]; p != nil {
+			base = a.nestedEnvironment(p)
+		} else {
+			base = a.environment(n.root)
+		}
+		for _, v := range base {
+			name, value, _ := strings.Cut(v, "=")
+			env[name] = value
+		}
+	} else {
+		env["MESOS_SANDBOX"] = n.directory
+		env["MESOS_CONTAINER_IP"] = a.cfg.IP
+		if n.task != nil {
+			if role := allocationRole(n.task.info.GetResources()); role != "" {
+				env["MESOS_ALLOCATION_ROLE"] = role
+			}
+		}
+	}
+	merge(env, n.command.GetEnvironment())
+	if _, set := env["PATH"]; !set {
+		env["PATH"] = defaultPath
+	}
+	return sortedEnv(env)
+}
+
+func sortedEnv(env map[string]string) []string {
 	out := make([]string, 0, len(env))
 	for k, v := range env {
 		out = append(out, k+"="+v)

@@ -166,6 +166,38 @@ type RecoveryEnded struct{}
 // KillAll ends every task and executor, as before a stop that leaves nothing behind.
 type KillAll struct{ Grace time.Duration }
 
+// ContainerCall is an operator call about one container (mesos-agent.md 3.5). Exactly
+// one Answer with its Request follows, unless CallGone comes first.
+type ContainerCall struct {
+	Request   uint64
+	Op        CallOp
+	ID        ContainerID // printed form
+	Command   *mesos.CommandInfo
+	Box       *mesos.ContainerInfo
+	Resources []*mesos.Resource
+	Limits    map[string]*mesos.Value_Scalar
+	Session   bool
+	Signal    int // of CallKill
+}
+
+// CallOp is what a ContainerCall wants.
+type CallOp uint8
+
+// The operations.
+const (
+	CallLaunch CallOp = iota
+	CallWait
+	CallKill
+	CallRemove
+	CallDestroy // the end of a session: SIGKILL to all of it; answered like CallKill
+)
+
+// CallGone says that nobody waits for the answer of a call any more.
+type CallGone struct {
+	Request uint64
+	ID      ContainerID
+}
+
 // Tick lets time pass: due resends, kills and time-outs happen.
 type Tick struct{}
 
@@ -189,4 +221,6 @@ func (ExecutorUpdate) event()     {}
 func (ExecutorMessage) event()    {}
 func (RecoveryEnded) event()      {}
 func (KillAll) event()            {}
+func (ContainerCall) event()      {}
+func (CallGone) event()           {}
 func (Tick) event()               {}

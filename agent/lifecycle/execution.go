@@ -38,6 +38,11 @@ type execution struct {
 	completed []*mesos.Task // oldest first
 	verdict   *verdict      // why it was told to end, for its tasks' last update
 	recovered bool          // it lived on over a restart of the agent
+	nested    []*nested     // by launch; those that ended stay until their root ends
+	limit     *Limitation   // the limit that ends this pod
+	ending    bool          // its containers are being destroyed
+	orderly   bool          // a pod that ended as an executor would have, with status 0
+	waiters   []uint64      // calls that wait for its end
 	subscribe bool          // it subscribed at least once since this agent process began
 }
 
@@ -136,6 +141,9 @@ func (a *Agent) launch(e *execution) {
 	cmd, box := e.info.GetCommand(), e.info.GetContainer()
 	var limits map[string]*mesos.Value_Scalar
 	id := TaskID("")
+	if e.native() {
+		cmd = pauseCommand()
+	}
 	if t := e.only(); t != nil {
 		cmd, box, limits, id = t.info.GetCommand(), t.info.GetContainer(), t.info.GetLimits(), t.id()
 	}
@@ -147,7 +155,7 @@ func (a *Agent) launch(e *execution) {
 		Container: e.container, Key: e.key(), Task: id, Directory: e.directory, User: a.user(e),
 		Command: cmd, Box: box, Env: a.environment(e), Resources: e.resources(), Limits: limits,
 	})
-	if !e.generated {
+	if !e.generated && !e.native() {
 		a.armRegistration(e)
 	}
 }
@@ -196,6 +204,9 @@ func (a *Agent) shutdownExecutor(e *execution) {
 		}
 		grace := max(0, e.shutdownGrace(a.cfg.ShutdownGrace)-2*time.Second)
 		a.beginKill(t, grace, KillImage{})
+		return
+	case e.native():
+		a.shutdownPod(e)
 		return
 	}
 	if e.verdict == nil {

@@ -9,7 +9,7 @@ import (
 // The shell has told it apart from strangers before.
 func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 	e := a.lookup(ev.Key)
-	if e == nil || e.generated || e.phase >= terminating || e.fw.terminating {
+	if e == nil || e.generated || e.native() || e.phase >= terminating || e.fw.terminating {
 		a.do(ToExecutor{Key: ev.Key, Event: &executor.Event{Type: executor.Event_SHUTDOWN.Enum()}})
 		a.do(CloseExecutor{Key: ev.Key})
 		return
@@ -46,13 +46,15 @@ func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 		}
 	}
 	a.do(Resize{Container: e.container, Resources: e.resources()})
+	var queued []*task
 	for _, t := range e.tasks {
 		if !t.delivered && !terminal(t.state) {
 			t.delivered = true
 			a.recordTask(t)
-			a.deliver(t)
+			queued = append(queued, t)
 		}
 	}
+	a.deliverAll(e, queued)
 }
 
 // live tells whether any task of an executor has not ended.
@@ -125,7 +127,7 @@ func (a *Agent) executorMessage(ev ExecutorMessage) {
 // frameworkMessage is dropped unless its executor is there to take it.
 func (a *Agent) frameworkMessage(ev FrameworkMessage) {
 	e := a.lookup(ev.Key)
-	if e == nil || e.generated || e.phase != running {
+	if e == nil || e.generated || e.native() || e.phase != running {
 		a.counters.InvalidMessages++
 		return
 	}

@@ -27,10 +27,15 @@ func (a *Agent) startChecks(t *task) {
 			t.health.graceEnd, t.health.succeeded = never, last.GetHealthy()
 		}
 	}
-	a.do(StartChecks{
+	ef := StartChecks{
 		Key: t.key(), Container: t.exec.container, PID: t.exec.pid, Task: t.info,
 		Env: a.environment(t.exec), User: a.user(t.exec), Directory: t.exec.directory,
-	})
+	}
+	if n := t.nested; n != nil {
+		ef.Container, ef.PID, ef.Directory = n.id, n.pid, n.directory
+		ef.Env, ef.User = a.nestedEnvironment(n), a.nestedUser(n)
+	}
+	a.do(ef)
 }
 
 func (a *Agent) stopChecks(t *task) {

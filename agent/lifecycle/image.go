@@ -8,12 +8,13 @@ import (
 )
 
 // Record is one change of the durable picture: the whole new image of one thing, or
-// its removal when all three images are nil. The newest record of a key counts.
+// its removal when all images are nil. The newest record of a key counts.
 type Record struct {
-	Key       string // "f/<framework>", "e/<framework>/<executor>", "t/<framework>/<task>"
+	Key       string // "f/<framework>", "e/<framework>/<executor>", "t/<framework>/<task>", "n/<container>"
 	Framework *FrameworkImage
 	Executor  *ExecutorImage
 	Task      *TaskImage
+	Nested    *NestedImage
 }
 
 // FrameworkImage is what must survive about a framework.
@@ -45,6 +46,7 @@ type TaskImage struct {
 	Seen      [][]byte                 // uuids of updates taken from a custom executor
 	Killing   *KillImage               // nil unless being killed
 	Acked     *mesos.TaskStatus        // the status acknowledged last, without data
+	Group     string                   // of the LAUNCH_GROUP it came with, else empty
 }
 
 // KillImage is a kill in progress.

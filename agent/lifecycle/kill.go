@@ -30,9 +30,21 @@ func (a *Agent) killTask(ev KillTask) {
 	switch {
 	case terminal(t.state), e.phase >= terminating && t.kill == nil:
 		return
+	case !t.delivered && t.group != "":
+		for _, x := range t.members() {
+			a.update(x, &mesos.TaskStatus{
+				State:   mesos.TaskState_TASK_KILLED.Enum(),
+				Source:  mesos.TaskStatus_SOURCE_AGENT.Enum(),
+				Reason:  mesos.TaskStatus_REASON_TASK_KILLED_DURING_LAUNCH.Enum(),
+				Message: ptr("A task within the task group was killed before delivery to the executor"),
+			})
+		}
+		if e.native() && !e.live() {
+			a.shutdownExecutor(e) // nothing is left for it to do
+		}
 	case !t.delivered:
 		a.killQueued(t)
-	case e.generated:
+	case e.generated, e.native():
 		a.beginKill(t, a.grace(t, ev.Policy), KillImage{})
 	default:
 		a.do(ToExecutor{Key: e.key(), Event: &executor.Event{
@@ -66,10 +78,14 @@ func (a *Agent) grace(t *task, p *mesos.KillPolicy) time.Duration {
 	return defaultGrace
 }
 
-// beginKill starts to kill a running command task, or shortens a kill in progress: its
-// grace period is counted from the first kill and never grows.
+// beginKill starts to kill a running task, or shortens a kill in progress: its grace
+// period is counted from the first kill and never grows. That of a pod's task does not
+// shrink either (mesos-agent.md 2.4, 3.3).
 func (a *Agent) beginKill(t *task, grace time.Duration, why KillImage) {
 	if t.kill != nil {
+		if t.nested != nil {
+			return
+		}
 		if deadline := t.kill.Since.Add(grace); deadline.Before(t.kill.Deadline) {
 			t.kill.Deadline = deadline
 			a.recordTask(t)
@@ -88,6 +104,10 @@ func (a *Agent) beginKill(t *task, grace time.Duration, why KillImage) {
 		a.update(t, st)
 	} else {
 		a.recordTask(t)
+	}
+	if t.nested != nil {
+		a.stopNested(t, grace)
+		return
 	}
 	a.do(Kill{Container: t.exec.container, Grace: grace})
 }

@@ -40,18 +40,24 @@ func (a *Agent) Restore(now time.Time, agent string, records []Record, live map[
 			a.restoreExecutor(r.Executor)
 		case r.Task != nil:
 			a.restoreTask(r.Task)
+		case r.Nested != nil:
+			a.restoreNested(r.Nested)
 		}
 	}
 	for _, f := range a.sortedFrameworks() {
 		sort.Slice(f.order, func(i, j int) bool { return f.order[i].id() < f.order[j].id() })
 		for _, e := range append([]*execution(nil), f.order...) {
 			l, known := live[e.container]
+			if !known || l.Ended {
+				a.tellNestedEnds(e, live)
+			}
 			a.resume(e, l, known, rebooted)
+			a.resumeNested(e, live, rebooted)
 		}
 		a.dropIdleFramework(f)
 	}
 	for _, id := range sortedContainers(live) {
-		if _, ours := a.containers[id]; ours {
+		if _, ours := a.containers[id]; ours || a.nested[id] != nil {
 			continue
 		}
 		if !live[id].Ended {
@@ -66,7 +72,7 @@ func (a *Agent) Restore(now time.Time, agent string, records []Record, live map[
 	return out
 }
 
-func rank(r Record) int { return strings.Index("fet", r.Key[:1]) }
+func rank(r Record) int { return strings.Index("fetn", r.Key[:1]) }
 
 func (a *Agent) restoreExecutor(img *ExecutorImage) {
 	f := a.frameworks[img.Framework]
@@ -92,7 +98,7 @@ func (a *Agent) restoreTask(img *TaskImage) {
 	t := a.addTask(e, img.Info)
 	t.state, t.delivered, t.statuses, t.kill = img.State, img.Delivered, img.Statuses, img.Killing.clone()
 	t.stream.pending = append([]*messages.StatusUpdate(nil), img.Pending...)
-	t.stream.seen, t.stream.acked = img.Seen, img.Acked
+	t.stream.seen, t.stream.acked, t.group = img.Seen, img.Acked, img.Group
 }
 
 // resume continues an executor from what the keeper says about it.
@@ -107,6 +113,9 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		e.started, e.pid = true, l.PID
 		a.ended(e, l.Exit, l.Limitation)
 		a.do(Forget{Container: e.container})
+	case known && e.native():
+		e.phase, e.pid, e.recovered, e.started = running, l.PID, true, true
+		a.recordExecution(e)
 	case known && !e.started:
 		e.phase = launching
 		a.started(Started{Container: e.container, PID: l.PID})
@@ -157,7 +166,7 @@ func (a *Agent) recoveryEnded() {
 	a.recovering = false
 	for _, f := range a.sortedFrameworks() {
 		for _, e := range append([]*execution(nil), f.order...) {
-			if e.generated || !e.recovered || e.subscribe || e.phase != registering {
+			if e.generated || e.native() || !e.recovered || e.subscribe || e.phase != registering {
 				continue
 			}
 			e.verdict = &verdict{f.lost(mesos.TaskState_TASK_GONE), mesos.TaskStatus_REASON_EXECUTOR_REREGISTRATION_TIMEOUT,
@@ -172,7 +181,7 @@ func (a *Agent) recoveryEnded() {
 func (a *Agent) AwaitsExecutors() bool {
 	for _, f := range a.frameworks {
 		for _, e := range f.executors {
-			if !e.generated && e.recovered && !e.subscribe && e.phase == registering {
+			if !e.generated && !e.native() && e.recovered && !e.subscribe && e.phase == registering {
 				return true
 			}
 		}

@@ -56,7 +56,7 @@ func (a *Agent) runTask(ev RunTask) {
 		a.runCommand(f, info)
 		return
 	}
-	a.runOnExecutor(f, ev.Framework, ev.FrameworkPID, info.GetExecutor(), []*mesos.TaskInfo{info}, ev.LaunchExecutor, refuse)
+	a.runOnExecutor(f, ev.Framework, ev.FrameworkPID, info.GetExecutor(), []*mesos.TaskInfo{info}, false, ev.LaunchExecutor, refuse)
 }
 
 // runCommand starts a command task: its container is the executor.
@@ -112,10 +112,10 @@ func allocationRole(rs []*mesos.Resource) string {
 
 type refusal func(mesos.TaskState, mesos.TaskStatus_Reason, string)
 
-// runOnExecutor hands tasks to a custom executor, starting it when there is none.
-// expect is the master's launch_executor (libprocess.md 7, item 12).
+// runOnExecutor hands a task, or the tasks of a group, to an executor, starting it when
+// there is none. expect is the master's launch_executor (libprocess.md 7, item 12).
 func (a *Agent) runOnExecutor(f *framework, fi *mesos.FrameworkInfo, pid string, ei *mesos.ExecutorInfo,
-	tasks []*mesos.TaskInfo, expect *bool, refuse refusal) {
+	tasks []*mesos.TaskInfo, group bool, expect *bool, refuse refusal) {
 	eid := ExecutorID(ei.GetExecutorId().GetValue())
 	var e *execution
 	if f != nil {
@@ -123,10 +123,14 @@ func (a *Agent) runOnExecutor(f *framework, fi *mesos.FrameworkInfo, pid string,
 	}
 	key := ExecutorKey{FrameworkID(fi.GetId().GetValue()), eid}
 	switch {
-	case ei.GetType() == mesos.ExecutorInfo_DEFAULT:
+	case ei.GetType() == mesos.ExecutorInfo_DEFAULT && !group:
 		refuse(mesos.TaskState_TASK_DROPPED, mesos.TaskStatus_REASON_TASK_INVALID,
-			"This agent does not run the DEFAULT executor; give an executor of type CUSTOM or a command")
-		a.do(SendExited{Key: key, Status: -1})
+			"The DEFAULT executor takes task groups only: launch the task with LAUNCH_GROUP")
+		if e != nil && e.native() { // it does not survive a plain task (mesos-agent.md 3.1)
+			a.shutdownExecutor(e)
+		} else {
+			a.do(SendExited{Key: key, Status: -1})
+		}
 		return
 	case e == nil && expect != nil && !*expect:
 		refuse(mesos.TaskState_TASK_DROPPED, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, "No executor is expected to launch and there is no executor running")
@@ -153,19 +157,23 @@ func (a *Agent) runOnExecutor(f *framework, fi *mesos.FrameworkInfo, pid string,
 		e = a.addExecution(f, ei, false)
 		a.recordExecution(e)
 	}
+	gid := ""
+	if group {
+		gid = uuidText(a.cfg.NewID())
+	}
+	var added []*task
 	for _, info := range tasks {
 		t := a.addTask(e, info)
-		t.delivered = e.phase == running
+		t.group, t.delivered = gid, e.phase == running
 		a.recordTask(t)
+		added = append(added, t)
 	}
 	switch {
 	case fresh:
 		a.launch(e)
 	case e.phase == running:
 		a.do(Resize{Container: e.container, Resources: e.resources()})
-		for _, t := range e.tasks[len(e.tasks)-len(tasks):] {
-			a.deliver(t)
-		}
+		a.deliverAll(e, added)
 	}
 }
 
@@ -174,27 +182,6 @@ func (a *Agent) deliver(t *task) {
 	a.do(ToExecutor{Key: t.exec.key(), Event: &executor.Event{
 		Type: executor.Event_LAUNCH.Enum(), Launch: &executor.Event_Launch{Task: t.info},
 	}})
-}
-
-// runTaskGroup refuses: groups need an executor that takes LAUNCH_GROUP, and this
-// agent starts none.
-func (a *Agent) runTaskGroup(ev RunTaskGroup) {
-	fid := FrameworkID(ev.Framework.GetId().GetValue())
-	view := &framework{info: ev.Framework}
-	for _, info := range ev.Tasks {
-		key := TaskKey{fid, TaskID(info.GetTaskId().GetValue())}
-		if a.findTask(key) != nil || a.id == "" || info.GetAgentId().GetValue() != a.id {
-			continue
-		}
-		a.loose(key, &mesos.TaskStatus{
-			State:   view.lost(mesos.TaskState_TASK_DROPPED).Enum(),
-			Reason:  mesos.TaskStatus_REASON_TASK_GROUP_INVALID.Enum(),
-			Message: ptr("This agent does not run task groups"),
-		})
-	}
-	if ev.LaunchExecutor != nil && *ev.LaunchExecutor {
-		a.do(SendExited{Key: ExecutorKey{fid, ExecutorID(ev.Executor.GetExecutorId().GetValue())}, Status: -1})
-	}
 }
 
 // invalidTask says what makes a task unfit for this agent, or "". Ids become names of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func (w *world) sleep(d time.Duration) {
 
 func (w *world) take(out Output) {
 	for _, r := range out.Records {
-		if r.Framework == nil && r.Executor == nil && r.Task == nil {
+		if r.Framework == nil && r.Executor == nil && r.Task == nil && r.Nested == nil {
 			delete(w.saved, r.Key)
 			w.say("  record -%s", r.Key)
 			continue
@@ -83,6 +84,15 @@ func (w *world) take(out Output) {
 		switch e := e.(type) {
 		case Note:
 		case Launch:
+			if e.Nested {
+				name := string(e.Task)
+				if name == "" {
+					name = e.Container.value()
+				}
+				w.box[name] = e.Container
+				w.say("  launch nested %s in %s as %s, share %v: %s", name, strings.TrimPrefix(e.Directory, "/w/slaves/S0/frameworks/F/executors/"), e.User, e.Share, e.Command.GetValue())
+				break
+			}
 			w.box[string(e.Key.Executor)] = e.Container
 			w.say("  launch %s in %s as %s", e.Key.Executor, e.Directory, e.User)
 		case SendUpdate:
@@ -100,6 +110,13 @@ func (w *world) take(out Output) {
 			w.say("  destroy %s", w.name(e.Container))
 		case Forget:
 			w.say("  forget %s", w.name(e.Container))
+		case Signal:
+			w.say("  signal %s %d", w.name(e.Container), e.Signal)
+		case Answer:
+			w.say("  answer %d: %d %s", e.Request, e.Code, e.Text)
+			if e.Exit != nil {
+				w.say("    status %d, limited %v", e.Exit.WaitStatus(), e.Limitation != nil)
+			}
 		case StartChecks:
 			w.say("  start checks of %s", e.Key.Task)
 		case StopChecks:
@@ -136,7 +153,14 @@ func statusText(u *messages.StatusUpdate) string {
 		out += fmt.Sprintf(" check=%v", st.GetCheckStatus().GetCommand().GetExitCode())
 	}
 	if cs := st.GetContainerStatus(); cs != nil {
-		out += fmt.Sprintf(" pid=%d ip=%s", cs.GetExecutorPid(), cs.GetNetworkInfos()[0].GetIpAddresses()[0].GetIpAddress())
+		ip := ""
+		if len(cs.GetNetworkInfos()) > 0 {
+			ip = cs.GetNetworkInfos()[0].GetIpAddresses()[0].GetIpAddress()
+		}
+		out += fmt.Sprintf(" pid=%d ip=%s", cs.GetExecutorPid(), ip)
+		if cs.GetContainerId().GetParent() != nil {
+			out += " nested"
+		}
 	}
 	if st.GetMessage() != "" {
 		out += fmt.Sprintf(" %q", st.GetMessage())
@@ -207,6 +231,7 @@ func (w *world) restart(live map[ContainerID]Live, rebooted bool) {
 	for _, r := range w.saved {
 		records = append(records, r)
 	}
+	sort.Slice(records, func(i, j int) bool { return records[i].Key < records[j].Key })
 	w.a = w.agent()
 	w.take(w.a.Restore(w.now, "S0", records, live, rebooted))
 }

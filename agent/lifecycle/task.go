@@ -16,6 +16,8 @@ type task struct {
 	delivered bool                // its executor has it (for a command task: its process was started)
 	kill      *KillImage          // nil unless being killed
 	health    health
+	group     string  // of the LAUNCH_GROUP it came with, else empty
+	nested    *nested // its container in a pod, nil before it is launched
 }
 
 func (t *task) id() TaskID   { return TaskID(t.info.GetTaskId().GetValue()) }
@@ -67,7 +69,7 @@ func (a *Agent) recordTask(t *task) {
 	}
 	a.record(Record{Key: taskRecordKey(t.key()), Task: &TaskImage{
 		Framework: t.exec.fw.id, Executor: t.exec.id(), Info: t.info, State: t.state, Delivered: t.delivered,
-		Statuses: t.statuses, Pending: t.stream.pending, Seen: t.stream.seen, Killing: t.kill.clone(), Acked: t.stream.acked,
+		Statuses: t.statuses, Pending: t.stream.pending, Seen: t.stream.seen, Killing: t.kill.clone(), Acked: t.stream.acked, Group: t.group,
 	}})
 }
 

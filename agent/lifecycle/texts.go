@@ -44,8 +44,8 @@ func (e Exit) text() string {
 	return fmt.Sprintf("Command exited with status %d", e.Code)
 }
 
-// waitStatus is the raw status as wait(2) gives it, -1 when unknown.
-func (e Exit) waitStatus() int32 {
+// WaitStatus is the raw status as wait(2) gives it, -1 when unknown.
+func (e Exit) WaitStatus() int32 {
 	switch {
 	case !e.Known:
 		return -1

@@ -36,6 +36,16 @@ type ExecutorView struct {
 	Terminated []*mesos.Task     // terminal, not acknowledged
 	Completed  []*mesos.Task     // oldest first
 	Resources  []*mesos.Resource // of the container
+	Nested     []NestedView      // live ones, by launch
+}
+
+// NestedView is one nested container that has not ended.
+type NestedView struct {
+	Container ContainerID // printed form
+	PID       int         // 0 before its process runs
+	Directory string
+	Session   bool
+	Resources []*mesos.Resource
 }
 
 // Counters count since this agent process began.
@@ -76,6 +86,11 @@ func (a *Agent) executorView(e *execution) ExecutorView {
 		Info: e.info, Generated: e.generated, Container: e.container, Directory: e.directory, PID: e.pid,
 		Phase: e.phase.String(), Completed: append([]*mesos.Task(nil), e.completed...), Resources: e.resources(),
 	}
+	for _, n := range e.nested {
+		if n.live() {
+			v.Nested = append(v.Nested, NestedView{Container: n.id, PID: n.pid, Directory: n.directory, Session: n.session, Resources: n.resources})
+		}
+	}
 	for _, t := range e.tasks {
 		w := a.wireTask(t)
 		switch {
@@ -99,7 +114,7 @@ func (a *Agent) Standing(k ExecutorKey) (framework, executor, subscribed bool) {
 		return false, false, false
 	}
 	e := f.executors[k.Executor]
-	if e == nil || e.generated || e.phase == terminated {
+	if e == nil || e.generated || e.native() || e.phase == terminated {
 		return true, false, false
 	}
 	return true, true, e.phase >= running

@@ -51,6 +51,15 @@ func Create(run string, owner Owner) error {
 	if err := os.MkdirAll(filepath.Dir(run), 0o755); err != nil {
 		return fault.New(op, kindOf(err), run, err)
 	}
+	if err := fill(run, owner); err != nil {
+		return err
+	}
+	return point(filepath.Join(filepath.Dir(run), "latest"), filepath.Base(run))
+}
+
+// fill makes a sandbox and its two files.
+func fill(run string, owner Owner) error {
+	const op = "sandbox.Create"
 	if err := os.Mkdir(run, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fault.New(op, kindOf(err), run, err)
 	}
@@ -81,7 +90,7 @@ func Create(run string, owner Owner) error {
 			return fault.New(op, kindOf(err), run, err)
 		}
 	}
-	return point(filepath.Join(filepath.Dir(run), "latest"), filepath.Base(run))
+	return nil
 }
 
 // point makes link a symbolic link to target in one step, whatever it was before.

@@ -200,10 +200,14 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) (container.Pro
 
 func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits) (keeper.Task, error) {
 	if r.groups != nil {
-		if err := r.groups.Create(ks.ID, r.toGroup(l)); err != nil {
-			return keeper.Task{}, err
+		if ks.Shared {
+			ks.Cgroups = r.groups.Join(rootOf(ks.ID))
+		} else {
+			if err := r.groups.Create(ks.ID, r.toGroup(l)); err != nil {
+				return keeper.Task{}, err
+			}
+			ks.Cgroups = r.groups.Join(ks.ID)
 		}
-		ks.Cgroups = r.groups.Join(ks.ID)
 	}
 	t, err := r.keeper.Start(ctx, ks)
 	if err != nil && fault.KindOf(err) != fault.Conflict {
@@ -211,7 +215,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 		if kind := fault.KindOf(err); kind == fault.Timeout || kind == fault.Unavailable {
 			r.abandon(context.WithoutCancel(ctx), ks.ID)
 		}
-		if r.groups != nil {
+		if r.groups != nil && !ks.Shared {
 			if err := r.groups.Destroy(ks.ID, 5*time.Second); err != nil {
 				r.log.Warn("cgroup stays until the next start", "container", ks.ID, "error", err)
 			}
@@ -324,7 +328,11 @@ func (r *Runtime) exit(t keeper.Task) container.Exit {
 		e.Code = status.ExitStatus()
 	}
 	if r.groups != nil && (!e.Known || e.Signal != 0 || e.Code != 0) {
-		if o := r.groups.OOM(t.ID); o.Kills > 0 {
+		group := t.ID
+		if t.Shared {
+			group = rootOf(group)
+		}
+		if o := r.groups.OOM(group); o.Kills > 0 {
 			e.OOM = &container.OOM{Limit: o.Limit, MaxUsed: o.MaxUsed, Statistics: o.Stat}
 		}
 	}
@@ -409,5 +417,6 @@ func (r *Runtime) toKeeper(s container.Spec) (keeper.Spec, error) {
 		return keeper.Spec{}, err
 	}
 	k.User = user
+	toNested(s, &k)
 	return k, nil
 }
