@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
@@ -25,11 +26,16 @@ type refusal struct {
 func (s *server) call(c echo.Context) error {
 	answer, codec, bad := s.answer(c)
 	switch {
+	case bad != nil && bad.status == http.StatusAccepted:
+		c.Response().WriteHeader(http.StatusAccepted)
+		return nil
 	case bad != nil:
 		if bad.status == http.StatusMethodNotAllowed {
 			c.Response().Header().Set("Allow", http.MethodPost)
 		}
 		return plain(c, bad.status, bad.text)
+	case c.Response().Committed: // a stream, which is over
+		return nil
 	case answer == nil: // success without a word, and so without a Content-Type
 		c.Response().WriteHeader(http.StatusOK)
 		return nil
@@ -50,11 +56,11 @@ func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusa
 	if !s.Recovered() {
 		return nil, none, &refusal{503, "Agent has not finished recovery"}
 	}
-	call, recordio, bad := readCall(r)
+	call, in, bad := readCall(r)
 	if bad != nil {
 		return nil, none, bad
 	}
-	kind := call.GetType()
+	kind, recordio := call.GetType(), in.records != nil
 	streaming := kind == agentapi.Call_LAUNCH_NESTED_CONTAINER_SESSION || kind == agentapi.Call_ATTACH_CONTAINER_OUTPUT
 	accept := r.Header.Values("Accept")
 	codec, ok := wire.Negotiate(accept)
@@ -71,33 +77,58 @@ func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusa
 	case !wantsRecords && r.Header.Get("Message-Accept") != "":
 		return nil, none, &refusal{406, "Expecting 'Message-Accept' to be not set for non-streaming responses"}
 	}
+	o := output{inner: codec, media: codec.MediaType}
+	if wantsRecords {
+		inner := wire.JSON
+		if want := r.Header.Values("Message-Accept"); len(want) > 0 {
+			if inner, ok = wire.Negotiate(want); !ok {
+				return nil, none, &refusal{406, "Expecting 'Message-Accept' to allow application/json or application/x-protobuf"}
+			}
+		}
+		o = output{inner: inner, media: wire.MediaRecordIO, named: true}
+	}
+	switch kind {
+	case agentapi.Call_LAUNCH_NESTED_CONTAINER_SESSION:
+		return nil, none, s.session(c, call, o)
+	case agentapi.Call_ATTACH_CONTAINER_OUTPUT:
+		return nil, none, s.stream(c, lifecycle.PrintedID(containerID(call)), o)
+	case agentapi.Call_ATTACH_CONTAINER_INPUT:
+		return nil, none, s.input(c, lifecycle.PrintedID(containerID(call)), in.codec, in.records)
+	}
 	answer, bad := s.dispatch(c, call)
 	return answer, codec, bad
 }
 
+// incoming is what a request's body was made of.
+type incoming struct {
+	codec   wire.Codec
+	records *wire.Reader // of a streaming request, after its first record
+}
+
 // readCall takes the call out of a request.
-func readCall(r *http.Request) (call *agentapi.Call, recordio bool, bad *refusal) {
+func readCall(r *http.Request) (call *agentapi.Call, in incoming, bad *refusal) {
 	const types = "Expecting 'Content-Type' of application/json or application/x-protobuf or application/recordio"
 	if r.Method != http.MethodPost {
-		return nil, false, &refusal{405, "405 Method Not Allowed. Expecting one of { 'POST' }, but received '" + r.Method + "'."}
+		return nil, in, &refusal{405, "405 Method Not Allowed. Expecting one of { 'POST' }, but received '" + r.Method + "'."}
 	}
+	recordio := false
 	inner := r.Header.Get("Message-Content-Type")
 	media := r.Header.Get("Content-Type")
 	switch media {
 	case "":
-		return nil, false, &refusal{400, "Expecting 'Content-Type' to be present"}
+		return nil, in, &refusal{400, "Expecting 'Content-Type' to be present"}
 	case wire.MediaRecordIO:
 		recordio = true
 		if inner == "" {
-			return nil, true, &refusal{400, "Expecting 'Message-Content-Type' to be set for streaming requests"}
+			return nil, in, &refusal{400, "Expecting 'Message-Content-Type' to be set for streaming requests"}
 		}
 		media = inner
 	case wire.MediaJSON, wire.MediaProtobuf:
 		if inner != "" {
-			return nil, false, &refusal{415, "Expecting 'Message-Content-Type' to be not set for non-streaming requests"}
+			return nil, in, &refusal{415, "Expecting 'Message-Content-Type' to be not set for non-streaming requests"}
 		}
 	default:
-		return nil, false, &refusal{415, types}
+		return nil, in, &refusal{415, types}
 	}
 	var codec wire.Codec
 	switch media {
@@ -106,35 +137,40 @@ func readCall(r *http.Request) (call *agentapi.Call, recordio bool, bad *refusal
 	case wire.MediaProtobuf:
 		codec = wire.Protobuf
 	default:
-		return nil, recordio, &refusal{415, "Expecting 'Message-Content-Type' of application/json or application/x-protobuf"}
+		return nil, in, &refusal{415, "Expecting 'Message-Content-Type' of application/json or application/x-protobuf"}
 	}
 	var body []byte
 	var err error
 	if recordio {
-		body, err = wire.NewReader(r.Body, bodyLimit).ReadRecord()
+		in.records = wire.NewReader(r.Body, bodyLimit)
+		body, err = in.records.ReadRecord()
 	} else {
 		body, err = web.ReadBody(r, bodyLimit)
 	}
 	if fault.KindOf(err) == fault.TooLarge {
-		return nil, recordio, &refusal{413, "The body is over the limit of 16 MiB"}
+		return nil, in, &refusal{413, "The body is over the limit of 16 MiB"}
 	}
 	if err != nil {
-		return nil, recordio, &refusal{400, "Failed to read the body: " + err.Error()}
+		return nil, in, &refusal{400, "Failed to read the body: " + err.Error()}
 	}
 	call = &agentapi.Call{}
 	if why := wire.DecodeCall(codec, body, call); why != "" {
-		return nil, recordio, &refusal{400, why}
+		return nil, in, &refusal{400, why}
 	}
 	if why := invalid(call); why != "" {
-		return nil, recordio, &refusal{400, "Failed to validate agent::Call: " + why}
+		return nil, in, &refusal{400, "Failed to validate agent::Call: " + why}
 	}
-	return call, recordio, nil
+	in.codec = codec
+	return call, in, nil
 }
 
 // invalid names the message a call lacks, or "".
 func invalid(c *agentapi.Call) string {
 	if c.Type == nil {
 		return "Expecting 'type' to be present"
+	}
+	if why := invalidContainer(c); why != "" {
+		return why
 	}
 	missing := false
 	switch c.GetType() {
@@ -159,6 +195,9 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 	kind := agentapi.Response_Type(agentapi.Response_Type_value[call.GetType().String()])
 	out := &agentapi.Response{Type: &kind}
 	ctx := c.Request().Context()
+	if aboutContainer(call.GetType()) {
+		return s.containerCall(c, call)
+	}
 	switch call.GetType() {
 	case agentapi.Call_GET_HEALTH:
 		healthy := true
@@ -179,6 +218,9 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 			return nil, &refusal{503, err.Error()}
 		}
 		out.GetContainers = containerList(all)
+		if call.GetGetContainers().GetShowNested() {
+			s.addNested(ctx, out.GetContainers)
+		}
 	case agentapi.Call_GET_STATE, agentapi.Call_GET_TASKS, agentapi.Call_GET_FRAMEWORKS, agentapi.Call_GET_EXECUTORS, agentapi.Call_GET_AGENT:
 		v, err := s.View(ctx)
 		if err != nil {

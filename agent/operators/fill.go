@@ -1,6 +1,8 @@
 package operators
 
 import (
+	"context"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -79,6 +81,32 @@ func frameworkLists(v *lifecycle.View) *agentapi.Response_GetFrameworks {
 		out.CompletedFrameworks = append(out.CompletedFrameworks, &agentapi.Response_GetFrameworks_Framework{FrameworkInfo: f.Info})
 	}
 	return out
+}
+
+// addNested lists the nested containers after the roots. Those in the cgroup of their
+// root have no figures of their own.
+func (s *server) addNested(ctx context.Context, out *agentapi.Response_GetContainers) {
+	v, err := s.View(ctx)
+	if err != nil {
+		return
+	}
+	everyExecutor(v, func(e lifecycle.ExecutorView, completed bool) {
+		for _, n := range e.Nested {
+			if completed || n.PID == 0 {
+				continue
+			}
+			id := n.Container.Wire()
+			stats, err := s.Usage(ctx, n.Container)
+			if err != nil {
+				stats = nil
+			}
+			out.Containers = append(out.Containers, &agentapi.Response_GetContainers_Container{
+				ContainerId:        &mesos.ContainerID{Value: id.Value},
+				ContainerStatus:    &mesos.ContainerStatus{ContainerId: id, ExecutorPid: proto.Uint32(uint32(n.PID))},
+				ResourceStatistics: stats,
+			})
+		}
+	})
 }
 
 func containerList(all []measured) *agentapi.Response_GetContainers {

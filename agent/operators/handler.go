@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -43,20 +44,24 @@ type Config struct {
 	// Usage gives what a container uses now.
 	Usage func(ctx context.Context, id lifecycle.ContainerID) (*mesos.ResourceStatistics, error)
 
-	Files     *sandbox.Files
-	Metrics   *metrics.Registry
-	Executors http.Handler // POST /api/v1/executor
+	Containers Containers
+	Files      *sandbox.Files
+	Metrics    *metrics.Registry
+	Executors  http.Handler // POST /api/v1/executor
 }
 
 type server struct {
 	Config
 	log *slog.Logger
+
+	inputs   sync.Mutex                     // guards attached
+	attached map[lifecycle.ContainerID]bool // containers with an input connection
 }
 
 // New makes the handler of all the agent's HTTP routes, without the process id's prefix
 // ("/slave(1)/…"), which the transport takes off.
 func New(cfg Config, log *slog.Logger) http.Handler {
-	s := &server{Config: cfg, log: log}
+	s := &server{Config: cfg, log: log, attached: map[lifecycle.ContainerID]bool{}}
 	e := web.New(web.Config{
 		Logger: log, Room: "agent", Metrics: cfg.Metrics, BodyLimit: bodyLimit,
 		ErrorBody: func(status int, err error) (string, []byte) {

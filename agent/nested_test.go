@@ -1,0 +1,165 @@
+package agent_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stoa-project/stoa/internal/wire"
+)
+
+// api posts one operator call in JSON.
+func (p *process) api(body string, headers ...string) *http.Response {
+	p.t.Helper()
+	req, err := http.NewRequest("POST", p.url("/api/v1"), strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+func (p *process) expectAPI(status int, want, body string) {
+	p.t.Helper()
+	resp := p.api(body)
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != status || string(got) != want {
+		p.t.Errorf("%s:\n%d %q %v, want %d %q", body, resp.StatusCode, got, err, status, want)
+	}
+	if want == "" && resp.Header.Get("Content-Type") != "" {
+		p.t.Errorf("%s: an empty answer has Content-Type %q", body, resp.Header.Get("Content-Type"))
+	}
+}
+
+type processIO struct {
+	Type string
+	Data struct {
+		Type string
+		Data []byte
+	}
+}
+
+// hear reads an output stream to its end.
+func hear(t *testing.T, body io.Reader) (stdout, stderr string) {
+	t.Helper()
+	r := wire.NewReader(body, 0)
+	for {
+		b, err := r.ReadRecord()
+		if err == io.EOF {
+			return stdout, stderr
+		}
+		var x processIO
+		if err == nil {
+			err = json.Unmarshal(b, &x)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch x.Data.Type {
+		case "STDOUT":
+			stdout += string(x.Data.Data)
+		case "STDERR":
+			stderr += string(x.Data.Data)
+		}
+	}
+}
+
+func ref(root, id string) string {
+	return fmt.Sprintf(`"container_id":{"value":%q,"parent":{"value":%q}}`, id, root)
+}
+
+// runningTask starts a task and gives its container.
+func runningTask(m *master, id, cmd string) string {
+	m.run(task("S0", id, cmd))
+	seen := m.expect(id, running)
+	return seen[len(seen)-1].GetContainerStatus().GetContainerId().GetValue()
+}
+
+// mesos-agent.md 3.5: codes and texts as recorded.
+func TestNestedContainerCalls(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	launch := func(id, cmd string) string {
+		return `{"type":"LAUNCH_CONTAINER","launch_container":{` + ref(root, id) + `,"command":{"value":"` + cmd + `"}}}`
+	}
+	p.expectAPI(200, "", launch("x", "exit 3"))
+	p.expectAPI(200, `{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{"exit_status":768}}`,
+		`{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{`+ref(root, "x")+`}}`)
+	p.expectAPI(200, "", launch("y", "sleep 1000"))
+	p.expectAPI(202, "", launch("y", "sleep 1000"))
+	p.expectAPI(500, "Nested container has not terminated yet", `{"type":"REMOVE_NESTED_CONTAINER","remove_nested_container":{`+ref(root, "y")+`}}`)
+	p.expectAPI(500, "I/O switchboard server was disabled for this container", `{"type":"ATTACH_CONTAINER_OUTPUT","attach_container_output":{`+ref(root, "y")+`}}`)
+	p.expectAPI(404, "Container '"+root+".nope' cannot be found (or is already killed)", `{"type":"KILL_NESTED_CONTAINER","kill_nested_container":{`+ref(root, "nope")+`}}`)
+	p.expectAPI(404, "Container "+root+".nope cannot be found", `{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{`+ref(root, "nope")+`}}`)
+	p.expectAPI(200, "", `{"type":"KILL_CONTAINER","kill_container":{`+ref(root, "y")+`,"signal":15}}`)
+	p.expectAPI(200, `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":15}}`, `{"type":"WAIT_CONTAINER","wait_container":{`+ref(root, "y")+`}}`)
+	p.expectAPI(200, "", `{"type":"REMOVE_CONTAINER","remove_container":{`+ref(root, "y")+`}}`)
+	p.expectAPI(200, "", `{"type":"REMOVE_NESTED_CONTAINER","remove_nested_container":{`+ref(root, "never")+`}}`)
+}
+
+// mesos-agent.md 3.7: what `mesos task exec` does: session, input, wait.
+func TestSessionWithInput(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	resp := p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{`+ref(root, "s")+
+		`,"command":{"shell":false,"value":"sh","arguments":["sh","-c","echo $MESOS_EXECUTOR_ID; cat; echo err >&2; exit 3"]}}}`,
+		"Accept", "application/recordio", "Message-Accept", "application/json")
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/recordio" || resp.Header.Get("Message-Content-Type") != "application/json" {
+		t.Fatalf("session: %d %v", resp.StatusCode, resp.Header)
+	}
+	var in bytes.Buffer
+	w := wire.NewWriter(&in)
+	for _, r := range []string{
+		`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"CONTAINER_ID",` + ref(root, "s") + `}}`,
+		`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":"aGVsbG8K"}}}}`,
+		`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":""}}}}`,
+	} {
+		if err := w.WriteRecord([]byte(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	input := p.api(in.String(), "Content-Type", "application/recordio", "Message-Content-Type", "application/json")
+	if b, _ := io.ReadAll(input.Body); input.StatusCode != 200 || len(b) > 0 {
+		t.Errorf("input: %d %q", input.StatusCode, b)
+	}
+	stdout, stderr := hear(t, resp.Body)
+	if stdout != "web\nhello\n" || stderr != "err\n" {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+	p.expectAPI(200, `{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{"exit_status":768}}`,
+		`{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{`+ref(root, "s")+`}}`)
+}
+
+// mesos-agent.md 3.6: a terminal; and a client that goes away ends its session.
+func TestSessionWithTerminal(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	session := func(id, cmd string) *http.Response {
+		return p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{`+ref(root, id)+
+			`,"command":{"value":"`+cmd+`"},"container":{"type":"MESOS","tty_info":{"window_size":{"rows":24,"columns":91}}}}}`,
+			"Accept", "application/recordio", "Message-Accept", "application/json")
+	}
+	stdout, _ := hear(t, session("tty", "stty size; tty >/dev/null && echo terminal").Body)
+	if stdout != "24 91\r\nterminal\r\n" {
+		t.Errorf("terminal says %q", stdout)
+	}
+	resp := session("long", "echo on; sleep 1000")
+	if _, err := wire.NewReader(resp.Body, 0).ReadRecord(); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	p.expectAPI(200, `{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{"exit_status":9}}`,
+		`{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{`+ref(root, "long")+`}}`)
+}
