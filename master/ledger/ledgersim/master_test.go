@@ -282,7 +282,8 @@ func (m *master) toAgent(e ledger.ToAgent) {
 	}
 	switch msg := e.Message.(type) {
 	case *messages.SlaveRegisteredMessage:
-		if w.durable(e.Agent) != ledger.Admitted {
+		// A deposed master may repeat what a newer one has changed.
+		if s := w.durable(e.Agent); s == 0 || m.epoch == w.epoch && s != ledger.Admitted {
 			w.fail("agent %s is told its id before it is durable", e.Agent)
 		}
 	case *messages.SlaveReregisteredMessage:
