@@ -11,9 +11,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stoa-project/stoa/lb/haproxy"
 )
 
 const (
@@ -24,9 +27,10 @@ const (
 
 // certificates watches the files that HAProxy has certificates from. It belongs to the loop.
 type certificates struct {
-	known map[string]certFile // by path
-	from  []string            // crt arguments that known was read for
-	next  time.Time
+	known  map[string]certFile // by path
+	listed map[string]certList // by path of the crt-list
+	from   haproxy.CertSources // that known and listed were read for
+	next   time.Time
 }
 
 // certFile is one file as HAProxy has it.
@@ -47,7 +51,13 @@ func (b *LB) watchCertificates(ctx context.Context, now time.Time) {
 	w.next = now.Add(b.cfg.CertInterval)
 	from := b.proxy.Certificates()
 	found := map[string]string{} // path -> folder
-	for _, c := range from {
+	lists := w.readCertLists(from.Lists, from.Base)
+	for _, entries := range lists {
+		for _, e := range entries {
+			found[e.File] = ""
+		}
+	}
+	for _, c := range from.Files {
 		if i, err := os.Stat(c); err != nil || !i.IsDir() {
 			found[c] = ""
 			continue
@@ -64,21 +74,26 @@ func (b *LB) watchCertificates(ctx context.Context, now time.Time) {
 		}
 	}
 	// After a reload HAProxy has what the files say.
-	fresh := !slices.Equal(from, w.from) || w.known == nil
+	fresh := !reflect.DeepEqual(from, w.from) || w.known == nil
 	if fresh {
-		w.known, w.from = map[string]certFile{}, slices.Clone(from)
+		w.known, w.listed, w.from = map[string]certFile{}, map[string]certList{}, from
 		b.metrics.expiry.Reset()
+	}
+	for _, path := range from.Lists {
+		b.watchCertList(ctx, path, lists[path])
 	}
 	for _, path := range slices.Sorted(maps.Keys(found)) {
 		b.watchCertificate(ctx, path, found[path], fresh)
 	}
 	for path, f := range w.known {
-		if _, still := found[path]; still || f.dir == "" {
+		if _, still := found[path]; still {
 			continue
 		}
 		delete(w.known, path)
 		b.metrics.expiry.DeleteLabelValues(path)
-		b.certChanged("removed", path, b.proxy.RemoveCertificate(ctx, f.dir, path))
+		if f.dir != "" { // a crt-list's went with its entry
+			b.certChanged("removed", path, b.proxy.RemoveCertificate(ctx, f.dir, path))
+		}
 	}
 }
 
@@ -110,6 +125,8 @@ func (b *LB) watchCertificate(ctx context.Context, path, dir string, fresh bool)
 			f.refused = sha256.Sum256(text)
 			b.log.Warn("certificate not taken, HAProxy keeps the one before", "file", path, "error", err)
 		}
+	case !known && dir == "":
+		// A crt-list's, which came with its entry or comes with a reload.
 	case known:
 		err = b.proxy.ReplaceCertificate(ctx, path, string(text))
 		b.certChanged("replaced", path, err)

@@ -105,6 +105,72 @@ func TestCertificatesChangeAtRunTime(t *testing.T) {
 	}
 }
 
+// Entries of a crt-list come and go without a reload; one that makes another certificate
+// the first costs a reload, and one that HAProxy cannot read waits until it can.
+func TestCertificateListsChange(t *testing.T) {
+	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 4)
+	list := filepath.Join(dir, "list.txt")
+	file := func(name string) string { return filepath.Join(dir, name+".pem") }
+	put := func(lines ...string) {
+		t.Helper()
+		if err := os.WriteFile(list+".new", []byte("# ours\n\n"+strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(list+".new", list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, name := range []string{"a", "b", "c", "d"} {
+		writeCert(t, file(name), name+".example.com", int64(i+1))
+	}
+	put(file("a"), file("b"))
+	cfg := testConfig(m, dir, ports)
+	cfg.StopHAProxy = true
+	r := startWith(t, m, cfg, ports)
+	app := r.app(backend(t, "a"))
+	app.Labels["HAPROXY_0_BIND_OPTIONS"] = "ssl crt-list " + list
+	m.set(app)
+	r.answering(t, "a")
+	r.serial(t, ports[2], "b.example.com", 2)
+	pids := newest(r)
+
+	writeCert(t, file("b"), "b.example.com", 12)
+	r.serial(t, ports[2], "b.example.com", 12)
+	put(file("a"), file("b"), file("c"), file("d")+" [alpn h2] x.example.com *.y.example.com")
+	r.serial(t, ports[2], "c.example.com", 3)
+	r.serial(t, ports[2], "www.y.example.com", 4)
+	r.serial(t, ports[2], "d.example.com", 1) // its filters do not name it
+	put(file("a"), file("c"), file("d")+" [alpn h2] x.example.com *.y.example.com")
+	r.serial(t, ports[2], "b.example.com", 1)
+	writeCert(t, file("c"), "c.example.com", 13)
+	r.serial(t, ports[2], "c.example.com", 13)
+	if newest(r) != pids {
+		t.Errorf("processes %v became %v", pids, r.PIDs())
+	}
+	if got, err := get(r.stats+"/_stoa/metrics", ""); err != nil || !strings.Contains(got, `expiry_timestamp_seconds{file="`+file("d")) || strings.Contains(got, `expiry_timestamp_seconds{file="`+file("b")) {
+		t.Errorf("metrics, %v: want the expiry of d and none of b:\n%s", err, got)
+	}
+
+	put(file("b"), file("a"))
+	r.serial(t, ports[2], "unknown.example.com", 12)
+	reloaded := newest(r)
+	if reloaded[0] != pids[0] || reloaded[1] == pids[1] {
+		t.Errorf("processes %v became %v: want another worker", pids, reloaded)
+	}
+	put(file("b"), file("a"), file("late"))
+	deadline := time.Now().Add(15 * time.Second)
+	for !strings.Contains(r.Status().LastError, "late.pem") {
+		if time.Now().After(deadline) {
+			t.Fatalf("no error names the missing file: %+v", r.Status())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	writeCert(t, file("late"), "late.example.com", 5)
+	r.serial(t, ports[2], "late.example.com", 5)
+	put(file("b"), file("late"))
+	r.serial(t, ports[2], "a.example.com", 12)
+}
+
 // newest gives the master and the newest worker.
 func newest(r *rig) [2]int {
 	all := r.PIDs()

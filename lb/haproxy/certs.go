@@ -7,30 +7,48 @@ import (
 	"github.com/haproxytech/client-native/v6/models"
 )
 
-// Certificates gives the files and folders that the running process has certificates
-// from: the arguments of crt on its bind lines.
-func (p *Proxy) Certificates() []string {
+// CertSources are the places that the running process has certificates from.
+type CertSources struct {
+	Files []string // files and folders: the arguments of crt on its bind lines
+	Lists []string // the arguments of crt-list
+	Base  string   // the folder that relative paths of certificates are in, "" for none
+}
+
+// Certificates gives where the running process has certificates from.
+func (p *Proxy) Certificates() CertSources {
 	if p.live == nil || p.cfg.Command != "" {
-		return nil
+		return CertSources{}
 	}
 	if p.certs != nil {
-		return p.certs
+		return *p.certs
 	}
-	p.certs = []string{}
-	seen := map[string]bool{}
+	p.certs = &CertSources{}
+	seen := map[[2]string]bool{}
 	for line := range strings.Lines(p.live.Structure) {
 		f := strings.Fields(line)
+		if len(f) == 2 && f[0] == "crt-base" {
+			p.certs.Base = f[1]
+		}
 		if len(f) == 0 || f[0] != "bind" {
 			continue
 		}
 		for i := range f[:len(f)-1] {
-			if f[i] == "crt" && !seen[f[i+1]] {
-				seen[f[i+1]] = true
-				p.certs = append(p.certs, f[i+1])
+			key := [2]string{f[i], f[i+1]}
+			if seen[key] {
+				continue
 			}
+			switch f[i] {
+			case "crt":
+				p.certs.Files = append(p.certs.Files, inBase(f[i+1], p.certs.Base))
+			case "crt-list":
+				p.certs.Lists = append(p.certs.Lists, f[i+1])
+			default:
+				continue
+			}
+			seen[key] = true
 		}
 	}
-	return p.certs
+	return *p.certs
 }
 
 // ReplaceCertificate gives the process another certificate and key under a file's name:

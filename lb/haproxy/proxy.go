@@ -78,7 +78,7 @@ type Proxy struct {
 	client runtime.Runtime
 	// binds are the addresses that live listens on; nil is not known.
 	binds map[string]bool
-	certs []string // arguments of crt in live; nil is not known
+	certs *CertSources // of live; nil is not known
 	// structure, its sum and the text's are those of the record.
 	structure string
 	sum, text [sha256.Size]byte
