@@ -282,13 +282,13 @@ func (m *master) toAgent(e ledger.ToAgent) {
 	}
 	switch msg := e.Message.(type) {
 	case *messages.SlaveRegisteredMessage:
-		// A deposed master may repeat what a newer one has changed.
-		if s := w.durable(e.Agent); s == 0 || m.epoch == w.epoch && s != ledger.Admitted {
+		// A deposed master may repeat what a newer one has changed, and one whose write is on its way what it changes.
+		if s := w.durable(e.Agent); s == 0 || m.epoch == w.epoch && !m.writing && s != ledger.Admitted {
 			w.fail("agent %s is told its id before it is durable", e.Agent)
 		}
 	case *messages.SlaveReregisteredMessage:
 		// A deposed master may not know better; nobody follows it any more.
-		if m.epoch == w.epoch && w.durable(e.Agent) != ledger.Admitted {
+		if m.epoch == w.epoch && !m.writing && w.durable(e.Agent) != ledger.Admitted {
 			w.fail("agent %s is taken back before that is durable: %s", e.Agent, w.durable(e.Agent))
 		}
 	case *messages.RunTaskMessage:
