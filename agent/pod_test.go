@@ -3,6 +3,7 @@ package agent_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -199,4 +200,90 @@ func TestPodSurvivesAgent(t *testing.T) {
 		ends[id] = string(st.GetUuid())
 	}
 	p.eventually("nothing is left of the pod", func() bool { return len(p.state().Frameworks) == 0 })
+}
+
+// mesos-agent.md 7.4: volumes of a container without image, at a path of the host and
+// read-only; neither is seen outside of the container.
+func TestVolumesAreMounted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	m, p := started(t)
+	source, target := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(source, "file"), []byte("from the host\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	host := func(at string, mode mesos.Volume_Mode) *mesos.Volume {
+		return &mesos.Volume{HostPath: proto.String(source), ContainerPath: proto.String(at), Mode: mode.Enum()}
+	}
+	m.run(task("S0", "mounted", "cat "+target+"/file && cat link/file && cat ro/file && ! touch ro/x 2>/dev/null && touch "+target+"/made",
+		volumes(host(target, mesos.Volume_RW), host("link", mesos.Volume_RW), host("ro", mesos.Volume_RO))))
+	seen := m.expect("mounted", running)
+	root := seen[len(seen)-1].GetContainerStatus().GetContainerId().GetValue()
+	m.expect("mounted", finished)
+	box := filepath.Join(p.cfg.WorkDir, "slaves/S0/frameworks/F/executors/mounted/runs", root)
+	if b, _ := os.ReadFile(filepath.Join(box, "stdout")); string(b) != strings.Repeat("from the host\n", 3) {
+		t.Errorf("stdout: %q", b)
+	}
+	if _, err := os.Stat(filepath.Join(source, "made")); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(target); len(left) > 0 {
+		t.Errorf("the mount is seen outside: %v", left)
+	}
+	m.run(task("S0", "absent", "true", volumes(host("/no/such/path", mesos.Volume_RW))))
+	end := m.expect("absent", failed)
+	if msg := end[len(end)-1].GetMessage(); !strings.Contains(msg, "/no/such/path does not exist on this host") {
+		t.Errorf("absent: %q", msg)
+	}
+}
+
+// mesos-agent.md 3.3: max_completion_time of a pod's task reports SIGKILL; 3.4: two tasks
+// of a group that agree on a cgroup of their own run too.
+func TestPodCompletionTimeAndOwnCgroup(t *testing.T) {
+	m, _ := started(t)
+	own := func(t *mesos.TaskInfo) {
+		t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), LinuxInfo: &mesos.LinuxInfo{ShareCgroups: proto.Bool(false)}}
+	}
+	m.group(podExecutor("pod"), true, task("S0", "late", "sleep 1000", own, func(t *mesos.TaskInfo) {
+		t.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: proto.Int64(1e8)}
+	}), task("S0", "mate", "sleep 1000", own))
+	got := m.collect(map[string]mesos.TaskState{"late": failed, "mate": killed})
+	last := got["late"][len(got["late"])-1]
+	if last.GetReason() != mesos.TaskStatus_REASON_MAX_COMPLETION_TIME_REACHED || last.GetMessage() != "Command terminated with signal Killed" {
+		t.Errorf("late: %v", last)
+	}
+	next(t, "executor's end", m.exited)
+}
+
+// mesos-agent.md 3.1: the members of a pod share one cgroup, whose processes all end with
+// the pod, while the end of one member leaves the others alone.
+func TestPodSharesOneCgroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("cgroups need root")
+	}
+	m := newMaster(t, 0)
+	p := newProcess(t, m)
+	p.cfg.Isolation, p.cfg.CgroupsRoot, p.cfg.CgroupsHierarchy = "cgroups/cpu,cgroups/mem", "stoa-test-"+p.cfg.Port, "/sys/fs/cgroup"
+	p.start()
+	m.register("S0")
+	ex := podExecutor("pod")
+	m.group(ex, true, task("S0", "a", "sleep 1000 & exit 0"), task("S0", "b", "sleep 1000"))
+	got := m.collect(map[string]mesos.TaskState{"a": finished, "b": running})
+	cs := got["b"][1].GetContainerStatus()
+	root := cs.GetContainerId().GetParent().GetValue()
+	groups, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(int(cs.GetExecutorPid())), "cgroup"))
+	if err != nil || !strings.Contains(string(groups), "/"+p.cfg.CgroupsRoot+"/"+root+"\n") {
+		t.Errorf("b is not in the cgroup of its root %s: %s %v", root, groups, err)
+	}
+	if !strings.Contains(string(p.get("/containers")), root) {
+		t.Error("the root is not among the containers")
+	}
+	m.kill("b")
+	m.collect(map[string]mesos.TaskState{"b": killed})
+	next(t, "executor's end", m.exited)
+	p.eventually("the cgroup is gone", func() bool {
+		dirs, _ := filepath.Glob("/sys/fs/cgroup/*/" + p.cfg.CgroupsRoot + "/" + root)
+		return len(dirs) == 0 && !alive(cs.GetExecutorPid())
+	})
 }

@@ -19,10 +19,12 @@
 // One goroutine owns an Agent; readers get a View, which shares only messages that
 // are never changed once they are inside.
 //
-// # Three kinds of executors
+// # Executors
 //
 // A task with a command gets an executor of its own that exists only in the books
 // (the process is the task itself); a task with an executor of type CUSTOM goes to
-// the process of that executor over the executor API. Every task has one stream of
+// the process of that executor over the executor API; the tasks of a group with one of type
+// DEFAULT become nested containers of a root that this agent holds in the executor's
+// place. Every task has one stream of
 // updates: the head is sent again, 10 s to 10 min apart, until it is acknowledged.
 package lifecycle
