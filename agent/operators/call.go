@@ -62,7 +62,10 @@ func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusa
 	}
 	kind, recordio := call.GetType(), in.records != nil
 	streaming := kind == agentapi.Call_LAUNCH_NESTED_CONTAINER_SESSION || kind == agentapi.Call_ATTACH_CONTAINER_OUTPUT
+	// Of several lines the last one counts, as for Mesos: mesos-go sends its codec and
+	// then what it wants.
 	accept := r.Header.Values("Accept")
+	accept = accept[max(0, len(accept)-1):]
 	codec, ok := wire.Negotiate(accept)
 	wantsRecords := len(accept) > 0 && !ok && wire.Accepts(accept, wire.MediaRecordIO)
 	switch {
