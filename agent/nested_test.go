@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -162,4 +164,47 @@ func TestSessionWithTerminal(t *testing.T) {
 	resp.Body.Close()
 	p.expectAPI(200, `{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{"exit_status":9}}`,
 		`{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{`+ref(root, "long")+`}}`)
+}
+
+// mesos-agent.md 0.2, 3.7: media types and frames of a session as recorded.
+func TestSessionFramesAsRecorded(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	for name, c := range map[string]struct {
+		headers []string
+		cmd     string
+	}{
+		"session-accept-json":           {[]string{"Accept", "application/json"}, "echo out"},
+		"session-accept-recordio-nomsg": {[]string{"Accept", "application/recordio"}, "echo out"},
+		"session-pb":                    {[]string{"Accept", "application/recordio", "Message-Accept", "application/x-protobuf"}, "echo out; sleep 0.3; echo err >&2"},
+	} {
+		resp := p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{`+ref(root, name)+
+			`,"command":{"value":"`+c.cmd+`"}}}`, c.headers...)
+		got, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(filepath.Join("testdata", "exec", name+".recordio"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %q, recorded %q", name, got, want)
+		}
+		head, err := os.ReadFile(filepath.Join("testdata", "exec", name+".http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"Content-Type", "Message-Content-Type"} {
+			recorded := ""
+			for line := range strings.Lines(string(head)) {
+				if v, ok := strings.CutPrefix(line, key+": "); ok {
+					recorded = strings.TrimSpace(v)
+				}
+			}
+			if v := resp.Header.Get(key); v != recorded {
+				t.Errorf("%s: %s is %q, recorded %q", name, key, v, recorded)
+			}
+		}
+	}
 }
