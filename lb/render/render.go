@@ -17,8 +17,8 @@ import (
 type Profile string
 
 // Profiles. Standard routes :443 by the Host header and speaks HTTP/2; Compat routes as
-// Marathon-LB does; Modern adds TLS 1.3 suites, longer keep-alive and cookies made by
-// HAProxy to Standard.
+// Marathon-LB does, and has its sticky cookies; Modern adds TLS 1.3 suites and longer
+// keep-alive to Standard.
 const (
 	Standard Profile = "standard"
 	Compat   Profile = "compat"

@@ -92,16 +92,35 @@ func TestWhatIsStructure(t *testing.T) {
 			}
 		})
 	}
-	for _, static := range []func(s *labels.Service){
-		func(s *labels.Service) { s.Sticky = true },
-		func(s *labels.Service) { s.Balance = "static-rr" },
+	sticky := func(s *labels.Service) { s.Sticky = true }
+	for _, c := range []struct {
+		name    string
+		change  func(s *labels.Service)
+		profile Profile
+		runtime bool
+	}{
+		{"sticky", sticky, Standard, true},
+		{"sticky, modern", sticky, Modern, true},
+		{"sticky, compat", sticky, Compat, false},
+		{"sticky by its own template", func(s *labels.Service) {
+			s.Sticky, s.Templates = true, map[string]string{"BACKEND_STICKY_OPTIONS": "  cookie id insert\n"}
+		}, Standard, false},
+		{"sticky with its own server lines", func(s *labels.Service) {
+			s.Sticky, s.Templates = true, map[string]string{"BACKEND_SERVER_OPTIONS": "  server {serverName} {host_ipv4}:{port}{cookieOptions}{otherOptions}"}
+		}, Standard, true},
+		{"sticky with a cookie in its own server lines", func(s *labels.Service) {
+			s.Sticky, s.Templates = true, map[string]string{"BACKEND_SERVER_OPTIONS": "  server {serverName} {host_ipv4}:{port} cookie {serverName}{otherOptions}"}
+		}, Standard, false},
+		{"static-rr", func(s *labels.Service) { s.Balance = "static-rr" }, Standard, false},
 	} {
 		one, two := base(), base()
-		static(&one[0])
-		static(&two[0])
+		c.change(&one[0])
+		c.change(&two[0])
 		two[0].Servers = append(two[0].Servers, server(2))
-		if RuntimeOnly(render(t, one, settings()), render(t, two, settings())) {
-			t.Error("servers of a static backend changed and the structure did not")
+		set := settings()
+		set.Profile = c.profile
+		if got := RuntimeOnly(render(t, one, set), render(t, two, set)); got != c.runtime {
+			t.Errorf("%s: a server comes at run time: %v, want %v", c.name, got, c.runtime)
 		}
 	}
 }

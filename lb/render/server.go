@@ -93,8 +93,11 @@ func (p *port) makeServers() (string, Backend) {
 			check, checkTo = strings.TrimRight(p.text("BACKEND_SERVER_"+p.checkKind()+"_HEALTHCHECK_OPTIONS", p.checkValues(k.CheckPort)), "\n"), k.CheckPort
 		}
 		cookie, other := "", extra
-		if p.Sticky && b.CookieKey == "" {
+		switch {
+		case p.Sticky && b.CookieKey == "":
 			cookie = " check cookie " + k.Cookie
+		case p.Sticky && (own || p.Check == nil):
+			cookie = " check" // else the check text begins so
 		}
 		if k.Drain {
 			other += " disabled"

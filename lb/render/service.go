@@ -177,7 +177,7 @@ func (p *port) backendHead() []part {
 // dynamicCookie tells whether sticky cookies are made from addresses by HAProxy itself,
 // so that servers can come without a reload.
 func (p *port) dynamicCookie() bool {
-	return p.settings.Profile == Modern && !p.replaced("BACKEND_STICKY_OPTIONS", "BACKEND_SERVER_OPTIONS")
+	return p.settings.Profile != Compat && !p.replaced("BACKEND_STICKY_OPTIONS")
 }
 
 // firstPort gives the port that the first server is checked at: templates of the whole
