@@ -57,6 +57,7 @@ type Config struct {
 	MaxOldWorkers int
 	Archives      int // configurations kept
 
+	RelayBind       string        // host:port at which other load balancers follow this one; "" is none
 	NoDrain         bool          // kills do not wait for this load balancer
 	Poll            time.Duration // lists at this interval instead of following events; 0 follows
 	Resync          time.Duration // full listing at least this often

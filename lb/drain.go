@@ -111,6 +111,14 @@ func (b *LB) reportDrains(ctx context.Context, reports <-chan []string) {
 	}
 }
 
+// reportLater hands tasks to reportDrains.
+func (b *LB) reportLater(tasks []string) {
+	select {
+	case b.reports <- tasks:
+	default: // the framework answers none; its kills wait their time
+	}
+}
+
 // drainQueue hands tasks from the follower to the loop.
 type drainQueue struct {
 	mu    sync.Mutex // guards tasks

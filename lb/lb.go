@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-project/stoa/lb/follow"
 	"github.com/stoa-project/stoa/lb/haproxy"
 	"github.com/stoa-project/stoa/lb/labels"
+	"github.com/stoa-project/stoa/lb/relay"
 	"github.com/stoa-project/stoa/lb/render"
 	"github.com/stoa-project/stoa/lb/rest"
 )
@@ -54,6 +55,8 @@ type LB struct {
 	applied            []labels.Service // what HAProxy has; nil is not known yet
 	drains             drainQueue
 	draining           draining
+	reports            chan []string // drained tasks, for reportDrains
+	relay              *relay.Relay  // nil feeds nobody
 	certs              certificates
 	replacing          replacing
 	crowded            time.Time // since when reloads wait for old workers; zero is not
@@ -89,10 +92,18 @@ func New(cfg Config, log *slog.Logger) (*LB, error) {
 	if cfg.Poll > 0 {
 		cfg.Resync = cfg.Poll
 	}
-	b := &LB{cfg: cfg, log: log, drains: drainQueue{wake: make(chan struct{}, 1)}}
-	var drain func(string)
+	b := &LB{cfg: cfg, log: log, drains: drainQueue{wake: make(chan struct{}, 1)}, reports: make(chan []string, 64)}
+	if cfg.RelayBind != "" {
+		b.relay = relay.New(b.reportLater)
+	}
+	var drain func(app, task string)
 	if !cfg.NoDrain {
-		drain = b.drains.add
+		drain = func(app, task string) {
+			if b.relay != nil {
+				b.relay.Drain(app, task)
+			}
+			b.drains.add(task)
+		}
 	}
 	f, err := follow.New(follow.Config{
 		Drain: drain,
@@ -144,6 +155,11 @@ func (b *LB) Run(ctx context.Context) error {
 	}, b.metrics.handler()), ReadHeaderTimeout: 10 * time.Second}
 	listings := make(chan []labels.App, 1)
 	g, ctx := errgroup.WithContext(ctx)
+	if b.relay != nil {
+		if err := b.serveRelay(ctx, g); err != nil {
+			return errors.Join(err, admin.Close())
+		}
+	}
 	g.Go(func() error {
 		if err := server.Serve(admin); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -152,6 +168,9 @@ func (b *LB) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		return b.follow.Run(ctx, func(apps []labels.App) {
+			if b.relay != nil {
+				b.relay.Apps(apps)
+			}
 			// Only the newest listing counts.
 			select {
 			case <-listings:
@@ -193,8 +212,7 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 	var later <-chan time.Time // set while a reload waits for its interval
 	var look <-chan time.Time  // set while tasks drain
 	var reporting sync.WaitGroup
-	reports := make(chan []string, 64)
-	reporting.Go(func() { b.reportDrains(ctx, reports) })
+	reporting.Go(func() { b.reportDrains(ctx, b.reports) })
 	defer reporting.Wait()
 	if !b.proxy.Resume(ctx) {
 		// Before Marathon answers there is nothing to route, but stats and health answer.
@@ -218,9 +236,10 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 		case <-look:
 			look = nil
 			if done := b.answerDrains(ctx); len(done) > 0 {
-				select {
-				case reports <- done:
-				default: // the framework answers none; its kills wait their time
+				if b.relay != nil {
+					b.relay.Drained("", done)
+				} else {
+					b.reportLater(done)
 				}
 			}
 			if len(b.draining.tasks) > 0 {
@@ -248,6 +267,9 @@ func (b *LB) loop(ctx context.Context, listings <-chan []labels.App) error {
 			}
 			b.metrics.dying.Set(float64(b.proxy.Sweep(ctx)))
 			b.metrics.workers.Set(float64(b.proxy.TrimWorkers(ctx)))
+			if b.relay != nil {
+				b.metrics.relayed.Set(float64(b.relay.Subscribers()))
+			}
 			b.stream()
 		}
 	}

@@ -16,6 +16,7 @@ type roomMetrics struct {
 	workers   *metrics.Gauge
 	connected *metrics.Gauge
 	eventAge  *metrics.Gauge
+	relayed   *metrics.Gauge
 	// expiry is by file.
 	expiry       *metrics.GaugeVec
 	certificates *metrics.Counter
@@ -37,6 +38,7 @@ func newMetrics() *roomMetrics {
 		workers:      r.Gauge(metrics.Def{Name: "stoa_lb_haproxy_workers", Help: "HAProxy worker processes, those of before a reload included."}),
 		connected:    r.Gauge(metrics.Def{Name: "stoa_lb_event_stream_connected", Help: "1 while Marathon's event stream is open."}),
 		eventAge:     r.Gauge(metrics.Def{Name: "stoa_lb_last_event_age_seconds", Help: "Time since Marathon's event stream last said anything."}),
+		relayed:      r.Gauge(metrics.Def{Name: "stoa_lb_relay_streams", Help: "Load balancers that follow this one by --relay_bind."}),
 		expiry:       r.GaugeVec(metrics.Def{Name: "stoa_lb_certificate_expiry_timestamp_seconds", Help: "When the first certificate of a file ends, in seconds since 1970.", Labels: []string{"file"}}),
 		certificates: r.Counter(metrics.Def{Name: "stoa_lb_certificates_changed_total", Help: "Certificates that were added, replaced or removed at run time."}),
 		groups:       r.Counter(metrics.Def{Name: "stoa_lb_runtime_groups_total", Help: "Groups of runtime commands sent for changes of servers and maps."}),

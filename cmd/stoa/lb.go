@@ -46,7 +46,7 @@ type lbCmd struct {
 	LogFormat      string   `name:"log-format" help:"Accepted, without effect: see --log_json."`
 	OldLogLevel    string   `name:"log-level" help:"debug, info, warning, error or critical, as Marathon-LB has it; wins over --log_level."`
 
-	Profile        string        `name:"profile" enum:"standard,compat,modern" default:"standard" help:"compat routes as Marathon-LB does; modern adds TLS 1.3 suites and sticky cookies that need no reload."`
+	Profile        string        `name:"profile" enum:"standard,compat,modern" default:"standard" help:"compat routes as Marathon-LB does; modern adds TLS 1.3 suites and longer keep-alive."`
 	HealthPolicy   string        `name:"health_policy" enum:"any,all" default:"any" help:"With --health-check: how many of a task's checks must be alive."`
 	HAProxyPath    string        `name:"haproxy_path" help:"The haproxy binary, when it is not on PATH."`
 	RunDir         string        `name:"run_dir" default:"/run/stoa-lb" help:"Folder for HAProxy's sockets, pid, state and archive."`
@@ -62,6 +62,7 @@ type lbCmd struct {
 	HardStop       time.Duration `name:"hard_stop_after" default:"15m" help:"How long a worker may live on after a reload."`
 	MaxOldWorkers  int           `name:"max_old_workers" default:"4" help:"Workers of before a reload that may live on; beyond, the oldest is ended."`
 	Drain          bool          `name:"drain" default:"true" negatable:"" help:"The framework's kills wait until HAProxy has none of the task's requests left."`
+	RelayBind      string        `name:"relay_bind" help:"host:port at which other load balancers may follow this one instead of Marathon: their --marathon."`
 	App            string        `name:"app" help:"With render: only this app, each line with the template and labels that made it."`
 	marathonLogin
 	Name string `name:"name" help:"With templates: only this one, with or without HAPROXY_."`
@@ -144,7 +145,7 @@ func (c lbCmd) config(p *process) (lb.Config, error) {
 	cfg.SkipValidation, cfg.SkipCleanup, cfg.Archives = c.SkipValidation, c.SkipCleanup, c.Archives
 	cfg.ReloadInterval, cfg.HardStop, cfg.MaxOldWorkers = c.ReloadInterval, c.HardStop, c.MaxOldWorkers
 	cfg.MaxBackoff = time.Duration(c.MaxBackoff * float64(time.Second))
-	cfg.NoDrain = !c.Drain
+	cfg.NoDrain, cfg.RelayBind = !c.Drain, c.RelayBind
 	cfg.Insecure, cfg.CAFile = c.Insecure, c.CACert
 	if v, ok := os.LookupEnv("HAPROXY_GLOBAL_DEFAULT_OPTIONS"); ok {
 		cfg.DefaultsOptions = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })

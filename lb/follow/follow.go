@@ -45,7 +45,7 @@ type Config struct {
 	Poll       bool          // no event stream: Resync is all
 	// Drain hears of each task whose kill waits for Drained, from the goroutine of Run and
 	// before the state of the apps without it; nil has no kill wait.
-	Drain  func(task string)
+	Drain  func(app, task string)
 	Logger *slog.Logger
 	HTTP   *http.Client // nil is a client with sensible limits
 }
@@ -196,7 +196,7 @@ func (f *Follower) Run(ctx context.Context, changed func([]labels.App)) error {
 			taken := f.take(e)
 			for _, e := range taken {
 				if e.kind == drainEvent && e.Task != "" && f.cfg.Drain != nil {
-					f.cfg.Drain(e.Task)
+					f.cfg.Drain(e.app(), e.Task)
 				}
 				news = m.apply(time.Now(), e) || news
 				touched[e.app()] = true
