@@ -84,20 +84,7 @@ func (t *term) noteDirty(now time.Time) {
 // consult runs fn with the allocator on the owner's goroutine; fn must be quick and keep
 // nothing. Errors are View's.
 func (d *Door) consult(ctx context.Context, fn func(*allocate.Allocator)) error {
-	t := d.term.Load()
-	if t == nil {
-		return errNotLeading
-	}
-	done := make(chan struct{})
-	if err := t.put(ctx, request{look: func(al *allocate.Allocator) { fn(al); close(done) }}); err != nil {
-		return err
-	}
-	select {
-	case <-done:
-		return nil
-	case <-t.over:
-		return errNotLeading
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return d.withOwner(ctx, func(done func()) request {
+		return request{look: func(al *allocate.Allocator) { fn(al); done() }}
+	})
 }

@@ -104,12 +104,20 @@ func (d *Door) View(ctx context.Context) (*ledger.Snapshot, error) {
 // sees every later operator event and none that is in the snapshot already. fn runs on
 // the ledger's goroutine and must be quick. Errors are View's.
 func (d *Door) Atomically(ctx context.Context, fn func(*ledger.Snapshot)) error {
+	return d.withOwner(ctx, func(done func()) request {
+		return request{read: func(s *ledger.Snapshot) { fn(s); done() }}
+	})
+}
+
+// withOwner puts a request to the owner of the present term and waits until it has called done,
+// the term is over or ctx ends.
+func (d *Door) withOwner(ctx context.Context, with func(done func()) request) error {
 	t := d.term.Load()
 	if t == nil {
 		return errNotLeading
 	}
 	done := make(chan struct{})
-	if err := t.put(ctx, request{read: func(s *ledger.Snapshot) { fn(s); close(done) }}); err != nil {
+	if err := t.put(ctx, with(func() { close(done) })); err != nil {
 		return err
 	}
 	select {

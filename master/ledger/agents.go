@@ -29,8 +29,6 @@ type agent struct {
 	Standing               // deactivated, drained
 	drainSince   time.Time // when this master told it to drain; zero: it did not
 	machine      machineID
-	own          resource.Resources                 // what it has by itself, with checkpointed reservations and volumes
-	extra        resource.Resources                 // oversubscribed: revocable
 	total        resource.Resources                 // own and extra
 	used         map[FrameworkID]resource.Resources // tasks and executors, by framework
 	usedSum      resource.Resources                 // of used

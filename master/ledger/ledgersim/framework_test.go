@@ -36,7 +36,6 @@ type framework struct {
 	launched int
 	executor int
 	volumes  int
-	failures int
 }
 
 // heard is what a framework knows of one task.
