@@ -28,7 +28,7 @@ func (s *Shell) hand(from libprocess.UPID, m proto.Message) {
 		if s.gate != nil {
 			s.gate(from, func(principal string, known bool) {
 				if !known && s.required {
-					s.waiting.end(from)
+					s.waiting.forget(from)
 					s.log.Warn("registration ignored: the agent is not authenticated", "from", from)
 					return
 				}

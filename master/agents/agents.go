@@ -1,6 +1,6 @@
 // Package agents speaks with agents over libprocess (libprocess.md 3.1 to 3.11): it
 // hands their messages to the ledger's owner and sends the ledger's answers. It keeps
-// no state of its own but which registrations wait for an answer.
+// no state of its own but which registrations wait for an answer or have just had one.
 package agents
 
 import (
@@ -74,6 +74,7 @@ func pass[T proto.Message](s *Shell, mux *libprocess.Mux, name string) {
 
 // Exited tells the ledger that the link to an agent's address broke.
 func (s *Shell) Exited(peer libprocess.UPID) {
+	s.waiting.forget(peer)
 	_ = s.book.Submit(context.Background(), ledger.AgentExited{PID: ledger.PID(peer.String())})
 }
 
@@ -85,8 +86,10 @@ func (s *Shell) Deliver(e ledger.ToAgent) {
 		return
 	}
 	switch e.Message.(type) {
-	case *messages.SlaveRegisteredMessage, *messages.SlaveReregisteredMessage, *messages.ShutdownMessage:
-		s.waiting.end(to)
+	case *messages.SlaveRegisteredMessage, *messages.SlaveReregisteredMessage:
+		s.waiting.answer(to, time.Now())
+	case *messages.ShutdownMessage:
+		s.waiting.forget(to)
 	}
 	if err := s.send(to, e.Message); err != nil {
 		s.log.Debug("message to agent lost", "agent", e.Agent, "to", to, "error", err)

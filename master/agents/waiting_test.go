@@ -28,9 +28,18 @@ func TestRepetitionsWait(t *testing.T) {
 			t.Errorf("%d: %v", i, got)
 		}
 	}
-	w.end(a)
-	if !w.begin(a, now.Add(repeatAfter+2)) {
+	answered := now.Add(repeatAfter + 2)
+	w.answer(a, answered)
+	if w.begin(a, answered.Add(repeatAnswered-1)) {
+		t.Error("what crossed the answer counts")
+	}
+	if !w.begin(a, answered.Add(repeatAnswered)) {
 		t.Error("an answered agent may register again")
+	}
+	w.answer(a, answered)
+	w.forget(a) // its link broke: the answer may be lost, or it is another process
+	if !w.begin(a, answered.Add(1)) {
+		t.Error("a new process may register at once")
 	}
 	for i := range maxWaiting + 10 {
 		from, err := libprocess.Parse(fmt.Sprintf("slave(%d)@10.0.0.2:5051", i))
