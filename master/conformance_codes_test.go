@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// recordedAnswer is one answer of a real Mesos master.
+// recordedAnswer is one answer of a real Mesos master, a file of testdata.
 type recordedAnswer struct {
 	code   int
 	header map[string]string
@@ -29,7 +29,7 @@ type recordedAnswer struct {
 
 func loadAnswer(t *testing.T, name string) recordedAnswer {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata/scheduler-errors", name))
+	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestRecordedAnswers(t *testing.T) {
 
 func checkAnswer(t *testing.T, m *running, name, method, contentType, accept, stream, body string) {
 	t.Helper()
-	want := loadAnswer(t, name+".http")
+	want := loadAnswer(t, "scheduler-errors/"+name+".http")
 	header := http.Header{}
 	for k, v := range map[string]string{"Content-Type": contentType, "Accept": accept, "Mesos-Stream-Id": stream} {
 		if v != "" {
@@ -247,7 +247,7 @@ func TestRecordedRefusals(t *testing.T) {
 		requests["bad-role-"+strconv.Itoa(i)] = struct{ info, beside, outer string }{`"role":"` + role + `"`, "", ""}
 	}
 	for name, r := range requests {
-		want := loadAnswer(t, "subscribe-"+name+".txt")
+		want := loadAnswer(t, "scheduler-errors/subscribe-"+name+".txt")
 		resp, body := m.do("POST", "/api/v1/scheduler", http.Header{"Content-Type": {js}},
 			[]byte(`{"type":"SUBSCRIBE"`+r.outer+`,"subscribe":{"framework_info":{"user":"u","name":"f",`+r.info+`}`+r.beside+`}}`))
 		if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != js || resp.Header.Get("Mesos-Stream-Id") == "" || resp.ContentLength != -1 {
