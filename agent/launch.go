@@ -39,29 +39,29 @@ func (e *engine) launch(ef lifecycle.Launch) {
 			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: "the launch was given up"})
 			return
 		}
-		pid, err := e.prepare(ctx, ef)
+		p, err := e.prepare(ctx, ef)
 		if err != nil {
 			if ctx.Err() != nil {
 				err = errors.New("the launch was given up")
 			}
-			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: err.Error()})
+			var late *container.NotRun
+			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: err.Error(), Executor: errors.As(err, &late)})
 			return
 		}
-		e.post(e.ctx, lifecycle.Started{Container: ef.Container, PID: pid})
+		e.post(e.ctx, lifecycle.Started{Container: ef.Container, PID: p.PID, Networks: p.Networks, Data: p.Data})
 	})
 }
 
-func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (pid int, err error) {
-	if err := unsupportedBox(ef.Box); err != nil {
-		return 0, err
+func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.Process, err error) {
+	if err := unsupportedBox(ef.Box); err != nil && !ef.Docker {
+		return p, err
 	}
 	if ef.Session {
-		p, err := e.runtime.Start(ctx, e.spec(ef, nil))
-		return p.PID, err
+		return e.runtime.Start(ctx, e.spec(ef, nil))
 	}
 	owner, err := sandbox.OwnerOf(ef.User)
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	if ef.Nested {
 		err = sandbox.CreateNested(ef.Directory, ef.ParentDirectory, string(ef.Task), owner)
@@ -69,25 +69,30 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (pid int, err
 		err = sandbox.Create(ef.Directory, owner)
 	}
 	if err != nil {
-		return 0, err
+		return p, err
 	}
-	mounts, err := e.volumes(ef, owner)
-	if err != nil {
-		return 0, err
+	var mounts []container.Mount
+	if !ef.Docker {
+		if mounts, err = e.volumes(ef, owner); err != nil {
+			return p, err
+		}
 	}
 	if uris := ef.Command.GetUris(); len(uris) > 0 {
 		log, err := os.OpenFile(filepath.Join(ef.Directory, "stderr"), os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0)
 		if err != nil {
-			return 0, err
+			return p, err
 		}
 		defer log.Close()
 		if err := e.fetcher.Fetch(ctx, ef.Directory, owner, uris, log, nil); err != nil {
 			fmt.Fprintf(log, "Failed to fetch: %v\n", err)
-			return 0, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
+			return p, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
 		}
 	}
-	p, err := e.runtime.Start(ctx, e.spec(ef, mounts))
-	return p.PID, err
+	spec := e.spec(ef, mounts)
+	if ef.Docker {
+		spec.Docker = &container.Docker{Box: ef.Box, Resources: ef.Resources, Limits: ef.Limits}
+	}
+	return e.runtime.Start(ctx, spec)
 }
 
 // spec says to the runtime what the core wants.
@@ -166,13 +171,20 @@ func exited(ev container.Event) lifecycle.Exited {
 		mb := float64(oom.Limit) / (1 << 20)
 		name, kind := "mem", mesos.Value_SCALAR
 		x.Limitation = &lifecycle.Limitation{
-			Reason: mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY,
-			Message: fmt.Sprintf("Memory limit exceeded: Requested: %s Maximum Used: %s\n\nMEMORY STATISTICS: \n%s\n",
-				bytesText(oom.Limit), bytesText(oom.MaxUsed), strings.TrimRight(oom.Statistics, "\n")+"\n"),
+			Reason:    mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY,
+			Message:   memoryText(oom),
 			Resources: []*mesos.Resource{{Name: &name, Type: &kind, Scalar: &mesos.Value_Scalar{Value: &mb}}},
 		}
 	}
 	return x
+}
+
+func memoryText(oom *container.OOM) string {
+	text := fmt.Sprintf("Memory limit exceeded: Requested: %s Maximum Used: %s", bytesText(oom.Limit), bytesText(oom.MaxUsed))
+	if oom.Statistics == "" {
+		return text
+	}
+	return text + "\n\nMEMORY STATISTICS: \n" + strings.TrimRight(oom.Statistics, "\n") + "\n\n"
 }
 
 // bytesText prints bytes as Mesos does: the largest unit that divides them exactly.

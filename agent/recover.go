@@ -38,7 +38,7 @@ func (e *engine) recover(ctx context.Context) error {
 	}
 	live := make(map[lifecycle.ContainerID]lifecycle.Live, len(states))
 	for _, s := range states {
-		l := lifecycle.Live{PID: s.PID}
+		l := lifecycle.Live{PID: s.PID, Networks: s.Networks, Data: s.Data}
 		if s.Exit != nil {
 			x := exited(container.Event{ID: s.ID, Exit: *s.Exit})
 			l.Ended, l.Exit, l.Limitation = true, x.Exit, x.Limitation

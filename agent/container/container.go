@@ -58,6 +58,16 @@ type Spec struct {
 	Terminal *Terminal // stdin, stdout and stderr are a terminal, whose output also goes to Stdout
 	Session  bool      // stdin, stdout and stderr are for those who attach
 	Note     string    // opaque to the runtime, comes back with Recover; at most 64 KiB
+	Docker   *Docker   // a container of the Docker engine; nil: one of this host's processes
+}
+
+// Docker is what a container of the Docker engine is made of beside Command, Env and Dir,
+// which is its sandbox on the host (mesos-agent.md 7.5).
+type Docker struct {
+	Box       *mesos.ContainerInfo
+	Resources []*mesos.Resource              // what the task may use, its ports included
+	Limits    map[string]*mesos.Value_Scalar // "cpus", "mem": beyond its requests
+	Volumes   []Mount                        // of the host, at absolute paths of the container
 }
 
 // Mount shows a file or folder of the host at another path, which must exist.
@@ -87,7 +97,20 @@ type Process struct {
 	PID     int       // 0 when the program could not be executed: an exit with code 1 follows
 	Started time.Time // when the runtime had it recorded
 	Note    string
+	// Networks are those that the container has for itself, with its addresses; nil when it
+	// lives in the host's.
+	Networks []*mesos.NetworkInfo
+	Data     []byte // what the framework is told of it; may be empty
 }
+
+// NotRun is an error of Start: the container was made ready and could not be run. Its
+// text is for the framework, in the words of Mesos' executors.
+type NotRun struct{ Err error }
+
+func (e *NotRun) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *NotRun) Unwrap() error { return e.Err }
 
 // Exit is how a container ended. It is told only when no process of it is left.
 type Exit struct {

@@ -28,6 +28,7 @@ type image struct {
 	Directory string     `json:"directory,omitempty"`
 	Started   bool       `json:"started,omitempty"`
 	Process   int        `json:"process,omitempty"`
+	Networks  [][]byte   `json:"networks,omitempty"`
 	State     int32      `json:"state,omitempty"`
 	Delivered bool       `json:"delivered,omitempty"`
 	Statuses  [][]byte   `json:"statuses,omitempty"`
@@ -110,6 +111,9 @@ func encode(r lifecycle.Record) (img image, err error) {
 		x := r.Executor
 		img = image{Framework: string(x.Framework), Info: put(x.Info), Generated: x.Generated, Container: string(x.Container),
 			Directory: x.Directory, Started: x.Started, Process: x.PID}
+		for _, n := range x.Networks {
+			img.Networks = append(img.Networks, put(n))
+		}
 	case r.Task != nil:
 		x := r.Task
 		img = image{Framework: string(x.Framework), Executor: string(x.Executor), Info: put(x.Info),
@@ -179,6 +183,11 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 		get(img.Info, info)
 		r.Executor = &lifecycle.ExecutorImage{Framework: lifecycle.FrameworkID(img.Framework), Info: info, Generated: img.Generated,
 			Container: lifecycle.ContainerID(img.Container), Directory: img.Directory, Started: img.Started, PID: img.Process}
+		for _, b := range img.Networks {
+			n := &mesos.NetworkInfo{}
+			get(b, n)
+			r.Executor.Networks = append(r.Executor.Networks, n)
+		}
 	case "t":
 		info := &mesos.TaskInfo{}
 		get(img.Info, info)

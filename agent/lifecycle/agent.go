@@ -22,6 +22,9 @@ type Config struct {
 	LibprocessIP      string            // the agent's own LIBPROCESS_IP, may be empty
 	MaxExecutors      int               // completed executors remembered per framework
 	Info              *mesos.AgentInfo  // without id; told to custom executors
+	Containerizers    []string          // "mesos", "docker": who may run a container, empty: mesos
+	SandboxDirectory  string            // the sandbox inside a container with a file system of its own; empty: /mnt/mesos/sandbox
+	DockerStopTimeout time.Duration     // least time between a container's stop signal and SIGKILL without a kill policy
 	NewID             func() [16]byte   // fresh version-4 UUIDs; tests give a sequence
 }
 
@@ -66,6 +69,12 @@ type Agent struct {
 func New(cfg Config) *Agent {
 	if cfg.MaxExecutors <= 0 {
 		cfg.MaxExecutors = 150
+	}
+	if len(cfg.Containerizers) == 0 {
+		cfg.Containerizers = []string{"mesos"}
+	}
+	if cfg.SandboxDirectory == "" {
+		cfg.SandboxDirectory = "/mnt/mesos/sandbox"
 	}
 	return &Agent{
 		cfg:        cfg,

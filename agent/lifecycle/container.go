@@ -51,6 +51,9 @@ func (a *Agent) containerStatus(e *execution) *mesos.ContainerStatus {
 	if strings.Contains(a.cfg.IP, ":") {
 		cs.NetworkInfos[0].IpAddresses[0].Protocol = mesos.NetworkInfo_IPv6.Enum()
 	}
+	if len(e.networks) > 0 {
+		cs.NetworkInfos = e.networks
+	}
 	if e.pid > 0 {
 		cs.ExecutorPid = ptr(uint32(e.pid))
 	}
@@ -86,7 +89,7 @@ func (a *Agent) started(ev Started) {
 		a.do(Destroy{Container: ev.Container})
 		return
 	}
-	e.started, e.pid = true, ev.PID
+	e.started, e.pid, e.networks = true, ev.PID, ev.Networks
 	switch e.phase {
 	case terminating: // given up while it was being launched
 		a.recordExecution(e)
@@ -115,7 +118,9 @@ func (a *Agent) started(ev Started) {
 	}
 	t.delivered = true
 	a.update(t, a.executorStatus(t, mesos.TaskState_TASK_STARTING))
-	a.update(t, a.executorStatus(t, mesos.TaskState_TASK_RUNNING))
+	st := a.executorStatus(t, mesos.TaskState_TASK_RUNNING)
+	st.Data = ev.Data
+	a.update(t, st)
 	a.startChecks(t)
 	a.armCompletion(t, a.now)
 }
@@ -133,6 +138,10 @@ func (a *Agent) launchFailed(ev LaunchFailed) {
 	if e.verdict == nil {
 		e.verdict = &verdict{mesos.TaskState_TASK_FAILED, mesos.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED,
 			"Failed to launch container: " + ev.Message}
+	}
+	if ev.Executor && e.generated {
+		a.notRun(e, ev.Message)
+		return
 	}
 	a.counters.LaunchErrors++
 	a.ended(e, Exit{}, nil)
@@ -170,6 +179,8 @@ func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 	for _, t := range append([]*task(nil), e.tasks...) {
 		switch {
 		case terminal(t.state):
+		case lim != nil && e.generated && e.inDocker():
+			a.update(t, a.dockerLimit(t, exit, lim))
 		case lim != nil:
 			a.update(t, limitStatus(lim))
 		case e.generated && wasRunning && e.verdict == nil:
@@ -201,6 +212,9 @@ func (a *Agent) commandEnd(t *task, exit Exit) *mesos.TaskStatus {
 	}
 	st := a.executorStatus(t, state)
 	st.Message = ptr(exit.text())
+	if t.exec.inDocker() {
+		st.Message = ptr(dockerEnd(exit))
+	}
 	if t.kill != nil && t.kill.Overdue {
 		st.Reason = mesos.TaskStatus_REASON_MAX_COMPLETION_TIME_REACHED.Enum()
 	}

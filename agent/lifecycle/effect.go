@@ -30,6 +30,7 @@ type Launch struct {
 	Env       []string             // "NAME=value", complete
 	Resources []*mesos.Resource    // what the container may use, overhead included
 	Limits    map[string]*mesos.Value_Scalar
+	Docker    bool // a container of the Docker engine
 
 	// Of a nested container: signals other than SIGKILL reach its first process only.
 	Nested          bool

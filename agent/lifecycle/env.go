@@ -15,6 +15,9 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // agent's own environment is not inherited. Names that frameworks own (PORT0, HOST,
 // MESOS_TASK_ID) are never made up here.
 func (a *Agent) environment(e *execution) []string {
+	if t := e.only(); t != nil && e.inDocker() {
+		return a.dockerEnvironment(e, t)
+	}
 	env := map[string]string{}
 	if a.cfg.LibprocessIP != "" {
 		env["LIBPROCESS_IP"] = a.cfg.LibprocessIP
@@ -46,7 +49,9 @@ func (a *Agent) environment(e *execution) []string {
 		}
 	}
 	merge(env, cmd.GetEnvironment())
-	if _, set := env["PATH"]; !set {
+	if e.inDocker() { // a custom executor; PATH is the image's
+		env["MESOS_SANDBOX"], env["MESOS_CONTAINER_NAME"] = a.cfg.SandboxDirectory, containerName(e.container)
+	} else if _, set := env["PATH"]; !set {
 		env["PATH"] = defaultPath
 	}
 	return sortedEnv(env)

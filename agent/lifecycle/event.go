@@ -96,6 +96,10 @@ type Disconnected struct{}
 type Started struct {
 	Container ContainerID
 	PID       int // as seen on the host, 0 when unknown
+	// Networks are those that the container has for itself, with its addresses; nil when
+	// it lives in the host's.
+	Networks []*mesos.NetworkInfo
+	Data     []byte // for the framework, with TASK_RUNNING
 }
 
 // LaunchFailed says that a container's process was never started: the sandbox could
@@ -103,6 +107,9 @@ type Started struct {
 type LaunchFailed struct {
 	Container ContainerID
 	Message   string // a sentence for the framework, without full stop
+	// Executor says that Message is what the task's executor would have told: its
+	// container was made ready and could not be run.
+	Executor bool
 }
 
 // Exit is how the first process of a container ended.

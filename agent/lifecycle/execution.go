@@ -34,16 +34,17 @@ type execution struct {
 	phase     phase
 	started   bool
 	pid       int
-	tasks     []*task       // not completed, by arrival
-	completed []*mesos.Task // oldest first
-	verdict   *verdict      // why it was told to end, for its tasks' last update
-	recovered bool          // it lived on over a restart of the agent
-	nested    []*nested     // by launch; those that ended stay until their root ends
-	limit     *Limitation   // the limit that ends this pod
-	ending    bool          // its containers are being destroyed
-	orderly   bool          // a pod that ended as an executor would have, with status 0
-	waiters   []uint64      // calls that wait for its end
-	subscribe bool          // it subscribed at least once since this agent process began
+	networks  []*mesos.NetworkInfo // of the container when it has its own, else nil
+	tasks     []*task              // not completed, by arrival
+	completed []*mesos.Task        // oldest first
+	verdict   *verdict             // why it was told to end, for its tasks' last update
+	recovered bool                 // it lived on over a restart of the agent
+	nested    []*nested            // by launch; those that ended stay until their root ends
+	limit     *Limitation          // the limit that ends this pod
+	ending    bool                 // its containers are being destroyed
+	orderly   bool                 // a pod that ended as an executor would have, with status 0
+	waiters   []uint64             // calls that wait for its end
+	subscribe bool                 // it subscribed at least once since this agent process began
 }
 
 // verdict is what the tasks of an ended executor are told.
@@ -81,7 +82,7 @@ func (a *Agent) recordExecution(e *execution) {
 	}
 	a.record(Record{Key: executorRecordKey(e.key()), Executor: &ExecutorImage{
 		Framework: e.fw.id, Info: e.info, Generated: e.generated, Container: e.container,
-		Directory: e.directory, Started: e.started, PID: e.pid,
+		Directory: e.directory, Started: e.started, PID: e.pid, Networks: e.networks,
 	}})
 }
 
@@ -147,14 +148,18 @@ func (a *Agent) launch(e *execution) {
 	if t := e.only(); t != nil {
 		cmd, box, limits, id = t.info.GetCommand(), t.info.GetContainer(), t.info.GetLimits(), t.id()
 	}
-	if why := unfitBox(box); why != "" {
+	if why := a.unfitBox(box); why != "" {
 		a.launchFailed(LaunchFailed{Container: e.container, Message: why})
 		return
 	}
-	a.do(Launch{
+	ef := Launch{
 		Container: e.container, Key: e.key(), Task: id, Directory: e.directory, User: a.user(e),
-		Command: cmd, Box: box, Env: a.environment(e), Resources: e.resources(), Limits: limits,
-	})
+		Command: cmd, Box: box, Env: a.environment(e), Resources: e.resources(), Limits: limits, Docker: e.inDocker(),
+	}
+	if t := e.only(); t != nil && ef.Docker { // nothing but the task is in there
+		ef.Resources = t.info.GetResources()
+	}
+	a.do(ef)
 	if !e.generated && !e.native() {
 		a.armRegistration(e)
 	}

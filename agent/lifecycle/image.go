@@ -32,6 +32,7 @@ type ExecutorImage struct {
 	Directory string
 	Started   bool // its process was seen running
 	PID       int
+	Networks  []*mesos.NetworkInfo // of the container when it has its own
 }
 
 // TaskImage is what must survive about a task and its stream of updates.

@@ -75,6 +75,9 @@ func (a *Agent) grace(t *task, p *mesos.KillPolicy) time.Duration {
 			return max(0, time.Duration(policy.GetGracePeriod().GetNanoseconds()))
 		}
 	}
+	if t.exec.inDocker() {
+		return a.dockerGrace()
+	}
 	return defaultGrace
 }
 

@@ -115,7 +115,13 @@ func (a *Agent) recordNested(n *nested) {
 
 // launchNested starts the process of a nested container.
 func (a *Agent) launchNested(n *nested) {
-	why := unfitBox(n.box)
+	why := a.unfitBox(n.box)
+	if isDocker(n.box) {
+		why = "Docker ContainerInfo is not supported on the task"
+	}
+	if n.root.inDocker() {
+		why = "Nested containers are not supported"
+	}
 	if n.command.GetShell() && n.command.Value == nil {
 		why = "the container has no command"
 	}

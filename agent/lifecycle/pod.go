@@ -62,6 +62,9 @@ func invalidGroup(fid FrameworkID, ev RunTaskGroup) string {
 	if why := unsafeID(eid); why != "" {
 		return "Task group has an invalid executor_id '" + eid + "': " + why
 	}
+	if isDocker(ev.Executor.GetContainer()) {
+		return "Docker ContainerInfo is not supported on the executor"
+	}
 	seen := map[string]bool{}
 	share, first := false, true
 	for _, t := range ev.Tasks {
@@ -77,6 +80,8 @@ func invalidGroup(fid FrameworkID, ev RunTaskGroup) string {
 			continue
 		}
 		switch s := shared(t.GetContainer()); {
+		case isDocker(t.GetContainer()):
+			return "Docker ContainerInfo is not supported on the task"
 		case t.GetCommand() == nil && t.GetContainer() == nil:
 			return "Task '" + id + "' of the group has no 'command'"
 		case !first && s != share:

@@ -15,6 +15,8 @@ type Live struct {
 	Ended      bool // its exit is known: Exit and Limitation say how
 	Exit       Exit
 	Limitation *Limitation
+	Networks   []*mesos.NetworkInfo // see Started
+	Data       []byte
 }
 
 // Restore fills a new agent from the records of its last run and from what the keeper
@@ -82,7 +84,7 @@ func (a *Agent) restoreExecutor(img *ExecutorImage) {
 	}
 	e := &execution{
 		fw: f, info: img.Info, generated: img.Generated, container: img.Container,
-		directory: img.Directory, started: img.Started, pid: img.PID,
+		directory: img.Directory, started: img.Started, pid: img.PID, networks: img.Networks,
 	}
 	f.executors[e.id()] = e
 	f.order = append(f.order, e)
@@ -108,7 +110,7 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 	case known && l.Ended:
 		e.recovered = true
 		if !e.started && e.generated {
-			a.started(Started{Container: e.container, PID: l.PID})
+			a.started(Started{Container: e.container, PID: l.PID, Networks: l.Networks, Data: l.Data})
 		}
 		e.started, e.pid = true, l.PID
 		a.ended(e, l.Exit, l.Limitation)
@@ -118,7 +120,7 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		a.recordExecution(e)
 	case known && !e.started:
 		e.phase = launching
-		a.started(Started{Container: e.container, PID: l.PID})
+		a.started(Started{Container: e.container, PID: l.PID, Networks: l.Networks, Data: l.Data})
 	case known && e.generated:
 		e.phase, e.pid, e.recovered = running, l.PID, true
 		switch {
@@ -126,7 +128,7 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 			e.phase = terminating
 			a.do(Destroy{Container: e.container})
 		case t.kill != nil:
-			a.do(Kill{Container: e.container, Grace: t.kill.Deadline.Sub(t.kill.Since)})
+			a.do(Kill{Container: e.container, Grace: a.remaining(t)})
 		default:
 			a.startChecks(t)
 			a.armCompletion(t, startOf(t, a.now))

@@ -227,13 +227,11 @@ func unsafeID(id string) string {
 	return ""
 }
 
-// unfitBox says why a container description cannot be run by this agent, or "".
+// unfitBox says why a container description cannot be run without the engine, or "".
 func unfitBox(box *mesos.ContainerInfo) string {
 	switch {
-	case box == nil:
+	case box == nil, isDocker(box):
 		return ""
-	case box.GetType() == mesos.ContainerInfo_DOCKER:
-		return "None of the enabled containerizers (mesos) could create a container for the provided TaskInfo/ExecutorInfo message"
 	case box.GetMesos().GetImage() != nil:
 		return "No image provider is enabled (--image_providers), but the container asks for an image"
 	}
