@@ -42,7 +42,7 @@ func newHeld(t *testing.T, labels map[string]string, balancers ...string) *held 
 	id := app.InstanceID("web.instance-c6a1b2f0-0000-11ee-8000-000000000001")
 	v := app.Timestamp(1)
 	snap := (&core.Snapshot{}).With("/web", &core.AppState{
-		Versions:  []*app.App{{ID: "/web", Version: v, Labels: labels}},
+		Versions:  []*app.RunSpec{(&app.App{ID: "/web", Version: v, Labels: labels}).RunSpec()},
 		Instances: []*app.Instance{{ID: id, App: "/web", AppVersion: v, Condition: app.Running}},
 	})
 	h := &held{task: id.Task(1)}

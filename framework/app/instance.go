@@ -28,38 +28,81 @@ func (id InstanceID) App() (path PathID, ok bool) {
 	return FromSafe(safe[:i]), true
 }
 
-// Task gives the id of the n-th launch of the instance's task, counted from 1.
-func (id InstanceID) Task(n int) TaskID {
-	return TaskID(string(id) + "._app." + strconv.Itoa(n))
+// Task gives the id of the n-th launch of the only task of an app's instance, counted
+// from 1.
+func (id InstanceID) Task(n int) TaskID { return id.NamedTask("", n) }
+
+// NamedTask gives the id of the n-th launch of one task of the instance, counted from 1.
+func (id InstanceID) NamedTask(name string, n int) TaskID {
+	if name == "" {
+		name = onlyTask
+	}
+	return TaskID(string(id) + "." + name + "." + strconv.Itoa(n))
 }
 
-// TaskID names one launch of a task: <instance>._app.<n> (marathon.md 7.1).
+// onlyTask stands for the name of an app's task; no container may be called so.
+const onlyTask = "_app"
+
+// TaskID names one launch of a task: <instance>._app.<n>, or <instance>.<container>.<n>
+// for a pod (marathon.md 7.1).
 type TaskID string
 
-// Parse splits the id. It also reads the forms without a launch number, for which n is 0.
+// Parse gives the instance and the launch number. It also reads the forms without a
+// launch number, for which n is 0.
 func (t TaskID) Parse() (id InstanceID, n int, err error) {
+	id, _, n, err = t.Split()
+	return id, n, err
+}
+
+// Split is Parse that also gives the name of the task, "" for that of an app.
+func (t TaskID) Split() (id InstanceID, name string, n int, err error) {
 	s := string(t)
-	head, tail, found := strings.Cut(s, "._app")
-	if found {
-		id = InstanceID(head)
-		if tail != "" {
-			n, err = strconv.Atoi(strings.TrimPrefix(tail, "."))
-			if err != nil || !strings.HasPrefix(tail, ".") || n < 1 {
-				return "", 0, fmt.Errorf("invalid task id '%s': the launch number %q is not a positive number", s, tail)
+	bad := func(why string) (InstanceID, string, int, error) {
+		return "", "", 0, fmt.Errorf("invalid task id '%s': %s", s, why)
+	}
+	const want = "want <app>.instance-<uuid>._app.<n>"
+	if head, found := strings.CutSuffix(s, "."+onlyTask); found {
+		if _, ok := InstanceID(head).App(); !ok {
+			return bad(want)
+		}
+		return InstanceID(head), "", 0, nil
+	}
+	if head, number, ok := cutLast(s); ok {
+		if head, name, ok := cutLast(head); ok && InstanceID(head).whole() {
+			n, err := strconv.Atoi(number)
+			if err != nil || n < 1 || number[0] == '+' {
+				return bad(fmt.Sprintf("the launch number %q is not a positive number", number))
 			}
+			if name == onlyTask {
+				name = ""
+			}
+			return InstanceID(head), name, n, nil
 		}
-	} else {
-		// <safe path>.<uuid> of Marathon before 1.8.
-		i := strings.LastIndexByte(s, '.')
-		if i <= 0 || len(s)-i-1 != 36 {
-			return "", 0, fmt.Errorf("invalid task id '%s': want <app>.instance-<uuid>._app.<n>", s)
+		if len(number) == 36 { // <safe path>.<uuid> of Marathon before 1.8
+			return InstanceID(head + ".marathon-" + number), "", 0, nil
 		}
-		return InstanceID(s[:i] + ".marathon-" + s[i+1:]), 0, nil
 	}
-	if _, ok := id.App(); !ok {
-		return "", 0, fmt.Errorf("invalid task id '%s': want <app>.instance-<uuid>._app.<n>", s)
+	return bad(want)
+}
+
+// whole tells whether the text is an instance id and nothing else.
+func (id InstanceID) whole() bool {
+	for _, mark := range []string{".instance-", ".marathon-"} {
+		if i := strings.LastIndex(string(id), mark); i > 0 {
+			rest := id[i+len(mark):]
+			return rest != "" && !strings.Contains(string(rest), ".")
+		}
 	}
-	return id, n, nil
+	return false
+}
+
+// cutLast splits at the last dot; both sides must hold something.
+func cutLast(s string) (head, tail string, ok bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i <= 0 || i == len(s)-1 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
 }
 
 // Goal is what the framework wants of an instance.
@@ -144,14 +187,15 @@ func (c Condition) TaskState() string {
 	return "TASK_UNKNOWN"
 }
 
-// Instance is one wanted copy of an app and what is known of its present task.
+// Instance is one wanted copy of an app or a pod and what is known of its tasks. The one
+// task of an app has its condition, start and health in the instance's own fields.
 type Instance struct {
 	ID         InstanceID        `json:"id"`
-	App        PathID            `json:"app"`
+	App        PathID            `json:"app"` // or pod
 	Goal       Goal              `json:"goal"`
-	Condition  Condition         `json:"condition"`
+	Condition  Condition         `json:"condition"`            // of all tasks together
 	Since      Timestamp         `json:"since"`                // when Condition was entered
-	AppVersion Timestamp         `json:"appVersion"`           // version of the definition the task runs or will run
+	AppVersion Timestamp         `json:"appVersion"`           // version of the definition the tasks run or will run
 	Role       string            `json:"role"`                 // whose resources it takes
 	Launch     int               `json:"launch"`               // number of the present or last launch; 0 before the first
 	StagedAt   Timestamp         `json:"stagedAt,omitzero"`    // 0 until launched
@@ -165,14 +209,85 @@ type Instance struct {
 	HostPorts  []int             `json:"hostPorts,omitempty"` // one per port that has a host port, in order
 	IPs        []IPAddress       `json:"ips,omitempty"`       // as the last status reported them
 	Health     []HealthResult    `json:"health,omitempty"`    // one per health check that has a result
+	Tasks      []Task            `json:"tasks,omitempty"`     // of a pod, one per container in order; nil while Scheduled
 }
 
-// TaskID is the id of the present or last task; "" before the first launch.
-func (i *Instance) TaskID() TaskID {
+// Task is what is known of one container of a pod's instance.
+type Task struct {
+	Name      string    `json:"name"`
+	Condition Condition `json:"condition"`
+	Since     Timestamp `json:"since"`              // when Condition was entered
+	StartedAt Timestamp `json:"startedAt,omitzero"` // 0 until running
+	Message   string    `json:"message,omitempty"`  // of the last status
+	Healthy   *bool     `json:"-"`                  // result of its health check; nil: none yet
+	HealthyAt Timestamp `json:"-"`                  // when Healthy was last reported
+}
+
+// TaskID is the id of the present or last task, of a pod's first one; "" before the
+// first launch.
+func (i *Instance) TaskID() TaskID { return i.TaskIDAt(0) }
+
+// TaskIDAt is the id of the k-th task; "" before the first launch.
+func (i *Instance) TaskIDAt(k int) TaskID {
 	if i.Launch == 0 {
 		return ""
 	}
-	return i.ID.Task(i.Launch)
+	if i.Tasks == nil {
+		return i.ID.Task(i.Launch)
+	}
+	return i.ID.NamedTask(i.Tasks[k].Name, i.Launch)
+}
+
+// TaskCount is the number of its tasks.
+func (i *Instance) TaskCount() int { return max(1, len(i.Tasks)) }
+
+// TaskCondition is where the k-th task is in its life.
+func (i *Instance) TaskCondition(k int) Condition {
+	if i.Tasks == nil {
+		return i.Condition
+	}
+	return i.Tasks[k].Condition
+}
+
+// Lost tells whether no task of the instance is left but some whose agent cannot be reached.
+func (i *Instance) Lost() bool {
+	lost := false
+	for k := range i.TaskCount() {
+		c := i.TaskCondition(k)
+		if !c.Lost() && !c.Terminal() {
+			return false
+		}
+		lost = lost || c.Lost()
+	}
+	return lost
+}
+
+// Ended tells whether every task has ended for good.
+func (i *Instance) Ended() bool {
+	for k := range i.TaskCount() {
+		if !i.TaskCondition(k).Terminal() {
+			return false
+		}
+	}
+	return true
+}
+
+// precedence is in which order conditions of tasks decide about their instance
+// (marathon.md 7.5).
+var precedence = []Condition{
+	Errored, Failed, Gone, Dropped, UnreachableInactive, Unreachable, Killing, Starting, Staging, Unknown, Provisioned, Running, Finished, Killed,
+}
+
+// Sum gives the condition of an instance out of those of its tasks.
+func Sum(tasks []Task) Condition {
+	for _, c := range precedence {
+		for k := range tasks {
+			if tasks[k].Condition == c {
+				return c
+			}
+		}
+	}
+	return Unknown
 }
 
 // IPAddress is one address of a task.

@@ -12,7 +12,7 @@ import (
 type action struct {
 	kind   deploy.ActionKind
 	app    app.PathID
-	target *app.App // nil: stop
+	target *app.RunSpec // nil: stop
 	begun  bool
 	done   bool
 
@@ -105,13 +105,13 @@ func (c *Core) restart(a *action) {
 	if !a.begun {
 		c.resetDelay(l)
 		a.limits, a.budget = deploy.Restart{
-			Instances: n, Upgrade: a.target.Upgrade, Resident: a.target.IsResident(),
+			Instances: n, Upgrade: a.target.Upgrade, Resident: a.target.Resident,
 			Current: len(r.old) + len(r.fresh), Healthy: r.healthy,
 		}.Begin()
 		a.counted = map[app.InstanceID]bool{}
 		a.begun = true
 	}
-	if a.limits.MinHealthy == a.limits.MaxCapacity && a.limits.MaxCapacity <= r.healthy && !a.target.IsResident() {
+	if a.limits.MinHealthy == a.limits.MaxCapacity && a.limits.MaxCapacity <= r.healthy && !a.target.Resident {
 		// Begin saw to this only for the instances healthy then: without one more nothing
 		// could ever be killed.
 		a.limits.MaxCapacity++
@@ -174,7 +174,7 @@ func (c *Core) census(a *action, l *line) census {
 // serves tells whether an instance counts towards the least number of healthy ones: a
 // task that is being killed does not.
 func (c *Core) serves(i *instance) bool {
-	return i.isHealthy() && c.kills.tasks[i.view.TaskID()] == nil
+	return i.isHealthy() && !c.dying(i)
 }
 
 // replaceOld kills old instances: as many as the budget allows or as are healthy beyond
@@ -182,7 +182,7 @@ func (c *Core) serves(i *instance) bool {
 // not known yet) that is needed for the least number.
 func (c *Core) replaceOld(a *action, r census) {
 	floor := a.limits.MinHealthy
-	if a.target.IsResident() && a.limits.MinHealthy == a.limits.MaxCapacity {
+	if a.target.Resident && a.limits.MinHealthy == a.limits.MaxCapacity {
 		floor--
 	}
 	allowed := max(a.budget-a.killed, r.healthy-floor)

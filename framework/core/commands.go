@@ -115,7 +115,7 @@ func (c *Core) fits(plan *deploy.Plan) error {
 			return fault.New("deploy", fault.TooLarge, "id", fmt.Errorf("it has %d bytes and the limit is %d: shorten it", len(ch.ID), maxPath))
 		}
 		if ch.New != nil {
-			if err := check("app "+string(ch.ID), ch.New); err != nil {
+			if err := check(ch.New.Kind()+" "+string(ch.ID), ch.New.Definition()); err != nil {
 				return err
 			}
 		}
@@ -159,7 +159,7 @@ func (c *Core) adopt(root *app.Group, plan *deploy.Plan) {
 		if ch.New != nil {
 			c.inRole(ch.New.Role)
 			c.versions[ch.ID] = append(c.versions[ch.ID], ch.New)
-			c.out.change(Change{Key: appKey(ch.ID, ch.New.Version), Value: ch.New})
+			c.out.change(Change{Key: specKey(ch.New), Value: ch.New.Definition()})
 		}
 	}
 	if n := len(c.roots); n > 0 && c.roots[n-1].group.Version == root.Version {
@@ -285,7 +285,7 @@ func (c *Core) pruneApp(id app.PathID, coming *deploy.Plan) {
 			continue
 		}
 		if ch := p.Change(id); ch != nil {
-			for _, a := range []*app.App{ch.Old, ch.New} {
+			for _, a := range []*app.RunSpec{ch.Old, ch.New} {
 				if a != nil {
 					needed[a.Version] = true
 				}
@@ -298,7 +298,7 @@ func (c *Core) pruneApp(id app.PathID, coming *deploy.Plan) {
 			keep = append(keep, a)
 			continue
 		}
-		c.out.change(Change{Key: appKey(id, a.Version)})
+		c.out.change(Change{Key: specKey(a)})
 	}
 	if len(keep) == 0 {
 		delete(c.versions, id)

@@ -12,11 +12,11 @@ type Core struct {
 	now time.Time // of the step being made
 
 	root      *app.Group
-	roots     []rootVersion             // kept, oldest first; the last is root
-	versions  map[app.PathID][]*app.App // kept, oldest first
-	version   app.Timestamp             // last one given out
-	lines     map[app.PathID]*line      // one for each app with a definition or instances
-	queue     map[app.PathID]*line      // those that wait for offers or are delayed; others may be in it until the next look
+	roots     []rootVersion                 // kept, oldest first; the last is root
+	versions  map[app.PathID][]*app.RunSpec // kept, oldest first
+	version   app.Timestamp                 // last one given out
+	lines     map[app.PathID]*line          // one for each app with a definition or instances
+	queue     map[app.PathID]*line          // those that wait for offers or are delayed; others may be in it until the next look
 	instances map[app.InstanceID]*instance
 	aging     map[app.InstanceID]*instance // those that may not stay as they are for ever
 	running   []*deployment                // oldest first
@@ -114,9 +114,17 @@ func (c *Core) nextVersion() app.Timestamp {
 
 // AppVersion finds a kept version of an app, nil when there is none.
 func (c *Core) AppVersion(id app.PathID, version app.Timestamp) *app.App {
-	for _, a := range c.versions[id] {
-		if a.Version == version {
-			return a
+	if s := c.specVersion(id, version); s != nil {
+		return s.App
+	}
+	return nil
+}
+
+// specVersion finds a kept version of an app or pod, nil when there is none.
+func (c *Core) specVersion(id app.PathID, version app.Timestamp) *app.RunSpec {
+	for _, s := range c.versions[id] {
+		if s.Version == version {
+			return s
 		}
 	}
 	return nil

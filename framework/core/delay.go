@@ -15,23 +15,15 @@ type delay struct {
 
 func (d *delay) until() time.Time { return d.from.Add(d.length) }
 
-func configOf(spec *app.App) app.Timestamp {
-	if v := spec.VersionInfo.LastConfigChangeAt; v != 0 {
-		return v
-	}
-	return spec.Version
-}
-
 // failed lengthens the delay of the definition.
-func (c *Core) failed(l *line, spec *app.App) {
-	first := time.Duration(spec.BackoffSeconds) * time.Second
-	limit := time.Duration(spec.MaxLaunchDelaySeconds) * time.Second
-	d := l.delays[configOf(spec)]
+func (c *Core) failed(l *line, spec *app.RunSpec) {
+	limit := spec.Backoff.Limit
+	d := l.delays[spec.ConfigVersion]
 	if d == nil {
-		d = &delay{length: min(first, limit)}
-		l.delays[configOf(spec)] = d
+		d = &delay{length: min(spec.Backoff.First, limit)}
+		l.delays[spec.ConfigVersion] = d
 	} else {
-		d.length = min(limit, time.Duration(float64(d.length)*spec.BackoffFactor))
+		d.length = min(limit, time.Duration(float64(d.length)*spec.Backoff.Factor))
 	}
 	d.from, d.keep = c.now, limit
 	l.held = true
@@ -39,16 +31,16 @@ func (c *Core) failed(l *line, spec *app.App) {
 }
 
 // progressed moves the reference time: the definition launches.
-func (c *Core) progressed(l *line, spec *app.App) {
-	if d := l.delays[configOf(spec)]; d != nil {
+func (c *Core) progressed(l *line, spec *app.RunSpec) {
+	if d := l.delays[spec.ConfigVersion]; d != nil {
 		d.from = c.now
 		l.held = true
 	}
 }
 
 // delayed tells whether the definition must not be launched yet, and until when.
-func (c *Core) delayed(l *line, spec *app.App) (time.Time, bool) {
-	d := l.delays[configOf(spec)]
+func (c *Core) delayed(l *line, spec *app.RunSpec) (time.Time, bool) {
+	d := l.delays[spec.ConfigVersion]
 	if d == nil || !d.until().After(c.now) {
 		return time.Time{}, false
 	}

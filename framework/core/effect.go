@@ -37,20 +37,19 @@ type Show struct{ Snapshot *Snapshot }
 // Publish puts an event on the event stream.
 type Publish struct{ Event Event }
 
-// Accept launches tasks on one offer; what is left of it may be offered again after Refuse.
+// Accept launches instances on one offer; what is left of it may be offered again after Refuse.
 type Accept struct {
 	Offer  string
 	Tasks  []Launch
 	Refuse time.Duration
 }
 
-// Launch is one task to start. Instance holds its id, agent and host ports; the shell
-// builds the TaskInfo from it and Spec.
+// Launch is one instance to start. Instance holds its id, agent and host ports; the shell
+// builds the TaskInfo of each task from it and Spec.
 type Launch struct {
 	Instance *app.Instance
-	Spec     *app.App
-	// HostPorts has one entry for each port definition or mapping of Spec, 0 where it
-	// has no host port.
+	Spec     *app.RunSpec
+	// HostPorts has one entry for each of Spec's Ports, 0 where it has no host port.
 	HostPorts []uint32
 	// Resources are the blocks taken from the offer.
 	Resources []match.Resource

@@ -28,7 +28,7 @@ func (c *Core) startProbes(i *instance) {
 		}
 	}
 	i.probing, i.polling = true, wantReady
-	c.emit(StartProbes{Instance: i.view, Spec: i.spec, Readiness: wantReady})
+	c.emit(StartProbes{Instance: i.view, Spec: i.spec.App, Readiness: wantReady})
 }
 
 func (c *Core) stopProbes(i *instance) {
@@ -65,8 +65,13 @@ func (c *Core) probed(p Probed) {
 
 // mesosHealth takes the result that came with a task status: of the one check that
 // runs beside the task.
-func (c *Core) mesosHealth(i *instance, ok bool) {
-	at := slices.IndexFunc(i.spec.HealthChecks, func(h app.HealthCheck) bool { return !h.ByFramework() })
+func (c *Core) mesosHealth(i *instance, task int, ok bool) {
+	at := -1
+	for k := range i.spec.HealthChecks {
+		if at < 0 && !i.spec.HealthChecks[k].ByFramework() && i.spec.CheckedTask(k) == task {
+			at = k
+		}
+	}
 	if at < 0 {
 		return
 	}
@@ -112,6 +117,11 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 		v.Health = append(v.Health, k.result)
 		all = all && k.result.Alive
 	}
+	k := i.spec.CheckedTask(at)
+	if v.Tasks != nil {
+		v.Tasks = slices.Clone(v.Tasks)
+		v.Tasks[k].Healthy, v.Tasks[k].HealthyAt = &ok, app.At(c.now)
+	}
 	i.view = &v
 	var sum *bool
 	if known {
@@ -119,7 +129,7 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 	}
 	c.dirty.mark(i.line.id)
 	if flipped && (ok || was) {
-		c.publish(HealthStatusChanged{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskID(), Version: v.AppVersion, Alive: ok})
+		c.publish(HealthStatusChanged{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskIDAt(k), Version: v.AppVersion, Alive: ok})
 	}
 	if (sum == nil) != (i.healthy == nil) || sum != nil && *sum != *i.healthy {
 		c.publish(InstanceHealthChanged{At: c.at(), Instance: v.ID, App: v.App, Healthy: sum, Version: v.AppVersion})
@@ -130,13 +140,13 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 // killSick ends a task whose checks failed too often; it is started again without back-off.
 func (c *Core) killSick(i *instance, cause string) {
 	v := i.view
-	if c.kills.tasks[v.TaskID()] != nil {
+	if c.dying(i) {
 		return
 	}
 	reason := "Task was killed since health check failed. Reason: " + cause
 	c.publish(UnhealthyKill{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskID(), Version: v.AppVersion,
 		Reason: cause, Host: v.Host, AgentID: v.AgentID})
-	c.keepFailure(i, "TASK_KILLED", reason)
+	c.keepFailure(i, 0, "TASK_KILLED", reason)
 	c.kill(i)
 }
 

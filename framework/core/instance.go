@@ -10,10 +10,9 @@ import (
 type instance struct {
 	// view is never written to once it was handed out; set replaces it.
 	view *app.Instance
-	spec *app.App // definition of view.AppVersion
+	spec *app.RunSpec // definition of view.AppVersion
 	line *line
 
-	state    string        // last Mesos state of the task, "" before the first word
 	lostAt   app.Timestamp // when it became unreachable, kept while inactive
 	recorded bool          // the store has a record
 	checks   []checkState
@@ -24,11 +23,11 @@ type instance struct {
 	polling  bool // the readiness check runs
 }
 
-// line is one app: its definition while it has one, its instances, and its place in the
+// line is one app or pod: its definition while it has one, its instances, and its place in the
 // launch queue.
 type line struct {
 	id        app.PathID
-	spec      *app.App                 // in the root, nil once deleted
+	spec      *app.RunSpec             // in the root, nil once deleted
 	instances []*instance              // in order of creation
 	scheduled int                      // how many of them wait for an offer
 	delays    map[app.Timestamp]*delay // by configuration
@@ -103,11 +102,41 @@ func (c *Core) set(i *instance, edit func(v *app.Instance)) {
 			c.queue[l.id] = l
 			c.wanted(l)
 		}
-		c.watchAge(i)
 		c.changedEvent(i)
 	}
+	c.watchAge(i)
 	c.dirty.mark(l.id)
 	c.record(i)
+}
+
+// setTask changes the condition of one task of an instance, and so that of the instance.
+func (c *Core) setTask(i *instance, k int, cond app.Condition, edit func(v *app.Instance, t *app.Task)) {
+	c.set(i, func(v *app.Instance) {
+		if v.Tasks == nil {
+			v.Condition = cond
+			edit(v, &app.Task{})
+			return
+		}
+		v.Tasks = slices.Clone(v.Tasks)
+		t := &v.Tasks[k]
+		if t.Condition != cond {
+			t.Condition, t.Since = cond, app.At(c.now)
+		}
+		edit(v, t)
+		if sum := app.Sum(v.Tasks); sum != app.Unreachable || v.Condition != app.UnreachableInactive {
+			v.Condition = sum
+		}
+	})
+}
+
+// dying tells whether the end of any of its tasks was asked for.
+func (c *Core) dying(i *instance) bool {
+	for k := range i.view.TaskCount() {
+		if c.kills.tasks[i.view.TaskIDAt(k)] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // record writes the instance. One that was never launched is not written: a new
@@ -121,7 +150,7 @@ func (c *Core) record(i *instance) {
 }
 
 // schedule adds a fresh instance of a definition to the launch queue.
-func (c *Core) schedule(spec *app.App) *instance {
+func (c *Core) schedule(spec *app.RunSpec) *instance {
 	l := c.line(spec.ID)
 	i := &instance{spec: spec, line: l, view: &app.Instance{
 		ID:         app.NewInstanceID(spec.ID, c.cfg.UUID()),
@@ -146,7 +175,9 @@ func (c *Core) schedule(spec *app.App) *instance {
 func (c *Core) forget(i *instance) {
 	l := i.line
 	c.stopProbes(i)
-	c.kills.done(c, i.view.TaskID())
+	for k := range i.view.TaskCount() {
+		c.kills.done(c, i.view.TaskIDAt(k))
+	}
 	delete(c.instances, i.view.ID)
 	delete(c.aging, i.view.ID)
 	if at := slices.Index(l.instances, i); at >= 0 {
@@ -175,15 +206,19 @@ func (c *Core) watchAge(i *instance) {
 	case app.Unreachable, app.UnreachableInactive, app.Provisioned, app.Staging, app.Starting:
 		c.aging[i.view.ID] = i
 	default:
+		if i.view.Lost() {
+			c.aging[i.view.ID] = i
+			return
+		}
 		delete(c.aging, i.view.ID)
 	}
 }
 
-// decommission gives an instance up: its task is killed and then it is forgotten, or at
-// once when there is no task to kill or its agent cannot be reached (should that task
+// decommission gives an instance up: its tasks are killed and then it is forgotten, or at
+// once when there is no task to kill or its agent cannot be reached (should such a task
 // come back it is unknown, and killed then).
 func (c *Core) decommission(i *instance) {
-	if i.waits() || i.view.Condition.Lost() {
+	if i.waits() || i.view.Lost() {
 		c.forget(i)
 		return
 	}
@@ -193,15 +228,15 @@ func (c *Core) decommission(i *instance) {
 	c.kill(i)
 }
 
-// reschedule puts an instance whose task ended back into the launch queue.
+// reschedule puts an instance whose tasks ended back into the launch queue.
 func (c *Core) reschedule(i *instance) {
 	c.set(i, func(v *app.Instance) {
 		v.Condition = app.Scheduled
 		v.AgentID, v.Host, v.Region, v.Zone, v.Attributes = "", "", "", "", nil
-		v.HostPorts, v.IPs, v.Health = nil, nil, nil
+		v.HostPorts, v.IPs, v.Health, v.Tasks = nil, nil, nil, nil
 		v.StagedAt, v.StartedAt, v.ActiveAt = 0, 0, 0
 	})
-	i.state, i.checks, i.healthy, i.ready = "", nil, nil, nil
+	i.checks, i.healthy, i.ready = nil, nil, nil
 }
 
 func (c *Core) changedEvent(i *instance) {

@@ -22,17 +22,19 @@ type pendingKill struct {
 	again    int       // repetitions
 }
 
-// kill asks for the end of the instance's present task; asking again does nothing.
+// kill asks for the end of the instance's present tasks; asking again does nothing.
 func (c *Core) kill(i *instance) {
-	id := i.view.TaskID()
-	if c.kills.tasks[id] != nil {
-		return
+	for k := range i.view.TaskCount() {
+		id := i.view.TaskIDAt(k)
+		if c.kills.tasks[id] != nil || i.view.Tasks != nil && i.view.Tasks[k].Condition.Terminal() {
+			continue
+		}
+		if c.kills.tasks == nil {
+			c.kills.tasks = map[app.TaskID]*pendingKill{}
+		}
+		c.kills.tasks[id] = &pendingKill{instance: i.view.ID, agent: i.view.AgentID}
+		c.kills.wait = append(c.kills.wait, id)
 	}
-	if c.kills.tasks == nil {
-		c.kills.tasks = map[app.TaskID]*pendingKill{}
-	}
-	c.kills.tasks[id] = &pendingKill{instance: i.view.ID, agent: i.view.AgentID}
-	c.kills.wait = append(c.kills.wait, id)
 	c.kills.send(c)
 }
 

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"slices"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
@@ -11,7 +10,7 @@ import (
 // order is one definition that wants instances, prepared for matching.
 type order struct {
 	line    *line
-	spec    *app.App
+	spec    *app.RunSpec
 	waiting []*instance
 	want    *match.Spec
 }
@@ -85,13 +84,13 @@ func (c *Core) orders() []*order {
 			if !i.waits() {
 				continue
 			}
-			o := byConfig[configOf(i.spec)]
+			o := byConfig[i.spec.ConfigVersion]
 			if o == nil {
 				if _, late := c.delayed(l, i.spec); late {
 					continue
 				}
 				o = &order{line: l, spec: i.spec, want: c.specOf(i.spec)}
-				byConfig[configOf(i.spec)] = o
+				byConfig[i.spec.ConfigVersion] = o
 				out = append(out, o)
 			}
 			o.waiting = append(o.waiting, i)
@@ -111,7 +110,7 @@ func (c *Core) orders() []*order {
 func (o *order) placed() {
 	for _, i := range o.line.instances {
 		v := i.view
-		if v.AppVersion < configOf(o.spec) || v.Condition == app.UnreachableInactive || v.Condition == app.Scheduled || v.Condition.Terminal() {
+		if v.AppVersion < o.spec.ConfigVersion || v.Condition == app.UnreachableInactive || v.Condition == app.Scheduled || v.Condition.Terminal() {
 			continue
 		}
 		p := match.Place{Hostname: v.Host, Region: v.Region, Zone: v.Zone}
@@ -123,11 +122,15 @@ func (o *order) placed() {
 }
 
 // specOf turns a definition into needs.
-func (c *Core) specOf(a *app.App) *match.Spec {
+func (c *Core) specOf(a *app.RunSpec) *match.Spec {
+	all := a.Total()
 	s := &match.Spec{
 		Role: a.Role, Accept: a.AcceptedResourceRoles,
-		Cpus: milli(a.Cpus), Mem: milli(a.Mem), Disk: milli(a.Disk), Gpus: int64(a.GPUs) * 1000,
-		Ports: hostPortsOf(a), Reserved: hasPersistentVolume(a),
+		Cpus: milli(all.Cpus), Mem: milli(all.Mem), Disk: milli(all.Disk), Gpus: int64(all.GPUs) * 1000,
+		Reserved: a.Resident,
+	}
+	for _, p := range a.Ports {
+		s.Ports = append(s.Ports, match.Port{Number: uint32(p.Number), None: p.None})
 	}
 	if s.Role == "" {
 		s.Role = c.cfg.Role
@@ -150,43 +153,11 @@ func (c *Core) specOf(a *app.App) *match.Spec {
 	return s
 }
 
-// hasPersistentVolume tells whether instances need reserved disk.
-func hasPersistentVolume(a *app.App) bool {
-	return a.Container != nil && slices.ContainsFunc(a.Container.Volumes, func(v app.Volume) bool { return v.Persistent != nil })
-}
-
 // milli is the fixed-point form that Mesos computes with: thousandths, rounded.
 func milli(v float64) int64 { return int64(v*1000 + 0.5) }
 
-// hostPortsOf lists the wishes for host ports (marathon.md 6.5).
-func hostPortsOf(a *app.App) []match.Port {
-	var out []match.Port
-	if a.HostNetworking() {
-		for _, p := range a.PortDefinitions {
-			w := match.Port{}
-			if a.RequirePorts {
-				w.Number = uint32(p.Port)
-			}
-			out = append(out, w)
-		}
-		return out
-	}
-	if a.Container == nil {
-		return nil
-	}
-	for _, m := range a.Container.PortMappings {
-		if m.HostPort == nil {
-			out = append(out, match.Port{None: true})
-			continue
-		}
-		out = append(out, match.Port{Number: uint32(*m.HostPort)})
-	}
-	return out
-}
-
 // provision writes a match into the instance.
 func (c *Core) provision(i *instance, o *match.Offer, l match.Launch) {
-	i.state = "TASK_STAGING"
 	c.set(i, func(v *app.Instance) {
 		v.Condition = app.Provisioned
 		v.Launch++
@@ -200,8 +171,15 @@ func (c *Core) provision(i *instance, o *match.Offer, l match.Launch) {
 			}
 			v.Attributes[a.Name] = a.Value
 		}
+		v.Tasks = nil
+		if len(i.spec.Tasks) > 1 || i.spec.Tasks[0].Name != "" {
+			v.Tasks = make([]app.Task, len(i.spec.Tasks))
+			for k := range v.Tasks {
+				v.Tasks[k] = app.Task{Name: i.spec.Tasks[k].Name, Condition: app.Provisioned, Since: app.At(c.now)}
+			}
+		}
 		v.HostPorts = nil
-		for k, p := range hostPortsOf(i.spec) {
+		for k, p := range i.spec.Ports {
 			if !p.None {
 				v.HostPorts = append(v.HostPorts, int(l.HostPorts[k]))
 			}

@@ -16,7 +16,7 @@ import (
 func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 	c := &Core{
 		cfg: cfg.withDefaults(), now: now, root: app.EmptyRoot(),
-		versions: map[app.PathID][]*app.App{}, lines: map[app.PathID]*line{},
+		versions: map[app.PathID][]*app.RunSpec{}, lines: map[app.PathID]*line{},
 		queue: map[app.PathID]*line{}, aging: map[app.InstanceID]*instance{},
 		instances: map[app.InstanceID]*instance{}, locks: map[app.PathID]*deployment{},
 		failures: map[app.PathID]*app.TaskFailure{}, frameworkID: st.FrameworkID,
@@ -60,8 +60,8 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 
 func (c *Core) loadTree(st Stored) error {
 	for id, vs := range st.Apps {
-		c.versions[id] = vs
 		for _, a := range vs {
+			c.versions[id] = append(c.versions[id], a.RunSpec())
 			c.version = max(c.version, a.Version)
 		}
 	}
@@ -75,7 +75,7 @@ func (c *Core) loadTree(st Stored) error {
 		c.version = max(c.version, g.Version)
 	}
 	for a := range c.root.AllApps() {
-		c.line(a.ID).spec = a
+		c.line(a.ID).spec = c.specVersion(a.ID, a.Version)
 		c.inRole(a.Role)
 	}
 	return nil
@@ -88,12 +88,12 @@ func (c *Core) restorePlan(r *PlanRecord) (*deploy.Plan, error) {
 		p.Changes[i].ID = ch.ID
 		for _, each := range []struct {
 			version app.Timestamp
-			into    **app.App
+			into    **app.RunSpec
 		}{{ch.Old, &p.Changes[i].Old}, {ch.New, &p.Changes[i].New}} {
 			if each.version == 0 {
 				continue
 			}
-			if *each.into = c.AppVersion(ch.ID, each.version); *each.into == nil {
+			if *each.into = c.specVersion(ch.ID, each.version); *each.into == nil {
 				return nil, fault.New("load", fault.Invalid, planKey(r.ID), fmt.Errorf(
 					"the deployment names version %s of %s but that record is missing", each.version, ch.ID))
 			}
@@ -125,7 +125,7 @@ func (c *Core) restoreGroup(r *GroupRecord) (*app.Group, error) {
 // loadInstance takes a recorded instance. Results of health checks are not kept over a
 // change of leader.
 func (c *Core) loadInstance(v *app.Instance) error {
-	spec := c.AppVersion(v.App, v.AppVersion)
+	spec := c.specVersion(v.App, v.AppVersion)
 	if spec == nil {
 		return fault.New("load", fault.Invalid, instanceKey(v.ID), fmt.Errorf(
 			"it runs version %s of %s but that record is missing", v.AppVersion, v.App))
@@ -134,9 +134,7 @@ func (c *Core) loadInstance(v *app.Instance) error {
 	cp.Health = nil
 	l := c.line(v.App)
 	i := &instance{view: &cp, spec: spec, line: l, recorded: true}
-	if cp.Condition != app.Scheduled {
-		i.state = cp.Condition.TaskState()
-	} else {
+	if cp.Condition == app.Scheduled {
 		l.scheduled++
 		c.queue[l.id] = l
 	}

@@ -88,6 +88,8 @@ func appKey(id app.PathID, v app.Timestamp) string {
 	return AppPrefix + "/" + id.Safe() + "/" + stamp(v)
 }
 
+func specKey(s *app.RunSpec) string { return appKey(s.ID, s.Version) }
+
 func instanceKey(id app.InstanceID) string { return InstancePrefix + "/" + string(id) }
 
 func planKey(id string) string { return DeploymentPrefix + "/" + id }

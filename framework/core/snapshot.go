@@ -30,11 +30,11 @@ type Snapshot struct {
 	apps *table
 }
 
-// AppState is what a snapshot knows of one app besides its definition.
+// AppState is what a snapshot knows of one app or pod besides its definition.
 type AppState struct {
 	// Versions are the stored versions of an app in Root, oldest first; the newest is the one
 	// in Root. None for an app that is being deleted.
-	Versions []*app.App
+	Versions []*app.RunSpec
 	// Instances are in order of creation. Those of apps being deleted are still listed, and
 	// so are those that only wait for an offer (Condition Scheduled): counters and task lists
 	// leave them out.
@@ -88,9 +88,18 @@ func (a *AppState) Ready(id app.InstanceID) *Readiness { return a.ready[id] }
 // App finds a version of an app that instances may run: in the history, nil when it
 // is not kept.
 func (s *Snapshot) App(id app.PathID, version app.Timestamp) *app.App {
-	for _, a := range s.Of(id).Versions {
-		if a.Version == version {
-			return a
+	if r := s.Spec(id, version); r != nil {
+		return r.App
+	}
+	return nil
+}
+
+// Spec finds a version of an app or pod that instances may run: in the history, nil when
+// it is not kept.
+func (s *Snapshot) Spec(id app.PathID, version app.Timestamp) *app.RunSpec {
+	for _, r := range s.Of(id).Versions {
+		if r.Version == version {
+			return r
 		}
 	}
 	return nil
@@ -118,7 +127,7 @@ type Readiness struct {
 
 // Queued is one app's line in the launch queue (marathon.md 1.11 and 6.9).
 type Queued struct {
-	Spec  *app.App // newest version that waits
+	Spec  *app.RunSpec // newest version that waits
 	Role  string
 	Count int // instances waiting for an offer
 	// InProgress counts launched tasks the agents have not confirmed yet.

@@ -85,7 +85,7 @@ func (c *Core) ageInstances() {
 
 func (c *Core) overdue(i *instance) {
 	c.totals.Overdue++
-	if c.kills.tasks[i.view.TaskID()] == nil {
+	if !c.dying(i) {
 		c.note("launch is overdue, killing the task", "task", i.view.TaskID(), "condition", i.view.Condition)
 		c.kill(i)
 	}
@@ -95,8 +95,14 @@ func (c *Core) overdue(i *instance) {
 func (c *Core) reconcileKnown() {
 	var refs []TaskRef
 	for _, id := range sortedKeys(c.instances) {
-		if i := c.instances[id]; !i.waits() {
-			refs = append(refs, TaskRef{Task: i.view.TaskID(), AgentID: i.view.AgentID})
+		i := c.instances[id]
+		if i.waits() {
+			continue
+		}
+		for k := range i.view.TaskCount() {
+			if i.view.Tasks == nil || !i.view.Tasks[k].Condition.Terminal() {
+				refs = append(refs, TaskRef{Task: i.view.TaskIDAt(k), AgentID: i.view.AgentID})
+			}
 		}
 	}
 	if len(refs) > 0 {

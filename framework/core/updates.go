@@ -30,24 +30,23 @@ func (c *Core) apply(u Update) {
 		c.note("unknown task state", "task", u.Task, "state", u.State)
 		return
 	}
-	id, n, err := u.Task.Parse()
+	id, name, n, err := u.Task.Split()
 	i := c.instances[id]
-	if err != nil || i == nil || i.view.Launch != n || i.waits() {
+	if err != nil || i == nil || i.view.Launch != n || i.waits() || i.spec.TaskIndex(name) < 0 {
 		c.stray(u, id, cond)
 		return
 	}
-	if cond.Terminal() {
-		c.ended(i, u, cond)
-		return
+	k := i.spec.TaskIndex(name)
+	have := i.view.TaskCondition(k)
+	switch {
+	case have.Terminal(): // of a pod whose other tasks have not ended
+	case cond.Terminal():
+		c.ended(i, k, u, cond)
+	case cond == app.Unreachable:
+		c.lost(i, k, u)
+	case !older(cond, have):
+		c.progress(i, k, u, cond)
 	}
-	if cond == app.Unreachable {
-		c.lost(i, u)
-		return
-	}
-	if older(cond, i.view.Condition) {
-		return
-	}
-	c.progress(i, u, cond)
 }
 
 // conditionOf translates a Mesos state (marathon.md 7.5).
@@ -127,21 +126,23 @@ func (c *Core) stray(u Update, id app.InstanceID, cond app.Condition) {
 }
 
 // progress takes a status of a living task.
-func (c *Core) progress(i *instance, u Update, cond app.Condition) {
-	back := i.view.Condition.Lost()
+func (c *Core) progress(i *instance, k int, u Update, cond app.Condition) {
+	have := i.view.TaskCondition(k)
+	back := have.Lost()
 	ips := u.IPs
 	if len(ips) == 0 {
 		ips = i.view.IPs
 	}
-	changed := i.state != u.State || i.view.Condition != cond || !slices.Equal(ips, i.view.IPs)
-	i.state = u.State
-	if changed {
-		c.set(i, func(v *app.Instance) {
-			v.Condition, v.IPs = cond, ips
+	if have != cond || !slices.Equal(ips, i.view.IPs) {
+		c.setTask(i, k, cond, func(v *app.Instance, t *app.Task) {
+			v.IPs, t.Message = ips, u.Message
 			if v.AgentID == "" {
 				v.AgentID = u.AgentID
 			}
 			if cond == app.Running {
+				if t.StartedAt == 0 {
+					t.StartedAt = app.At(c.now)
+				}
 				if v.StartedAt == 0 {
 					v.StartedAt = app.At(c.now)
 				}
@@ -156,9 +157,9 @@ func (c *Core) progress(i *instance, u Update, cond app.Condition) {
 		}
 	}
 	if u.Healthy != nil {
-		c.mesosHealth(i, *u.Healthy)
+		c.mesosHealth(i, k, *u.Healthy)
 	}
-	if cond == app.Running {
+	if i.view.Condition == app.Running {
 		c.startProbes(i)
 	} else {
 		c.stopProbes(i)
@@ -168,18 +169,25 @@ func (c *Core) progress(i *instance, u Update, cond app.Condition) {
 	}
 }
 
-// ended takes the terminal status of the present task.
-func (c *Core) ended(i *instance, u Update, cond app.Condition) {
+// ended takes the terminal status of a present task. The instance goes on from there once
+// all its tasks have ended: the agent ends the others when one of them fails.
+func (c *Core) ended(i *instance, k int, u Update, cond app.Condition) {
 	c.stopProbes(i)
-	i.state = u.State
-	c.set(i, func(v *app.Instance) { v.Condition = cond })
+	c.setTask(i, k, cond, func(_ *app.Instance, t *app.Task) { t.Message = u.Message })
 	c.statusEvent(i, u)
 	c.kills.done(c, u.Task)
 	switch cond {
 	case app.Failed, app.Errored, app.Dropped, app.Gone, app.Unknown:
-		c.keepFailure(i, u.State, u.Message)
+		c.keepFailure(i, k, u.State, u.Message)
 	}
-	switch cond {
+	if i.view.Lost() && i.view.Goal == app.GoalDecommissioned {
+		c.forget(i)
+		return
+	}
+	if !i.view.Ended() {
+		return
+	}
+	switch i.view.Condition {
 	case app.Failed, app.Errored, app.Dropped, app.Gone, app.Finished:
 		c.failed(i.line, i.spec)
 	}
@@ -206,14 +214,13 @@ func (c *Core) relaunches(i *instance) bool {
 }
 
 // lost takes word that the task's agent cannot be reached.
-func (c *Core) lost(i *instance, u Update) {
+func (c *Core) lost(i *instance, k int, u Update) {
 	c.stopProbes(i)
-	if !i.view.Condition.Lost() {
-		i.state = u.State
-		c.set(i, func(v *app.Instance) { v.Condition = app.Unreachable })
+	if !i.view.TaskCondition(k).Lost() {
+		c.setTask(i, k, app.Unreachable, func(_ *app.Instance, t *app.Task) { t.Message = u.Message })
 		c.statusEvent(i, u)
 	}
-	if i.view.Goal == app.GoalDecommissioned {
+	if i.view.Goal == app.GoalDecommissioned && i.view.Lost() {
 		c.forget(i)
 		return
 	}
@@ -223,14 +230,14 @@ func (c *Core) lost(i *instance, u Update) {
 // ageLost moves an unreachable instance on as its strategy says (marathon.md 7.6).
 func (c *Core) ageLost(i *instance) {
 	s := i.spec.Unreachable
-	if s.Disabled || !i.view.Condition.Lost() {
+	if s.Disabled || !i.view.Lost() {
 		return
 	}
 	age := func(seconds int) bool {
 		return int64(app.At(c.now))-int64(i.lostSince()) >= int64(seconds)*1000
 	}
-	if i.view.Condition == app.Unreachable && age(s.InactiveAfterSeconds) {
-		since := i.view.Since
+	if i.view.Condition != app.UnreachableInactive && age(s.InactiveAfterSeconds) {
+		since := i.lostSince()
 		c.set(i, func(v *app.Instance) { v.Condition = app.UnreachableInactive })
 		i.lostAt = since
 	}
@@ -245,7 +252,13 @@ func (i *instance) lostSince() app.Timestamp {
 	if i.view.Condition == app.UnreachableInactive && i.lostAt != 0 {
 		return i.lostAt
 	}
-	return i.view.Since
+	since := i.view.Since
+	for k := range i.view.Tasks {
+		if t := &i.view.Tasks[k]; t.Condition.Lost() {
+			since = max(since, t.Since)
+		}
+	}
+	return since
 }
 
 func (c *Core) statusEvent(i *instance, u Update) {
@@ -255,9 +268,9 @@ func (c *Core) statusEvent(i *instance, u Update) {
 }
 
 // keepFailure remembers the app's last failure.
-func (c *Core) keepFailure(i *instance, state, message string) {
+func (c *Core) keepFailure(i *instance, k int, state, message string) {
 	v := i.view
-	f := &app.TaskFailure{AppID: v.App, Host: v.Host, Message: message, State: state, TaskID: v.TaskID(),
+	f := &app.TaskFailure{AppID: v.App, Host: v.Host, Message: message, State: state, TaskID: v.TaskIDAt(k),
 		Timestamp: app.At(c.now), Version: v.AppVersion, SlaveID: v.AgentID}
 	c.failures[v.App] = f
 	c.out.change(Change{Key: failureKey(v.App), Value: f})

@@ -11,7 +11,7 @@ import (
 
 // shrink gives up instances until at most n are active: sentenced ones first, then the
 // order of victims.
-func (c *Core) shrink(l *line, spec *app.App, n int, sentenced []app.InstanceID) {
+func (c *Core) shrink(l *line, spec *app.RunSpec, n int, sentenced []app.InstanceID) {
 	surplus := l.active() - n
 	if surplus <= 0 {
 		return
@@ -29,7 +29,7 @@ func (c *Core) shrink(l *line, spec *app.App, n int, sentenced []app.InstanceID)
 
 // victims orders instances by who is given up first: sentenced, then where GROUP_BY
 // asks for balance, then those that serve least, then by the app's kill selection.
-func victims(from []*instance, spec *app.App, sentenced []app.InstanceID) []*instance {
+func victims(from []*instance, spec *app.RunSpec, sentenced []app.InstanceID) []*instance {
 	out := slices.Clone(from)
 	slices.SortStableFunc(out, func(a, b *instance) int {
 		return cmp.Or(
@@ -80,7 +80,7 @@ func age(a, b *instance, how app.KillSelection) int {
 
 // balance reorders victims so that taking any number from the front leaves the groups
 // of each GROUP_BY constraint as even as can be. Instances without a place stay in front.
-func balance(in []*instance, spec *app.App) []*instance {
+func balance(in []*instance, spec *app.RunSpec) []*instance {
 	at := slices.IndexFunc(spec.Constraints, func(k app.Constraint) bool { return k.Operator == app.OpGroupBy })
 	if at < 0 {
 		return in

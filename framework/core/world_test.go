@@ -294,7 +294,7 @@ func (w *world) checkUnique(n *simTask) {
 		}
 		for id, o := range w.tasks {
 			same := o.launch.Spec.ID == n.launch.Spec.ID &&
-				o.launch.Spec.VersionInfo.LastConfigChangeAt == n.launch.Spec.VersionInfo.LastConfigChangeAt
+				o.launch.Spec.ConfigVersion == n.launch.Spec.ConfigVersion
 			if same && o.live() && o.agent == n.agent && !o.lost && w.known[id] != nil && !terminal(w.known[id].state) {
 				w.t.Fatalf("UNIQUE broken: %s and %s on %s", id, n.launch.Instance.TaskID(), n.agent.host)
 			}
@@ -323,7 +323,7 @@ func (w *world) restarting(id app.PathID) (deploy.Limits, *app.App, bool) {
 			if a.App == id && a.Kind == deploy.RestartApplication {
 				n := d.Plan.Change(id).New
 				l, _ := deploy.Restart{Instances: n.Instances, Upgrade: n.Upgrade}.Begin()
-				return l, n, true
+				return l, n.App, true
 			}
 		}
 	}

@@ -27,12 +27,12 @@ type Step struct {
 	Actions []Action `json:"actions"`
 }
 
-// Change is one app as it was before and as it shall be after the plan; Old is nil for
-// a created app, New for a removed one. Both carry their versions.
+// Change is one app or pod as it was before and as it shall be after the plan; Old is nil
+// for a created one, New for a removed one. Both carry their versions.
 type Change struct {
-	ID  app.PathID `json:"id"`
-	Old *app.App   `json:"old,omitempty"`
-	New *app.App   `json:"new,omitempty"`
+	ID  app.PathID
+	Old *app.RunSpec
+	New *app.RunSpec
 }
 
 // GroupChange is one group the plan created, removed or gave other dependencies;

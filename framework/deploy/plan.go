@@ -65,7 +65,7 @@ func (c *Change) action(restart bool) ActionKind {
 	if c.Old == nil {
 		return ScaleApplication
 	}
-	kind := app.Compare(c.Old, c.New)
+	kind := c.Old.Compare(c.New)
 	switch {
 	case kind == app.Unchanged && !restart:
 		return ""
@@ -95,17 +95,17 @@ func diffGroups(p *Plan, from, to *app.Group) {
 	}
 	pairs(old.Apps, now.Apps, func(a *app.App) app.PathID { return a.ID }, func(o, n *app.App) {
 		if o != n {
-			p.Changes = append(p.Changes, Change{ID: idOf(o, n), Old: o, New: n})
+			var c Change
+			if o != nil {
+				c.ID, c.Old = o.ID, o.RunSpec()
+			}
+			if n != nil {
+				c.ID, c.New = n.ID, n.RunSpec()
+			}
+			p.Changes = append(p.Changes, c)
 		}
 	})
 	pairs(old.Groups, now.Groups, func(g *app.Group) app.PathID { return g.ID }, func(o, n *app.Group) { diffGroups(p, o, n) })
-}
-
-func idOf(o, n *app.App) app.PathID {
-	if n != nil {
-		return n.ID
-	}
-	return o.ID
 }
 
 // pairs walks two sorted lists side by side; the missing side of a pair is nil.
@@ -166,7 +166,7 @@ func (p *Plan) Revert(root *app.Group, version app.Timestamp) *app.Group {
 		if c.Old == nil {
 			root = root.RemoveApp(c.ID, version)
 		} else {
-			root = root.PutApp(c.Old, version)
+			root = root.PutApp(c.Old.App, version)
 		}
 	}
 	// Deepest first, so that a created group is empty once its created subgroups are gone.

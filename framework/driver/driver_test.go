@@ -333,7 +333,7 @@ func TestTaskInfo(t *testing.T) {
 		HealthChecks:         []app.HealthCheck{{Protocol: app.HealthHTTP}, {Protocol: app.HealthMesosHTTP, PortIndex: &zero, Path: "/h", MaxConsecutiveFailures: 3}},
 		TaskKillGraceSeconds: &grace,
 	}
-	l := core.Launch{Spec: a, HostPorts: []uint32{31005, 31006}, Instance: &app.Instance{ID: "a_b_web.instance-u", Launch: 2, AgentID: "S", Host: "h1", Role: "*"},
+	l := core.Launch{Spec: a.RunSpec(), HostPorts: []uint32{31005, 31006}, Instance: &app.Instance{ID: "a_b_web.instance-u", Launch: 2, AgentID: "S", Host: "h1", Role: "*"},
 		Resources: []match.Resource{{Name: "cpus", Role: "*", Milli: 100}, {Name: "ports", Role: "*", Ranges: []match.Range{{Begin: 31005, End: 31006}}}}}
 	got := New(Config{}, nil, nil, nil).taskInfo(&l)
 	if got.Name != "web.b.a" || got.TaskID.Value != "a_b_web.instance-u._app.2" || got.AgentID.Value != "S" {
@@ -376,7 +376,7 @@ func TestContainerPorts(t *testing.T) {
 	a := &app.App{ID: "/c", Networks: app.List[app.Network]{{Mode: app.NetworkBridge}},
 		Container: &app.Container{Type: app.Docker, Docker: &app.DockerImage{Image: "nginx"}, PortMappings: []app.PortMapping{
 			{ContainerPort: 80, HostPort: &zero, Protocol: "tcp", Name: "http-api"}, {ContainerPort: 9000, Protocol: "tcp"}, {ContainerPort: 0, HostPort: &zero, Protocol: "tcp"}}}}
-	l := core.Launch{Spec: a, HostPorts: []uint32{31001, 0, 31002}, Instance: &app.Instance{ID: "c.instance-u", Launch: 1, Host: "h"}}
+	l := core.Launch{Spec: a.RunSpec(), HostPorts: []uint32{31001, 0, 31002}, Instance: &app.Instance{ID: "c.instance-u", Launch: 1, Host: "h"}}
 	ports := portsOf(&l)
 	vars := map[string]string{}
 	portVars(vars, "h", ports, "P_")

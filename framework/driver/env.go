@@ -25,7 +25,7 @@ func environment(l *core.Launch, ports []port, prefix string) *mesos.Environment
 	vars := map[string]string{}
 	contextVars(vars, l)
 	portVars(vars, l.Instance.Host, ports, prefix)
-	for k, v := range l.Spec.Env {
+	for k, v := range l.Spec.App.Env {
 		if v.Secret == "" {
 			vars[k] = v.Value
 		} else {
@@ -40,7 +40,7 @@ func environment(l *core.Launch, ports []port, prefix string) *mesos.Environment
 }
 
 func contextVars(vars map[string]string, l *core.Launch) {
-	a := l.Spec
+	a := l.Spec.App
 	vars["MESOS_TASK_ID"] = string(l.Instance.TaskID())
 	vars["MARATHON_APP_ID"] = string(a.ID)
 	vars["MARATHON_APP_VERSION"] = a.Version.String()

@@ -31,17 +31,17 @@ func portsOf(l *core.Launch) []port {
 		}
 		return 0
 	}
-	if l.Spec.HostNetworking() {
-		for i, d := range l.Spec.PortDefinitions {
+	if l.Spec.App.HostNetworking() {
+		for i, d := range l.Spec.App.PortDefinitions {
 			out = append(out, port{name: d.Name, protocol: d.Protocol, labels: d.Labels,
 				requested: d.Port, host: hostPort(i), container: hostPort(i)})
 		}
 		return out
 	}
-	if l.Spec.Container == nil {
+	if l.Spec.App.Container == nil {
 		return nil
 	}
-	for i, m := range l.Spec.Container.PortMappings {
+	for i, m := range l.Spec.App.Container.PortMappings {
 		p := port{name: m.Name, protocol: m.Protocol, labels: m.Labels, requested: m.ContainerPort,
 			host: hostPort(i), container: m.ContainerPort, networks: m.NetworkNames}
 		switch {

@@ -11,7 +11,7 @@ import (
 
 // taskInfo builds what the agent runs (marathon.md 2.4, 7.2, 7.3).
 func (d *Driver) taskInfo(l *core.Launch) mesos.TaskInfo {
-	a, v := l.Spec, l.Instance
+	a, v := l.Spec.App, l.Instance
 	id := string(v.TaskID())
 	ports := portsOf(l)
 	t := mesos.TaskInfo{

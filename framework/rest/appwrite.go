@@ -108,7 +108,7 @@ func (a *api) createApp(c echo.Context) error {
 // planned finds an app as the accepted plan leaves it.
 func planned(out core.Outcome, id app.PathID) *app.App {
 	if ch := out.Plan.Change(id); ch != nil && ch.New != nil {
-		return ch.New
+		return ch.New.App
 	}
 	return out.Snapshot.Root.App(id)
 }

@@ -105,7 +105,7 @@ func viewOffer(o *match.Offer) offerView {
 func viewQueued(q *core.Queued, now app.Timestamp, offers bool) queueItem {
 	left := max(0, int((q.DelayedUntil-now+999)/1000))
 	item := queueItem{
-		Count: q.Count, Role: q.Role, Delay: queueDelay{left, left == 0}, Since: q.Since, App: q.Spec,
+		Count: q.Count, Role: q.Role, Delay: queueDelay{left, left == 0}, Since: q.Since, App: q.Spec.App,
 		Summary: offersSummary{Processed: q.Attempt.Offers, Unused: q.Unused, LastUnusedAt: q.LastUnused, LastUsedAt: q.LastUsed,
 			LastOffers: viewReasons(q.Last), LaunchAttempt: viewReasons(q.Attempt)},
 	}

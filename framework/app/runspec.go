@@ -1,0 +1,147 @@
+package app
+
+import "time"
+
+// RunSpec is a definition of either kind, an app or a pod, as those see it that place,
+// count, replace and give up its instances: nothing else of a definition decides about
+// them. It is made from the definition and never changes.
+type RunSpec struct {
+	ID      PathID
+	Version Timestamp
+	// ConfigVersion is the version that last made running tasks outdated.
+	ConfigVersion Timestamp
+	Instances     int
+	Role          string
+
+	AcceptedResourceRoles []string // nil: the framework's default behaviour decides
+	Constraints           []Constraint
+	KillSelection         KillSelection
+	Unreachable           UnreachableStrategy
+	Upgrade               UpgradeStrategy
+	Backoff               Backoff
+	Resident              bool // instances own reserved resources
+
+	// Tasks lists the tasks of one instance, at least one.
+	Tasks []TaskSpec
+	// Overhead is what an instance takes beside its tasks: the executor of a pod.
+	Overhead Amounts
+	// Ports are the wishes for host ports of one instance.
+	Ports []HostPort
+	// HealthChecks of all tasks; CheckTask tells the task of each as an index into Tasks, nil
+	// when all are the first one's.
+	HealthChecks []HealthCheck
+	CheckTask    []int
+	// ReadinessChecks gate deployments; only apps have them.
+	ReadinessChecks []ReadinessCheck
+
+	// App is the definition, nil when it is that of a pod.
+	App *App
+}
+
+// TaskSpec is one task of an instance.
+type TaskSpec struct {
+	Name string // of the pod's container, "" for the task of an app
+	Amounts
+}
+
+// Amounts are resources: cores, MiB, MiB and devices.
+type Amounts struct {
+	Cpus, Mem, Disk float64
+	GPUs            int
+}
+
+// Plus adds two amounts.
+func (a Amounts) Plus(b Amounts) Amounts {
+	return Amounts{a.Cpus + b.Cpus, a.Mem + b.Mem, a.Disk + b.Disk, a.GPUs + b.GPUs}
+}
+
+// HostPort is one wish for a host port (marathon.md 6.5).
+type HostPort struct {
+	Number int  // 0: any
+	None   bool // no host port at all
+}
+
+// Backoff is how launches are delayed after failures (marathon.md 6.6).
+type Backoff struct {
+	First, Limit time.Duration
+	Factor       float64 // at least 1
+}
+
+// Total is what one instance takes.
+func (s *RunSpec) Total() Amounts {
+	sum := s.Overhead
+	for i := range s.Tasks {
+		sum = sum.Plus(s.Tasks[i].Amounts)
+	}
+	return sum
+}
+
+// CheckedTask is the task of the k-th health check, as an index into Tasks.
+func (s *RunSpec) CheckedTask(k int) int {
+	if s.CheckTask == nil {
+		return 0
+	}
+	return s.CheckTask[k]
+}
+
+// TaskIndex finds a task by name, -1 when there is none.
+func (s *RunSpec) TaskIndex(name string) int {
+	for i := range s.Tasks {
+		if s.Tasks[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Kind is the word for what it defines: app or pod.
+func (s *RunSpec) Kind() string { return "app" }
+
+// Definition is the app or pod itself, for records.
+func (s *RunSpec) Definition() any { return s.App }
+
+// Compare tells what it takes to get from one definition to the other.
+func (s *RunSpec) Compare(to *RunSpec) ChangeKind { return Compare(s.App, to.App) }
+
+// RunSpec gives the app as the core sees it.
+func (a *App) RunSpec() *RunSpec {
+	s := &RunSpec{
+		ID: a.ID, Version: a.Version, ConfigVersion: a.VersionInfo.LastConfigChangeAt, Instances: a.Instances, Role: a.Role,
+		AcceptedResourceRoles: a.AcceptedResourceRoles, Constraints: a.Constraints, KillSelection: a.KillSelection,
+		Unreachable: a.Unreachable, Upgrade: a.Upgrade, Resident: a.IsResident(),
+		Backoff: Backoff{First: seconds(a.BackoffSeconds), Limit: seconds(a.MaxLaunchDelaySeconds), Factor: a.BackoffFactor},
+		Tasks:   []TaskSpec{{Amounts: Amounts{a.Cpus, a.Mem, a.Disk, a.GPUs}}},
+		Ports:   a.hostPorts(), HealthChecks: a.HealthChecks, ReadinessChecks: a.ReadinessChecks, App: a,
+	}
+	if s.ConfigVersion == 0 {
+		s.ConfigVersion = a.Version
+	}
+	return s
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+func (a *App) hostPorts() []HostPort {
+	var out []HostPort
+	if a.HostNetworking() {
+		for _, p := range a.PortDefinitions {
+			w := HostPort{}
+			if a.RequirePorts {
+				w.Number = p.Port
+			}
+			out = append(out, w)
+		}
+		return out
+	}
+	if a.Container == nil {
+		return nil
+	}
+	for _, m := range a.Container.PortMappings {
+		if m.HostPort == nil {
+			out = append(out, HostPort{None: true})
+			continue
+		}
+		out = append(out, HostPort{Number: *m.HostPort})
+	}
+	return out
+}
