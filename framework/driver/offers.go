@@ -40,19 +40,20 @@ func leanOffer(o *mesos.Offer, role string) *match.Offer {
 }
 
 func leanResource(r *mesos.Resource) match.Resource {
-	out := match.Resource{Name: r.Name, Role: "*", Shared: r.Shared != nil, Revocable: r.Revocable != nil}
+	out := match.Resource{Name: r.Name, Role: "*", Shared: r.Shared != nil, Revocable: r.Revocable != nil, Disk: leanDisk(r)}
 	switch {
 	case len(r.Reservations) > 0:
-		last := r.Reservations[len(r.Reservations)-1]
+		last := &r.Reservations[len(r.Reservations)-1]
 		if last.Role != nil {
 			out.Role = *last.Role
 		}
-		out.Dynamic = last.Type != nil && *last.Type == mesos.Resource_ReservationInfo_DYNAMIC
+		if last.Type != nil && *last.Type == mesos.Resource_ReservationInfo_DYNAMIC {
+			out.Reservation = leanReservation(last)
+		}
 	case r.Role != nil && *r.Role != "":
 		out.Role = *r.Role
-		out.Dynamic = r.Reservation != nil
+		out.Reservation = leanReservation(r.Reservation)
 	}
-	out.Disk = r.Disk != nil && (r.Disk.Persistence != nil || r.Disk.Source != nil)
 	if r.Scalar != nil {
 		out.Milli = int64(r.Scalar.Value*1000 + 0.5)
 	}
@@ -89,19 +90,3 @@ func leanAttribute(a *mesos.Attribute) match.Attribute {
 	return out
 }
 
-// wireResource is a block taken from an offer in the form the master expects back.
-func wireResource(r match.Resource, allocated string) mesos.Resource {
-	role := r.Role
-	out := mesos.Resource{Name: r.Name, Role: &role, AllocationInfo: &mesos.Resource_AllocationInfo{Role: &allocated}}
-	if r.Ranges != nil {
-		kind := mesos.RANGES
-		out.Type, out.Ranges = &kind, &mesos.Value_Ranges{}
-		for _, g := range r.Ranges {
-			out.Ranges.Range = append(out.Ranges.Range, mesos.Value_Range{Begin: uint64(g.Begin), End: uint64(g.End)})
-		}
-		return out
-	}
-	kind := mesos.SCALAR
-	out.Type, out.Scalar = &kind, &mesos.Value_Scalar{Value: float64(r.Milli) / 1000}
-	return out
-}

@@ -1,6 +1,9 @@
 package match
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Rules are what holds for all specs.
 type Rules struct {
@@ -11,6 +14,11 @@ type Rules struct {
 	Draining time.Duration
 	// IgnoreMaintenance places instances in maintenance windows too.
 	IgnoreMaintenance bool
+	// HomeRegion is where the master is. Offers of other regions are refused unless the
+	// constraints name @region or @zone; "": no rule (marathon.md 6.2).
+	HomeRegion string
+	// KeepGPUs refuses offers with GPUs to instances that need none, Spec.AnyGPU apart.
+	KeepGPUs bool
 	// Rand gives random bits for the choice of ports.
 	Rand func() uint64
 }
@@ -119,8 +127,11 @@ func (t *table) read(o *Offer) {
 	}
 }
 
-// usable leaves out blocks that plain tasks never take.
-func usable(r *Resource) bool { return !r.Disk && !r.Dynamic && !r.Shared && !r.Revocable }
+// usable leaves out blocks that nothing ever takes here: those with a volume are for
+// Relaunch.
+func usable(r *Resource) bool {
+	return !r.Shared && !r.Revocable && (r.Disk == nil || r.Disk.Volume == "" && r.Disk.Source != OtherDisk)
+}
 
 func (t *table) refused(spec int) bool { return t.closed != nil && t.closed[spec] }
 
@@ -133,8 +144,11 @@ func (t *table) refuse(spec, n int) {
 
 // try places one instance or tells the first reason against it, in the order of the funnel.
 func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
-	if t.offer.Role != s.Role {
+	if t.offer.Role != s.Role || !s.Reserved && !s.held && !t.anyFor(s) {
 		return Launch{}, UnfulfilledRole, false
+	}
+	if rules.HomeRegion != "" && t.offer.Region != "" && t.offer.Region != rules.HomeRegion && !s.anyRegion() {
+		return Launch{}, UnfulfilledConstraint, false
 	}
 	if !s.constraintsHold(&t.place) {
 		return Launch{}, UnfulfilledConstraint, false
@@ -145,30 +159,54 @@ func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
 	if !rules.IgnoreMaintenance && t.down(rules) {
 		return Launch{}, AgentMaintenance, false
 	}
+	x := &s.Executor
 	for _, need := range [...]struct {
 		name   string
 		milli  int64
 		reason Reason
 	}{
-		{"cpus", s.Cpus, InsufficientCpus}, {"mem", s.Mem, InsufficientMemory},
-		{"disk", s.Disk, InsufficientDisk}, {"gpus", s.Gpus, InsufficientGpus},
+		{"cpus", s.Cpus + x.Cpus, InsufficientCpus}, {"mem", s.Mem + x.Mem, InsufficientMemory},
+		{"disk", s.Disk + x.Disk, InsufficientDisk}, {"gpus", s.Gpus, InsufficientGpus},
 	} {
 		if need.milli > 0 && t.free(s, need.name) < need.milli {
 			return Launch{}, need.reason, false
 		}
 	}
-	ports, taken, ok := t.pickPorts(rules, s)
+	if rules.KeepGPUs && s.Gpus == 0 && !s.AnyGPU && !s.held && t.gpus() {
+		return Launch{}, DeclinedScarceResources, false
+	}
+	if len(s.Volumes) > 0 && !t.hasVolumes(s) {
+		return Launch{}, InsufficientDisk, false
+	}
+	host, ports, ok := t.pickPorts(rules, s)
 	if !ok {
 		return Launch{}, InsufficientPorts, false
 	}
-	l := Launch{HostPorts: ports, Resources: make([]Resource, 0, 3+len(taken))}
+	l := Launch{HostPorts: host, Resources: make([]Resource, 0, 3+len(ports))}
 	l.Resources = t.take(s, "cpus", s.Cpus, l.Resources)
 	l.Resources = t.take(s, "mem", s.Mem, l.Resources)
 	l.Resources = t.take(s, "disk", s.Disk, l.Resources)
 	l.Resources = t.take(s, "gpus", s.Gpus, l.Resources)
-	l.Resources = append(l.Resources, taken...)
+	l.Resources = append(l.Resources, ports...)
+	if *x != (Executor{}) {
+		l.Executor = t.take(s, "cpus", x.Cpus, nil)
+		l.Executor = t.take(s, "mem", x.Mem, l.Executor)
+		l.Executor = t.take(s, "disk", x.Disk, l.Executor)
+	}
+	l.Volumes, _ = t.takeVolumes(s)
 	s.Placed(t.place)
 	return l, 0, true
+}
+
+// anyFor tells whether the spec may use anything of what was offered.
+func (t *table) anyFor(s *Spec) bool {
+	return slices.ContainsFunc(t.blocks, func(r Resource) bool { return s.takes(&r) }) ||
+		slices.ContainsFunc(t.ports, func(r Resource) bool { return s.takes(&r) })
+}
+
+// gpus tells whether the agent offers any.
+func (t *table) gpus() bool {
+	return slices.ContainsFunc(t.offer.Resources, func(r Resource) bool { return r.Name == "gpus" && r.Milli > 0 })
 }
 
 // down tells whether the agent is in, or about to enter, planned maintenance.
@@ -183,7 +221,7 @@ func (t *table) down(rules *Rules) bool {
 func (t *table) free(s *Spec, name string) int64 {
 	var sum int64
 	for i := range t.blocks {
-		if b := &t.blocks[i]; b.Name == name && s.accepts(b.Role) {
+		if b := &t.blocks[i]; b.Name == name && b.Disk == nil && s.takes(b) {
 			sum += b.Milli
 		}
 	}
@@ -196,13 +234,13 @@ func (t *table) take(s *Spec, name string, milli int64, out []Resource) []Resour
 			break
 		}
 		b := &t.blocks[i]
-		if b.Name != name || b.Milli == 0 || !s.accepts(b.Role) {
+		if b.Name != name || b.Milli == 0 || b.Disk != nil || !s.takes(b) {
 			continue
 		}
 		n := min(b.Milli, milli)
 		b.Milli -= n
 		milli -= n
-		out = append(out, Resource{Name: name, Role: b.Role, Milli: n})
+		out = append(out, Resource{Name: name, Role: b.Role, Milli: n, Reservation: b.Reservation})
 	}
 	return out
 }

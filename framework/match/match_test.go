@@ -42,10 +42,16 @@ func TestReasons(t *testing.T) {
 		{"maintenance", nil, func(o *Offer) { o.Unavailable = time.Unix(900, 0) }, AgentMaintenance},
 		{"cpus", func(s *Spec) { s.Cpus = 4001 }, nil, InsufficientCpus},
 		{"cpus of a role not accepted", nil, func(o *Offer) { o.Resources[0].Role = "dev" }, InsufficientCpus},
-		{"dynamic reservations are not taken", nil, func(o *Offer) { o.Resources[0].Dynamic = true }, InsufficientCpus},
+		{"what is reserved for an instance is not taken", nil, func(o *Offer) { o.Resources[0].Reservation = reserved("F", "x") }, InsufficientCpus},
+		{"a reservation needs unreserved resources", func(s *Spec) { s.Reserve = true }, func(o *Offer) { o.Resources[0].Reservation = &Reservation{} }, InsufficientCpus},
+		{"nothing of an accepted role", func(s *Spec) { s.Accept = []string{"dev"} }, nil, UnfulfilledRole},
+		{"another region", nil, func(o *Offer) { o.Region = "far" }, UnfulfilledConstraint},
+		{"gpus kept for who needs them", nil, func(o *Offer) {
+			o.Resources = append(o.Resources, Resource{Name: "gpus", Role: "*", Milli: 1000})
+		}, DeclinedScarceResources},
 		{"mem", func(s *Spec) { s.Mem = 1_000_001 }, nil, InsufficientMemory},
 		{"disk", func(s *Spec) { s.Disk = 1_000_001 }, nil, InsufficientDisk},
-		{"disk with a source", func(s *Spec) { s.Disk = 1 }, func(o *Offer) { o.Resources[2].Disk = true }, InsufficientDisk},
+		{"disk with a source", func(s *Spec) { s.Disk = 1 }, func(o *Offer) { o.Resources[2].Disk = &Disk{Source: PathDisk, Root: "/d"} }, InsufficientDisk},
 		{"gpus", func(s *Spec) { s.Gpus = 1000 }, nil, InsufficientGpus},
 		{"ports", func(s *Spec) { s.Ports = make([]Port, 7) }, nil, InsufficientPorts},
 		{"fixed port", func(s *Spec) { s.Ports = []Port{{Number: 31005}} }, nil, InsufficientPorts},
@@ -60,7 +66,9 @@ func TestReasons(t *testing.T) {
 			if c.offer != nil {
 				c.offer(&o)
 			}
-			got := Match(rules(), []*Spec{s}, []*Offer{&o})
+			r := rules()
+			r.HomeRegion, r.KeepGPUs = "home", true
+			got := Match(r, []*Spec{s}, []*Offer{&o})
 			if len(got.Launches) != 0 || got.Seen[0].Refused[c.reason] != 1 || got.Seen[0].Offers != 1 {
 				t.Errorf("got %+v, want one refusal for %s", got, c.reason)
 			}

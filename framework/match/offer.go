@@ -26,10 +26,10 @@ type Resource struct {
 	Role   string // reservation role, "*" when unreserved
 	Milli  int64  // scalar amount
 	Ranges []Range
-	// Disk is set on disk with a source or a persistent volume; Dynamic on
-	// dynamic reservations. Such blocks are not used for plain tasks.
-	Disk    bool
-	Dynamic bool
+	// Reservation is set on dynamic reservations; a block taken goes back with it as it came.
+	Reservation *Reservation
+	// Disk is set on disk with a source or a persistent volume.
+	Disk *Disk
 	// Shared and Revocable blocks are never used.
 	Shared    bool
 	Revocable bool

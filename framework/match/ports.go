@@ -17,13 +17,13 @@ func (t *table) pickPorts(rules *Rules, s *Spec) (host []uint32, taken []Resourc
 		return host, nil, true
 	}
 	before := slices.Clone(t.ports)
-	roles := map[string][]uint32{}
-	var order []string
-	note := func(role string, port uint32) {
-		if _, seen := roles[role]; !seen {
-			order = append(order, role)
+	from := map[int][]uint32{} // block -> ports taken
+	var order []int
+	note := func(block int, port uint32) {
+		if _, seen := from[block]; !seen {
+			order = append(order, block)
 		}
-		roles[role] = append(roles[role], port)
+		from[block] = append(from[block], port)
 	}
 	random := 0
 	for i, p := range s.Ports {
@@ -32,13 +32,13 @@ func (t *table) pickPorts(rules *Rules, s *Spec) (host []uint32, taken []Resourc
 		case p.Number == 0:
 			random++
 		default:
-			role, found := t.takePort(s, p.Number)
+			block, found := t.takePort(s, p.Number)
 			if !found {
 				t.ports = before
 				return nil, nil, false
 			}
 			host[i] = p.Number
-			note(role, p.Number)
+			note(block, p.Number)
 		}
 	}
 	if random > 0 {
@@ -52,22 +52,23 @@ func (t *table) pickPorts(rules *Rules, s *Spec) (host []uint32, taken []Resourc
 				t.ports = before
 				return nil, nil, false
 			}
-			role, _ := t.takePort(s, port)
+			block, _ := t.takePort(s, port)
 			host[i] = port
-			note(role, port)
+			note(block, port)
 		}
 	}
-	for _, role := range order {
-		taken = append(taken, Resource{Name: "ports", Role: role, Ranges: toRanges(roles[role])})
+	for _, k := range order {
+		b := &t.ports[k]
+		taken = append(taken, Resource{Name: "ports", Role: b.Role, Ranges: toRanges(from[k]), Reservation: b.Reservation})
 	}
 	return host, taken, true
 }
 
-// takePort removes one port from the first accepted block that has it.
-func (t *table) takePort(s *Spec, port uint32) (role string, ok bool) {
+// takePort removes one port from the first block that the spec may use and that has it.
+func (t *table) takePort(s *Spec, port uint32) (block int, ok bool) {
 	for i := range t.ports {
 		b := &t.ports[i]
-		if !s.accepts(b.Role) {
+		if !s.takes(b) {
 			continue
 		}
 		for k, r := range b.Ranges {
@@ -83,10 +84,10 @@ func (t *table) takePort(s *Spec, port uint32) (role string, ok bool) {
 				rest = append(rest, Range{port + 1, r.End})
 			}
 			b.Ranges = append(rest, b.Ranges[k+1:]...)
-			return b.Role, true
+			return i, true
 		}
 	}
-	return "", false
+	return 0, false
 }
 
 // randomPorts gives free ports one after another from a random start, wrapping
@@ -96,7 +97,7 @@ func (t *table) randomPorts(rules *Rules, s *Spec) func() (uint32, bool) {
 	var ranges []Range
 	var total uint64
 	for i := range t.ports {
-		if !s.accepts(t.ports[i].Role) {
+		if !s.takes(&t.ports[i]) {
 			continue
 		}
 		for _, r := range t.ports[i].Ranges {

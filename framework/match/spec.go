@@ -11,14 +11,26 @@ type Spec struct {
 	// Ports wanted on the host, one entry for each port definition or mapping.
 	Ports       []Port
 	Constraints []Constraint
-	// Reserved says that instances need a reservation of their own, such as a persistent
-	// volume; no offer can fulfil that.
+	// Executor is what the executor that comes with each task needs.
+	Executor Executor
+	// Reserve says that what is placed becomes a reservation, with Volumes on its disk: only
+	// unreserved blocks will do.
+	Reserve bool
+	Volumes []Volume
+	// AnyGPU lets instances that need no GPU go where there are some (Rules.KeepGPUs).
+	AnyGPU bool
+	// Reserved says that the instances wait for reservations they have, which no other offer
+	// can fulfil: it counts offers and is never placed.
 	Reserved bool
 	// Want is how many instances to place at most.
 	Want int
 
 	spreads []spread // parallel to Constraints
+	held    bool     // matched on blocks of its own reservation
 }
+
+// Executor is what an executor needs, in thousandths.
+type Executor struct{ Cpus, Mem, Disk int64 }
 
 // Port is one wish for a host port.
 type Port struct {
@@ -67,6 +79,25 @@ func (s *Spec) balances() bool {
 	return false
 }
 
+// takes tells whether the spec may use a block: of an accepted role, and reserved for no
+// single instance unless for this one.
+func (s *Spec) takes(r *Resource) bool {
+	if s.Reserve && (r.Role != "*" || r.Reservation != nil) {
+		return false
+	}
+	return (s.held || !r.owned()) && s.accepts(r.Role)
+}
+
+// anyRegion tells whether the constraints say themselves where in the world to go.
+func (s *Spec) anyRegion() bool {
+	for i := range s.Constraints {
+		if f := s.Constraints[i].Field; f == "@region" || f == "@zone" {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Spec) accepts(role string) bool {
 	for _, r := range s.Accept {
 		if r == role {
@@ -82,8 +113,13 @@ type Launch struct {
 	Offer int // index into the offers given
 	// HostPorts has one entry for each of the spec's Ports, 0 where None.
 	HostPorts []uint32
-	// Resources are the blocks taken, each with its reservation role.
+	// Resources are the blocks taken, each with its reservation role. On a Relaunch the last
+	// ones are the volumes.
 	Resources []Resource
+	// Executor are the blocks taken for the executor.
+	Executor []Resource
+	// Volumes has the disk for each of the spec's Volumes, still without an id.
+	Volumes []Resource
 }
 
 // Result is what Match found.
