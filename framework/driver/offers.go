@@ -89,4 +89,3 @@ func leanAttribute(a *mesos.Attribute) match.Attribute {
 	}
 	return out
 }
-
