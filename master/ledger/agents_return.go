@@ -165,6 +165,7 @@ func (l *Ledger) cameBack(id AgentID, from PID, m *messages.ReregisterSlaveMessa
 			ExecutorId: t.proto.ExecutorId, Source: mesos.TaskStatus_SOURCE_MASTER.Enum(),
 			Reason:  mesos.TaskStatus_REASON_AGENT_REREGISTERED.Enum(),
 			Message: proto.String("Unreachable agent re-reregistered"), Timestamp: l.seconds()}
+		t.observed(status)
 		l.sendUpdate(f, a.id, status)
 	}
 	l.bookAdopted(a, adopted)

@@ -68,9 +68,14 @@ func (l *Ledger) tellState(f *framework, t *task) {
 		Message: proto.String("Reconciliation: Latest task state"),
 		Source:  mesos.TaskStatus_SOURCE_MASTER.Enum(), Reason: mesos.TaskStatus_REASON_RECONCILIATION.Enum(),
 		AgentId: t.agent.wire(), ExecutorId: t.proto.GetExecutorId(), Timestamp: l.seconds()}
+	t.observed(status)
+	l.sendUpdate(f, t.agent, status)
+}
+
+// observed completes a status that the master made with what the executor said last.
+func (t *task) observed(status *mesos.TaskStatus) {
 	if n := len(t.proto.Statuses); n > 0 {
 		last := t.proto.Statuses[n-1]
 		status.Healthy, status.CheckStatus, status.ContainerStatus = last.Healthy, last.CheckStatus, last.ContainerStatus
 	}
-	l.sendUpdate(f, t.agent, status)
 }
