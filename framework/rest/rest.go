@@ -62,7 +62,9 @@ type Config struct {
 	Events     Events
 	Drains     Drains            // nil: reports of load balancers go nowhere
 	Metrics    *metrics.Registry // nil: none, and /metrics answers 404
-	Log        *slog.Logger      // nil: none
+	// NoPrometheus is --disable_metrics_prometheus: /metrics answers in JSON only.
+	NoPrometheus bool
+	Log          *slog.Logger // nil: none
 
 	Self    string            // host:port under which this process is known; for X-Marathon-Via
 	Rules   app.Rules         // how definitions are completed and judged
@@ -80,6 +82,8 @@ type Config struct {
 	ConnectTimeout time.Duration // to the leader; 0: 5 s
 	ReadTimeout    time.Duration // for the leader's answer; 0: 10 s
 	LeaderWait     time.Duration // how long a standby looks for a leader before 502; 0: 2.5 s
+
+	Now func() time.Time // nil: the clock
 }
 
 // Info is what /v2/info shows beside the live facts. The maps are printed as they are,
@@ -109,6 +113,9 @@ func New(cfg Config) http.Handler {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &api{Config: cfg, now: time.Now, trees: make(chan struct{}, maxTrees)}
+	if cfg.Now != nil {
+		a.now = cfg.Now
+	}
 	e := web.New(web.Config{
 		Logger: cfg.Log, Room: "framework", Metrics: cfg.Metrics, BodyLimit: groupLimit,
 		ErrorBody: errorBody, ErrorStatus: errorStatus,

@@ -182,6 +182,11 @@ func newStackWith(t testing.TB, set func(*Config)) *stack {
 		Core: s, Leadership: s, Events: s.feed, Metrics: metrics.New(), Self: "leader:8080",
 		Rules: app.Rules{MesosRole: "*", BridgeName: "mesos-bridge"}, Ports: app.PortPool{Min: 10000, Max: 20000},
 		Info: Info{Name: "marathon", Version: "1.10.26", Marathon: func() map[string]any { return map[string]any{"master": "zk://x", "webui_url": nil} }},
+		Now: func() time.Time {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.now
+		},
 	}
 	set(&cfg)
 	s.server = httptest.NewServer(New(cfg))
@@ -270,4 +275,11 @@ func (a answer) has(t *testing.T, pairs ...string) {
 			t.Errorf("%s = %s, want %s in %s", pairs[i], got, w, a.text)
 		}
 	}
+}
+
+// health reports the result of the check that runs beside a running task.
+func (s *stack) health(task app.TaskID, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.step(core.Update{Task: task, AgentID: "agent-1", State: "TASK_RUNNING", UUID: []byte("u"), Healthy: &ok})
 }

@@ -77,10 +77,10 @@ func (a *api) ping(c echo.Context) error {
 	}})
 }
 
-// metricsPage serves /metrics: Prometheus text, or on request the JSON of Marathon's
-// metrics library.
+// metricsPage serves /metrics: the JSON of Marathon's metrics library, or Prometheus text
+// for a caller that names it, as every scraper does.
 func (a *api) metricsPage(c echo.Context) error {
-	if !accepts(c, jsonType) {
+	if !a.NoPrometheus && (accepts(c, "text/plain") || accepts(c, "application/openmetrics-text")) {
 		return a.prometheus(c)
 	}
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
@@ -101,7 +101,7 @@ func (a *api) metricsPage(c echo.Context) error {
 
 func (a *api) prometheus(c echo.Context) error {
 	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
-		if a.Metrics == nil {
+		if a.Metrics == nil || a.NoPrometheus {
 			return echo.NewHTTPError(http.StatusNotFound, "Prometheus reporter is disabled")
 		}
 		a.Metrics.Handler().ServeHTTP(c.Response(), c.Request())

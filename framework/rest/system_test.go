@@ -35,11 +35,6 @@ func TestSystem(t *testing.T) {
 	s.want(200, "GET", "/v2/pods", "").has(t, "", "null")
 	s.want(501, "POST", "/v2/pods", "{}")
 	s.want(404, "GET", "/v2/pods/x::status", "").has(t, "message", `"Pod '/x' does not exist"`)
-	if text := s.want(200, "GET", "/metrics", "").text; !strings.Contains(text, "stoa_framework_http_requests_total") {
-		t.Errorf("metrics %.200s", text)
-	}
-	s.want(200, "GET", "/metrics", "", "Accept", "application/json").has(t, "version", `"4.0.0"`, "meters", "{}")
-	s.want(200, "GET", "/metrics/prometheus", "")
 	s.want(405, "GET", "/v2/events", "")
 	for _, bad := range []string{"backup=s3://bucket/key", "restore=/no/scheme", "backup=file://host/x", "restore=file:relative"} {
 		a := s.want(422, "DELETE", "/v2/leader?"+bad, "")
