@@ -10,9 +10,9 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what is seen into the golden files")
 
-// TestCanonical stores each example body and compares with its golden form; the stored
+// TestConformance_2_6_Normalization stores each example body and compares with its golden form; the stored
 // form must also survive the store and count as unchanged when it is sent back.
-func TestCanonical(t *testing.T) {
+func TestConformance_2_6_Normalization(t *testing.T) {
 	files, err := filepath.Glob("testdata/canonical/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples: %v", err)

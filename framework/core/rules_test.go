@@ -50,9 +50,9 @@ func types(events []core.Event) []string {
 	return out
 }
 
-// TestHealth follows marathon.md 8 and trap 22: grace, flips, and the kill one failure
-// after the limit.
-func TestHealth(t *testing.T) {
+// Marathon-level checks of marathon.md 8: grace, flips, and the kill one failure after the
+// limit (trap 22).
+func TestConformance_8_HealthChecks_Trap22_KillOneFailureLater(t *testing.T) {
 	w, i := ran(t, checked("/w", 1, 60, 2))
 	result := func(ok bool) []string {
 		w.events = nil
@@ -89,7 +89,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestMesosHealthComesWithUpdates(t *testing.T) {
+func TestConformance_8_MesosHealthComesWithUpdates(t *testing.T) {
 	a := basic("/w", 1)
 	a.HealthChecks = []app.HealthCheck{{Protocol: app.HealthCommand, Command: &app.HealthCheckCommand{Value: "true"}}}
 	w, i := ran(t, a)
@@ -104,8 +104,8 @@ func TestMesosHealthComesWithUpdates(t *testing.T) {
 	}
 }
 
-// TestBackoff follows marathon.md 6.6.
-func TestBackoff(t *testing.T) {
+// The delays of marathon.md 6.6; trap 28: exit code 0 makes them longer too.
+func TestConformance_6_6_Backoff(t *testing.T) {
 	a := basic("/w", 1)
 	a.BackoffSeconds, a.BackoffFactor, a.MaxLaunchDelaySeconds = 2, 3, 10
 	w, i := ran(t, a)
@@ -150,8 +150,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestUnreachable follows marathon.md 7.6.
-func TestUnreachable(t *testing.T) {
+func TestConformance_7_6_Unreachable(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		strategy app.UnreachableStrategy

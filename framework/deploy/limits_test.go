@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBegin is the table of marathon.md 5.4.
-func TestBegin(t *testing.T) {
+// The table of marathon.md 5.4.
+func TestConformance_5_4_RestartMaths(t *testing.T) {
 	for _, c := range []struct {
 		n                  int
 		min, over          float64

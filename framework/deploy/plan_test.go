@@ -47,7 +47,7 @@ func steps(p *Plan) string {
 	return strings.Join(out, " | ")
 }
 
-func TestPlan(t *testing.T) {
+func TestConformance_5_2_PlanConstruction(t *testing.T) {
 	const before = `{"apps":[{"id":"db","cmd":"sleep 1"},{"id":"web","cmd":"sleep 1","dependencies":["db"]},{"id":"old","cmd":"sleep 1"}]}`
 	for _, c := range []struct{ name, before, after, want string }{
 		{"create", `{}`, `{"apps":[{"id":"a","cmd":"sleep 1"}]}`, "Start /a | Scale /a"},

@@ -65,8 +65,8 @@ func every() []core.Event {
 	}
 }
 
-// TestRender compares the data line of every event with the golden file.
-func TestRender(t *testing.T) {
+// TestConformance_9_2_EveryType compares the data line of every event with the golden file.
+func TestConformance_9_2_EveryType(t *testing.T) {
 	const golden = "testdata/events.txt"
 	var got bytes.Buffer
 	for _, e := range every() {
@@ -126,8 +126,8 @@ func serve(t *testing.T, cfg Config) (*Feed, string) {
 	return f, srv.URL
 }
 
-// TestFilterAndDetach also checks that a client's leaving is told to the others.
-func TestFilterAndDetach(t *testing.T) {
+// TestConformance_9_1_FilterAndDetach also checks that a client's leaving is told to the others.
+func TestConformance_9_1_FilterAndDetach(t *testing.T) {
 	f, url := serve(t, Config{Heartbeat: time.Hour})
 	body := attach(t, f, url+"?event_type=app_terminated_event&event_type=event_stream_detached")
 	other := attach(t, f, url+"?event_type=none")
@@ -142,7 +142,7 @@ func TestFilterAndDetach(t *testing.T) {
 	}
 }
 
-func TestHeartbeat(t *testing.T) {
+func TestConformance_9_1_Heartbeat(t *testing.T) {
 	f, url := serve(t, Config{Heartbeat: time.Millisecond})
 	body := attach(t, f, url+"?event_type=none")
 	got := make([]byte, 4)
@@ -168,9 +168,9 @@ func (s *stuck) Write(b []byte) (int, error) {
 
 func (s *stuck) Flush() {}
 
-// TestSlowClient fills the queue of a client that does not read: it is cut off, and
+// TestConformance_9_1_SlowClient fills the queue of a client that does not read: it is cut off, and
 // publishing never waits for it.
-func TestSlowClient(t *testing.T) {
+func TestConformance_9_1_SlowClient(t *testing.T) {
 	const limit = 8
 	f := New(Config{MaxOutstanding: limit, Heartbeat: time.Hour}, nil)
 	w := &stuck{ResponseWriter: httptest.NewRecorder(), begun: make(chan struct{}), release: make(chan struct{})}
@@ -194,7 +194,7 @@ func TestSlowClient(t *testing.T) {
 	<-ended
 }
 
-func TestEndAll(t *testing.T) {
+func TestConformance_9_1_StreamsEndWithLeadership(t *testing.T) {
 	f, url := serve(t, Config{Heartbeat: time.Hour})
 	body := attach(t, f, url)
 	f.EndAll()

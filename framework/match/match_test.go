@@ -28,7 +28,7 @@ func rules() Rules {
 	return Rules{Now: time.Unix(1000, 0), Rand: r.Uint64}
 }
 
-func TestReasons(t *testing.T) {
+func TestConformance_6_9_RejectReasons(t *testing.T) {
 	big := offer("a", 4000, 1_000_000)
 	for _, c := range []struct {
 		name   string
@@ -84,7 +84,7 @@ func must(field, op, value string) Constraint {
 	return c
 }
 
-func TestPlacement(t *testing.T) {
+func TestConformance_6_1_MatchingOrder(t *testing.T) {
 	rack := func(v string) Attribute { return Attribute{Name: "rack", Value: v} }
 	for _, c := range []struct {
 		name   string

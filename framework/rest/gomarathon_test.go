@@ -62,8 +62,8 @@ func webOfClient(instances int) *gomarathon.Application {
 	return a
 }
 
-// TestGoMarathonApplications goes through go-marathon's calls on apps (marathon.md 1.17).
-func TestGoMarathonApplications(t *testing.T) {
+// TestConformance_1_17_Applications goes through go-marathon's calls on apps (marathon.md 1.17).
+func TestConformance_1_17_Applications(t *testing.T) {
 	s := newStack(t)
 	c := s.client()
 	if !ok[bool](t, "Ping")(c.Ping()) {
@@ -156,8 +156,8 @@ func TestGoMarathonApplications(t *testing.T) {
 	}
 }
 
-// TestGoMarathonErrors checks what its users see of refusals (marathon.md 1.17, Errors).
-func TestGoMarathonErrors(t *testing.T) {
+// TestConformance_1_17_Errors checks what its users see of refusals (marathon.md 1.17, Errors).
+func TestConformance_1_17_Errors(t *testing.T) {
 	s := newStack(t)
 	c := s.client()
 	_, err := c.CreateApplication(new(gomarathon.Application).Name("/x").CPU(-1).Command("sleep 1"))
@@ -177,8 +177,8 @@ func TestGoMarathonErrors(t *testing.T) {
 	ok[bool](t, "Ping")(c.Ping())
 }
 
-// TestGoMarathonTasks goes through go-marathon's calls on tasks.
-func TestGoMarathonTasks(t *testing.T) {
+// TestConformance_1_17_Tasks goes through go-marathon's calls on tasks.
+func TestConformance_1_17_Tasks(t *testing.T) {
 	s := newStack(t)
 	c := s.client()
 	ok[*gomarathon.Application](t, "CreateApplication")(c.CreateApplication(webOfClient(4)))
@@ -210,8 +210,8 @@ func TestGoMarathonTasks(t *testing.T) {
 	}
 }
 
-// TestGoMarathonGroups goes through go-marathon's calls on groups and deployments.
-func TestGoMarathonGroups(t *testing.T) {
+// TestConformance_1_17_Groups goes through go-marathon's calls on groups and deployments.
+func TestConformance_1_17_Groups(t *testing.T) {
 	s := newStack(t)
 	c := s.client()
 	group := gomarathon.NewApplicationGroup("/shop").
@@ -260,8 +260,8 @@ func TestGoMarathonGroups(t *testing.T) {
 	}
 }
 
-// TestGoMarathonSystem goes through info, leadership and events.
-func TestGoMarathonSystem(t *testing.T) {
+// TestConformance_1_17_System goes through info, leadership and events.
+func TestConformance_1_17_System(t *testing.T) {
 	s := newStack(t)
 	c := s.client()
 	info := ok[*gomarathon.Info](t, "Info")(c.Info())
