@@ -198,7 +198,12 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		t.board, k.boards[t.ID] = io, io
 		k.mu.Unlock()
 	}
-	out := k.spawner.run(spec, io)
+	var out spawned
+	if inside, err := k.host(spec); err != nil {
+		out.err = err
+	} else {
+		out = k.spawner.run(spec, io, inside)
+	}
 	if io != nil {
 		io.started()
 		if out.err != nil {
@@ -225,6 +230,20 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		return err
 	}
 	return k.watch(t)
+}
+
+// host gives the task whose namespaces a new one is to live in; nil when there is none.
+func (k *Keeper) host(spec *Spec) (*Task, error) {
+	if spec.Inside == "" {
+		return nil, nil
+	}
+	t, err := k.find("keeper.start", spec.Inside)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return &Task{PID: t.PID, Start: t.Start}, nil
 }
 
 // watch waits for the end of a process whose pidfd is known.
@@ -273,10 +292,8 @@ func (s *Spec) validate() error {
 	case len(s.Cgroups) > 16:
 		return bad("cgroups", "are %d, at most 16", len(s.Cgroups))
 	}
-	for _, m := range s.Mounts {
-		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) {
-			return bad("mounts", "%q on %q: both must be absolute paths", m.Source, m.Target)
-		}
+	if err := s.validateMounts(); err != nil {
+		return bad("mounts", "%w", err)
 	}
 	for _, c := range s.Cgroups {
 		if !filepath.IsAbs(c) || filepath.Clean(c) != c {

@@ -38,8 +38,14 @@ type Spec struct {
 	// Init means that signals reach the first process only, SIGKILL excepted, and that
 	// the rest ends with it at once.
 	Init bool `json:"init,omitempty"`
-	// Mounts are made in a mount namespace of the process's own.
+	// Root is the process's own root file system; Dir and the targets of Mounts are paths in
+	// it, and Path is looked up in it. nil: the host's.
+	Root *Root `json:"root,omitempty"`
+	// Mounts are made in a mount namespace of the process's own, in this order.
 	Mounts []Mount `json:"mounts,omitempty"`
+	// Inside is the id of a running task whose namespaces and root the process lives in; Dir
+	// and Path are looked up there. It excludes Root and Mounts.
+	Inside string `json:"inside,omitempty"`
 	// Terminal gives the process a terminal instead of stdin, stdout and stderr.
 	Terminal *Window `json:"terminal,omitempty"`
 	// Session leaves stdin, stdout and stderr to whoever attaches; nothing is read before,
@@ -47,11 +53,34 @@ type Spec struct {
 	Session bool `json:"session,omitempty"`
 }
 
-// Mount binds a folder or file of the host to another path, which must exist.
+// Mount binds a folder or file of the host to another path. Without a root of the task's
+// own that path must exist; in one it is made.
 type Mount struct {
-	Source   string `json:"source"` // absolute
-	Target   string `json:"target"` // absolute
+	Source   string `json:"source,omitempty"` // absolute
+	Target   string `json:"target"`           // absolute
 	ReadOnly bool   `json:"read_only,omitempty"`
+	// Within is a folder that Source lies in and that no link on the way may lead out of:
+	// for sources that a task owns. Absolute; empty: links are followed.
+	Within string `json:"within,omitempty"`
+	// Shared lets what is mounted below later on, by the task or by the host, appear on both sides.
+	Shared bool `json:"shared,omitempty"`
+	// Overlay is mounted instead of Source; Upper and Work are not needed with ReadOnly.
+	Overlay *Overlay `json:"overlay,omitempty"`
+}
+
+// Overlay is a file system put together from folders of the host, all absolute.
+type Overlay struct {
+	Layers []string `json:"layers"` // read-only, the lowest first; at least one
+	Upper  string   `json:"upper,omitempty"`
+	Work   string   `json:"work,omitempty"` // on the same file system as Upper, and empty
+}
+
+// Root is a root file system. It is mounted in the task's own mount namespace only, so
+// that it goes with the last process of the task, whatever becomes of keeper and agent.
+// It gets its own /proc, /sys and /dev. Device files of the image do not work.
+type Root struct {
+	Path    string   `json:"path"` // absolute; an empty folder to mount Overlay on, or the tree itself
+	Overlay *Overlay `json:"overlay,omitempty"`
 }
 
 // Window is the size of a terminal; zeros leave it as it is.
@@ -108,6 +137,9 @@ type Info struct {
 	PID     int    `json:"pid"`
 	Tasks   int    `json:"tasks"`
 	Boot    string `json:"boot"` // boot id of the host
+	// Can names what a keeper of this version may lack: "root" for Spec.Root, Spec.Inside
+	// and what Mount has beside Source, Target and ReadOnly.
+	Can []string `json:"can,omitempty"`
 }
 
 // request and reply are the frames. A reply with Event set answers nothing.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -31,9 +32,10 @@ type spawner struct {
 }
 
 type spawnJob struct {
-	spec *Spec
-	io   *board // nil: plain files
-	done chan<- spawned
+	spec   *Spec
+	io     *board // nil: plain files
+	inside *Task  // whose namespaces are entered; nil: none
+	done   chan<- spawned
 }
 
 // spawned is a forked process, or why there is none. notRun means that the program
@@ -88,7 +90,7 @@ func (s *spawner) thread() {
 	}
 	home, homeErr := homes()
 	for job := range s.jobs {
-		out, stuck := s.spawn(job.spec, job.io, home, homeErr)
+		out, stuck := s.spawn(job, home, homeErr)
 		job.done <- out
 		if stuck {
 			s.wg.Add(1)
@@ -99,21 +101,21 @@ func (s *spawner) thread() {
 	runtime.UnlockOSThread()
 }
 
-func (s *spawner) run(spec *Spec, io *board) spawned {
+func (s *spawner) run(spec *Spec, io *board, inside *Task) spawned {
 	done := make(chan spawned, 1)
-	s.jobs <- spawnJob{spec: spec, io: io, done: done}
+	s.jobs <- spawnJob{spec: spec, io: io, inside: inside, done: done}
 	return <-done
 }
 
-func (s *spawner) spawn(spec *Spec, io *board, home map[string]string, homeErr error) (out spawned, stuck bool) {
+func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (out spawned, stuck bool) {
 	const op = "keeper.start"
+	spec, io := job.spec, job.io
 	fail := func(kind fault.Kind, subject string, err error) (spawned, bool) {
 		return spawned{err: fault.New(op, kind, subject, err)}, false
 	}
-	if info, err := os.Stat(spec.Dir); err != nil {
+	elsewhere := spec.Root != nil || job.inside != nil // Dir and Path are no paths of the host
+	if err := isFolder(spec.Dir); err != nil && !elsewhere {
 		return fail(fault.Invalid, "dir", err)
-	} else if !info.IsDir() {
-		return fail(fault.Invalid, "dir", fmt.Errorf("%s is not a folder", spec.Dir))
 	}
 	var files [3]*os.File
 	if io != nil {
@@ -144,14 +146,14 @@ func (s *spawner) spawn(spec *Spec, io *board, home map[string]string, homeErr e
 	if len(args) == 0 {
 		args = []string{spec.Path}
 	}
-	program, notRun := lookPath(spec)
 
-	var entered []string
+	var back []*os.File // the keeper's own groups; paths may lead elsewhere by the time they are needed
 	defer func() {
-		for _, dir := range entered {
-			if err := leave(dir, home); err != nil {
+		for _, own := range back {
+			if _, err := own.WriteString(strconv.Itoa(unix.Gettid())); err != nil {
 				stuck = true
 			}
+			own.Close()
 		}
 	}()
 	for _, dir := range spec.Cgroups {
@@ -167,21 +169,31 @@ func (s *spawner) spawn(spec *Spec, io *board, home map[string]string, homeErr e
 		if homeErr != nil {
 			return fail(fault.Unavailable, "cgroup", homeErr)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
+		own, err := wayBack(dir, home)
+		if err != nil {
 			return fail(fault.Unavailable, dir, err)
 		}
-		entered = append(entered, dir)
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
+			own.Close()
+			return fail(fault.Unavailable, dir, err)
+		}
+		back = append(back, own)
 	}
-	if notRun != nil {
-		sayNotRun(stderr, spec.Path, notRun)
-		return spawned{pidfd: -1, notRun: notRun}, false
-	}
-	if len(spec.Mounts) > 0 {
-		stuck = true // the thread is in the task's mount namespace from here on
-		if err := mountAll(spec.Mounts); err != nil {
+	if elsewhere || len(spec.Mounts) > 0 {
+		stuck = true // the thread is in the task's namespaces from here on
+		if err := enter(job, files); err != nil {
 			out, _ := fail(fault.Invalid, "mounts", err)
 			return out, true
 		}
+		if err := isFolder(spec.Dir); err != nil {
+			out, _ := fail(fault.Invalid, "dir", err)
+			return out, true
+		}
+	}
+	program, notRun := lookPath(spec)
+	if notRun != nil {
+		sayNotRun(stderr, spec.Path, notRun)
+		return spawned{pidfd: -1, notRun: notRun}, stuck
 	}
 	pid, err := s.forkExec(program, args, &syscall.ProcAttr{
 		Dir: spec.Dir, Env: markedEnv(spec.Env, s.dir, spec.ID),
@@ -204,6 +216,26 @@ func (s *spawner) spawn(spec *Spec, io *board, home map[string]string, homeErr e
 		}
 	}
 	return spawned{pid: pid, pidfd: pidfd}, stuck
+}
+
+// enter moves the calling thread to where the process is to live.
+func enter(job spawnJob, files [3]*os.File) error {
+	if t := job.inside; t != nil {
+		return spaces.Enter(t.PID, t.Start)
+	}
+	terminal := ""
+	if job.spec.Terminal != nil {
+		terminal = files[0].Name()
+	}
+	return setStage(job.spec, terminal)
+}
+
+func isFolder(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a folder", path)
+	}
+	return err
 }
 
 // plainFiles are /dev/null and the log files; on an error subject names the wrong one.
@@ -325,12 +357,13 @@ func homes() (map[string]string, error) {
 	return out, nil
 }
 
-// leave moves the calling thread from a task's group back to the keeper's own.
-func leave(dir string, home map[string]string) error {
+// wayBack opens the file through which a thread returns from a task's group to the
+// keeper's own.
+func wayBack(dir string, home map[string]string) (*os.File, error) {
 	for mount, own := range home {
 		if strings.HasPrefix(dir, mount+"/") {
-			return os.WriteFile(filepath.Join(own, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0)
+			return os.OpenFile(filepath.Join(own, "tasks"), os.O_WRONLY, 0)
 		}
 	}
-	return fmt.Errorf("%s is below no mounted cgroup hierarchy", dir)
+	return nil, fmt.Errorf("%s is below no mounted cgroup hierarchy", dir)
 }
