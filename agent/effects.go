@@ -43,8 +43,14 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		})
 	case lifecycle.Resize:
 		limits := limitsOf(ef.Resources, nil)
-		e.insist("resize", ef.Container, func(ctx context.Context) error {
+		e.insistThen("resize", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Update(ctx, container.ID(ef.Container), limits)
+		}, func(err error) {
+			done := lifecycle.Resized{Container: ef.Container}
+			if err != nil && fault.KindOf(err) != fault.NotFound { // gone: its end is told
+				done.Failure = err.Error()
+			}
+			e.post(e.ctx, done)
 		})
 	case lifecycle.Forget:
 		e.insist("forget", ef.Container, func(ctx context.Context) error {
@@ -65,9 +71,19 @@ func (e *engine) perform(ef lifecycle.Effect) {
 	case lifecycle.SendMessage:
 		e.uplink.Message(ef.Key, ef.PID, ef.Data)
 	case lifecycle.ToExecutor:
+		if ef.UPID != "" {
+			e.old.Send(ef)
+			return
+		}
 		e.executors.Send(ef.Key, ef.Event)
 	case lifecycle.CloseExecutor:
+		if ef.UPID != "" {
+			e.old.Close(ef.UPID)
+			return
+		}
 		e.executors.Close(ef.Key)
+	case lifecycle.Reconnect:
+		e.old.Reconnect(ef)
 	case lifecycle.Collect:
 		e.collect(ef.Directory, time.Now())
 	case lifecycle.Note:
@@ -78,6 +94,11 @@ func (e *engine) perform(ef lifecycle.Effect) {
 // insist does something to a container until it succeeds, the container is gone, or the
 // agent stops. A keeper that is away is asked again.
 func (e *engine) insist(what string, id lifecycle.ContainerID, f func(context.Context) error) {
+	e.insistThen(what, id, f, func(error) {})
+}
+
+// insistThen is insist with something to do at the end, but not when the agent stops.
+func (e *engine) insistThen(what string, id lifecycle.ContainerID, f func(context.Context) error, then func(error)) {
 	e.wg.Go(func() {
 		pause := 100 * time.Millisecond
 		for {
@@ -85,11 +106,13 @@ func (e *engine) insist(what string, id lifecycle.ContainerID, f func(context.Co
 			switch fault.KindOf(err) {
 			case fault.Unavailable, fault.Timeout:
 			case fault.NotFound:
+				then(err)
 				return
 			default:
 				if err != nil && e.ctx.Err() == nil {
 					e.log.Error("container "+what+" failed", "container", string(id), "err", err)
 				}
+				then(err)
 				return
 			}
 			select {

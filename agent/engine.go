@@ -42,6 +42,7 @@ type engine struct {
 	files     *sandbox.Files
 	checks    *check.Runner
 	executors *executors.Server
+	old       *executors.Old
 	uplink    *uplink.Uplink
 
 	work            chan work

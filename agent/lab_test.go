@@ -45,7 +45,11 @@ func TestMain(m *testing.M) {
 		runAgent(os.Getenv("STOA_TEST_AGENT"))
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if builtExecutors != "" {
+		os.RemoveAll(builtExecutors)
+	}
+	os.Exit(code)
 }
 
 func runAgent(text string) {

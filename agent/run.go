@@ -100,6 +100,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	e.files = sandbox.NewFiles()
 	e.checks = check.NewRunner(a.log)
 	e.executors = executors.New(e, a.log)
+	e.old = executors.NewOld(transport, transport.PID(processID), func(ev lifecycle.Event) { e.post(e.ctx, ev) }, a.log)
 	e.core = lifecycle.New(lifecycle.Config{
 		PID: transport.PID(processID).String(), Endpoint: a.addr.String(), IP: a.addr.Addr().String(), WorkDir: a.cfg.WorkDir,
 		SwitchUser: !a.cfg.NoSwitchUser, ShutdownGrace: a.cfg.ExecutorShutdownGracePeriod,
@@ -110,7 +111,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	version := newUUID()
 	e.resourceVersion = version[:]
 	e.uplink, err = uplink.New(uplink.Config{
-		ID: processID, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
+		ID: processID, Handle: e.old.Handle, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
 		Authentication: uplink.Authentication{Do: secure.authenticate(transport), Min: secure.Patience.Min,
 			Factor: secure.Patience.Factor, Max: secure.Patience.Max},
 	}, transport, e, a.log)

@@ -22,12 +22,17 @@ type fake struct {
 	phase      Phase
 	subscribed bool
 	events     chan lifecycle.Event
+
+	framework, executor string // empty: f and e
 }
 
 func (f *fake) Phase() Phase { return f.phase }
 func (f *fake) Standing(_ context.Context, k lifecycle.ExecutorKey) (bool, bool, bool, error) {
-	known := k.Framework == "f"
-	return known, known && k.Executor == "e", f.subscribed, nil
+	if f.framework == "" {
+		f.framework, f.executor = "f", "e"
+	}
+	known := string(k.Framework) == f.framework
+	return known, known && string(k.Executor) == f.executor, f.subscribed, nil
 }
 func (f *fake) Deliver(_ context.Context, ev lifecycle.Event) { f.events <- ev }
 

@@ -110,7 +110,7 @@ func encode(r lifecycle.Record) (img image, err error) {
 	case r.Executor != nil:
 		x := r.Executor
 		img = image{Framework: string(x.Framework), Info: put(x.Info), Generated: x.Generated, Container: string(x.Container),
-			Directory: x.Directory, Started: x.Started, Process: x.PID}
+			Directory: x.Directory, Started: x.Started, Process: x.PID, PID: x.UPID}
 		for _, n := range x.Networks {
 			img.Networks = append(img.Networks, put(n))
 		}
@@ -182,7 +182,7 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 		info := &mesos.ExecutorInfo{}
 		get(img.Info, info)
 		r.Executor = &lifecycle.ExecutorImage{Framework: lifecycle.FrameworkID(img.Framework), Info: info, Generated: img.Generated,
-			Container: lifecycle.ContainerID(img.Container), Directory: img.Directory, Started: img.Started, PID: img.Process}
+			Container: lifecycle.ContainerID(img.Container), Directory: img.Directory, Started: img.Started, PID: img.Process, UPID: img.PID}
 		for _, b := range img.Networks {
 			n := &mesos.NetworkInfo{}
 			get(b, n)

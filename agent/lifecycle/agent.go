@@ -57,6 +57,7 @@ type Agent struct {
 	containers map[ContainerID]*execution // roots
 	nested     map[ContainerID]*nested
 	streams    map[TaskKey]*stream
+	resizes    map[ContainerID]*execution // whose limits are being changed
 	timers     timerHeap
 	version    uint64 // grows whenever a View would differ
 	counters   Counters
@@ -82,6 +83,7 @@ func New(cfg Config) *Agent {
 		containers: map[ContainerID]*execution{},
 		nested:     map[ContainerID]*nested{},
 		streams:    map[TaskKey]*stream{},
+		resizes:    map[ContainerID]*execution{},
 	}
 }
 
@@ -135,6 +137,8 @@ func (a *Agent) Step(now time.Time, ev Event) Output {
 		a.probe(ev)
 	case Checked:
 		a.checked(ev)
+	case Resized:
+		a.resized(ev)
 	case ExecutorSubscribed:
 		a.executorSubscribed(ev)
 	case ExecutorUpdate:

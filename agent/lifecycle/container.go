@@ -193,7 +193,7 @@ func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 		if told && wasRunning {
 			a.do(Note{Message: "executor ended", Framework: e.fw.id, Executor: e.id()})
 		}
-		a.do(CloseExecutor{Key: e.key()})
+		a.do(CloseExecutor{Key: e.key(), UPID: e.upid})
 		a.do(SendExited{Key: e.key(), Status: exit.WaitStatus()})
 	}
 	a.recordExecution(e)

@@ -40,7 +40,7 @@ type Launch struct {
 	Session         bool   // its input and output go to whoever attaches
 }
 
-// Resize changes what a running container may use.
+// Resize changes what a running container may use. The answer is Resized.
 type Resize struct {
 	Container ContainerID
 	Resources []*mesos.Resource
@@ -92,13 +92,30 @@ type SendMessage struct {
 }
 
 // ToExecutor queues an event on an executor's stream; it is lost when there is none.
+// With UPID it goes to that process as the message of the v0 API that means the same.
 type ToExecutor struct {
 	Key   ExecutorKey
 	Event *executor.Event
+
+	UPID         string // of a v0 executor
+	Agent        *mesos.AgentID
+	Framework    *mesos.FrameworkInfo
+	FrameworkPID string // of a v0 framework, told to v0 executors with each task
+	Again        bool   // of SUBSCRIBED: the executor had been here before the agent's restart
 }
 
-// CloseExecutor ends an executor's stream after what is queued on it.
-type CloseExecutor struct{ Key ExecutorKey }
+// Reconnect asks a v0 executor that lived on over a restart of the agent to register again.
+type Reconnect struct {
+	Key   ExecutorKey
+	UPID  string
+	Agent *mesos.AgentID
+}
+
+// CloseExecutor ends an executor's stream after what is queued on it, or its link.
+type CloseExecutor struct {
+	Key  ExecutorKey
+	UPID string // of a v0 executor
+}
 
 // Collect says that a sandbox is no longer in use and may be removed after the
 // garbage collector's delay.
@@ -132,6 +149,7 @@ type Answer struct {
 	Limitation *Limitation
 }
 
+func (Reconnect) effect()     {}
 func (Signal) effect()        {}
 func (Remove) effect()        {}
 func (Answer) effect()        {}

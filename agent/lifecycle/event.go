@@ -147,9 +147,19 @@ type Checked struct {
 	Status *mesos.CheckStatusInfo // with its type; the sub-message empty after a timeout
 }
 
-// ExecutorSubscribed says that an executor opened its event stream (spec 1.5).
+// Resized says that a Resize was carried out, or why it could not be.
+type Resized struct {
+	Container ContainerID
+	Failure   string // empty: it was
+}
+
+// ExecutorSubscribed says that an executor opened its event stream (mesos-agent.md 1.5), or
+// that one of the v0 API registered or, asked by Reconnect, registered again
+// (libprocess.md 3.16).
 type ExecutorSubscribed struct {
 	Key     ExecutorKey
+	UPID    string              // of a v0 executor
+	Again   bool                // a v0 executor's answer to Reconnect
 	Tasks   []*mesos.TaskInfo   // not acknowledged to the executor yet
 	Updates []*mesos.TaskStatus // ditto, oldest first
 }
@@ -157,12 +167,14 @@ type ExecutorSubscribed struct {
 // ExecutorUpdate is a status made by an executor, already validated.
 type ExecutorUpdate struct {
 	Key    ExecutorKey
+	UPID   string // of a v0 executor: who sent it and is to be acknowledged
 	Status *mesos.TaskStatus
 }
 
 // ExecutorMessage carries bytes from an executor to its framework.
 type ExecutorMessage struct {
 	Key  ExecutorKey
+	UPID string // of a v0 executor: who sent it
 	Data []byte
 }
 
@@ -223,6 +235,7 @@ func (LaunchFailed) event()       {}
 func (Exited) event()             {}
 func (Probe) event()              {}
 func (Checked) event()            {}
+func (Resized) event()            {}
 func (ExecutorSubscribed) event() {}
 func (ExecutorUpdate) event()     {}
 func (ExecutorMessage) event()    {}

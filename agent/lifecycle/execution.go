@@ -45,6 +45,9 @@ type execution struct {
 	orderly   bool                 // a pod that ended as an executor would have, with status 0
 	waiters   []uint64             // calls that wait for its end
 	subscribe bool                 // it subscribed at least once since this agent process began
+	upid      string               // where a v0 executor listens; empty for others
+	fed       bool                 // a task was handed to it
+	resizing  resizing
 }
 
 // verdict is what the tasks of an ended executor are told.
@@ -82,7 +85,7 @@ func (a *Agent) recordExecution(e *execution) {
 	}
 	a.record(Record{Key: executorRecordKey(e.key()), Executor: &ExecutorImage{
 		Framework: e.fw.id, Info: e.info, Generated: e.generated, Container: e.container,
-		Directory: e.directory, Started: e.started, PID: e.pid, Networks: e.networks,
+		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Networks: e.networks,
 	}})
 }
 
@@ -218,7 +221,7 @@ func (a *Agent) shutdownExecutor(e *execution) {
 		e.verdict = &verdict{mesos.TaskState_TASK_FAILED, mesos.TaskStatus_REASON_EXECUTOR_TERMINATED, ""}
 	}
 	e.phase = terminating
-	a.do(ToExecutor{Key: e.key(), Event: &executor.Event{Type: executor.Event_SHUTDOWN.Enum()}})
+	a.tell(e, &executor.Event{Type: executor.Event_SHUTDOWN.Enum()})
 	a.at(a.now.Add(e.shutdownGrace(a.cfg.ShutdownGrace)), func() { a.destroyIfThere(e) })
 }
 

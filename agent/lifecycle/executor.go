@@ -5,23 +5,33 @@ import (
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-// executorSubscribed gives a custom executor its place and its tasks (mesos-agent.md 1.5).
-// The shell has told it apart from strangers before.
+// tell sends an event to an executor, in the words of the API it speaks.
+func (a *Agent) tell(e *execution, ev *executor.Event) {
+	a.do(ToExecutor{Key: e.key(), Event: ev, UPID: e.upid, Agent: a.wireID(), Framework: e.fw.info, FrameworkPID: e.fw.pid})
+}
+
+func (a *Agent) wireID() *mesos.AgentID { return &mesos.AgentID{Value: ptr(a.id)} }
+
+// executorSubscribed gives a custom executor its place and its tasks (mesos-agent.md 1.5,
+// libprocess.md 3.16). The shell has told one of the v1 API apart from strangers before.
 func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 	e := a.lookup(ev.Key)
-	if e == nil || e.generated || e.native() || e.phase >= terminating || e.fw.terminating {
-		a.do(ToExecutor{Key: ev.Key, Event: &executor.Event{Type: executor.Event_SHUTDOWN.Enum()}})
-		a.do(CloseExecutor{Key: ev.Key})
+	if e == nil || !e.admits(ev, a.recovering) {
+		a.do(ToExecutor{Key: ev.Key, UPID: ev.UPID, Event: &executor.Event{Type: executor.Event_SHUTDOWN.Enum()}})
+		a.do(CloseExecutor{Key: ev.Key, UPID: ev.UPID})
 		return
 	}
-	e.started, e.subscribe = true, true
+	if e.upid != ev.UPID && e.upid != "" {
+		a.do(CloseExecutor{Key: ev.Key, UPID: e.upid})
+	}
+	e.started, e.subscribe, e.upid = true, true, ev.UPID
 	e.phase = running
-	if len(e.completed) == 0 && !e.recovered && !e.live() {
+	if !e.fed && !e.recovered && !e.live() {
 		a.shutdownExecutor(e) // all its tasks were killed before it came
 		return
 	}
 	a.recordExecution(e)
-	a.do(ToExecutor{Key: ev.Key, Event: &executor.Event{
+	a.do(ToExecutor{Key: ev.Key, UPID: ev.UPID, Framework: e.fw.info, Again: ev.Again, Event: &executor.Event{
 		Type: executor.Event_SUBSCRIBED.Enum(),
 		Subscribed: &executor.Event_Subscribed{
 			ExecutorInfo: e.info, FrameworkInfo: e.fw.info, AgentInfo: a.cfg.agentInfo(a.id),
@@ -29,7 +39,7 @@ func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 		},
 	}})
 	for _, st := range ev.Updates {
-		a.executorUpdate(ExecutorUpdate{Key: ev.Key, Status: st})
+		a.executorUpdate(ExecutorUpdate{Key: ev.Key, UPID: ev.UPID, Status: st})
 	}
 	known := map[string]bool{}
 	for _, t := range ev.Tasks {
@@ -45,16 +55,68 @@ func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 			})
 		}
 	}
-	a.do(Resize{Container: e.container, Resources: e.resources()})
-	var queued []*task
-	for _, t := range e.tasks {
-		if !t.delivered && !terminal(t.state) {
-			t.delivered = true
-			a.recordTask(t)
-			queued = append(queued, t)
-		}
+	a.feed(e)
+}
+
+// admits tells whether an executor may subscribe now. One of the v0 API registers once,
+// and again only when the agent that was restarted asks for it.
+func (e *execution) admits(ev ExecutorSubscribed, recovering bool) bool {
+	switch {
+	case e.generated, e.native(), e.phase >= terminating, e.fw.terminating:
+		return false
+	case ev.UPID == "":
+		return true
+	case ev.Again:
+		return recovering && e.recovered && !e.subscribe && e.phase == registering
 	}
-	a.deliverAll(e, queued)
+	return e.phase < running && (!e.recovered || e.upid == "")
+}
+
+// feed hands an executor the tasks that wait for it, in the order they came, when its
+// container may use what they need.
+func (a *Agent) feed(e *execution) {
+	a.fit(e, func(failure string) {
+		if e.phase != running {
+			return
+		}
+		var queued []*task
+		for _, t := range e.tasks {
+			if !t.delivered && !terminal(t.state) {
+				queued = append(queued, t)
+			}
+		}
+		if failure != "" && len(queued) > 0 {
+			a.starve(e, queued, failure)
+			return
+		}
+		for _, t := range queued {
+			t.delivered, e.fed = true, true
+			a.recordTask(t)
+		}
+		a.deliverAll(e, queued)
+	})
+}
+
+// starve ends an executor whose container cannot have what its tasks need.
+func (a *Agent) starve(e *execution, queued []*task, failure string) {
+	for _, t := range queued {
+		a.update(t, &mesos.TaskStatus{
+			State:   e.fw.lost(mesos.TaskState_TASK_GONE).Enum(),
+			Source:  mesos.TaskStatus_SOURCE_AGENT.Enum(),
+			Reason:  mesos.TaskStatus_REASON_CONTAINER_UPDATE_FAILED.Enum(),
+			Message: ptr("Failed to update resources for container: " + failure),
+		})
+	}
+	if e.verdict == nil {
+		e.verdict = &verdict{mesos.TaskState_TASK_FAILED, mesos.TaskStatus_REASON_CONTAINER_UPDATE_FAILED,
+			"Failed to update resources for container: " + failure}
+	}
+	if e.native() {
+		a.endRoot(e)
+		return
+	}
+	e.phase = terminating
+	a.do(Destroy{Container: e.container})
 }
 
 // live tells whether any task of an executor has not ended.
@@ -81,9 +143,15 @@ func (a *Agent) executorUpdate(ev ExecutorUpdate) {
 	if e == nil {
 		return
 	}
+	if e.upid != ev.UPID {
+		a.counters.InvalidUpdates++
+		a.do(Note{Message: "executor's update dropped: another process sent it", Framework: ev.Key.Framework, Executor: e.id(),
+			Task: TaskID(ev.Status.GetTaskId().GetValue()), Detail: ev.UPID})
+		return
+	}
 	st := ev.Status
 	key := TaskKey{ev.Key.Framework, TaskID(st.GetTaskId().GetValue())}
-	ack := ToExecutor{Key: ev.Key, Event: &executor.Event{
+	ack := ToExecutor{Key: ev.Key, UPID: ev.UPID, Agent: a.wireID(), Event: &executor.Event{
 		Type:         executor.Event_ACKNOWLEDGED.Enum(),
 		Acknowledged: &executor.Event_Acknowledged{TaskId: st.GetTaskId(), Uuid: st.GetUuid()},
 	}}
@@ -91,8 +159,7 @@ func (a *Agent) executorUpdate(ev ExecutorUpdate) {
 	t := a.findTask(key)
 	switch {
 	case t == nil:
-		a.counters.InvalidUpdates++
-		a.do(Note{Message: "executor's update dropped: it is about no task of its own", Framework: key.Framework, Executor: e.id(), Task: key.Task, State: st.GetState()})
+		a.stray(e, key, st)
 		return
 	case t.exec != e, t.stream.saw(st.GetUuid()), terminal(t.state):
 		return
@@ -110,15 +177,57 @@ func (a *Agent) executorUpdate(ev ExecutorUpdate) {
 	}
 	st.ContainerStatus = mine
 	st.Source = mesos.TaskStatus_SOURCE_EXECUTOR.Enum()
+	shrinks := terminal(st.GetState()) && !e.fw.terminating
+	t.stream.held = shrinks
 	a.update(t, st)
-	if terminal(t.state) {
-		a.do(Resize{Container: e.container, Resources: e.resources()})
+	if shrinks {
+		a.shrink(t)
 	}
+}
+
+// maxStray bounds the updates about tasks that this agent does not hold.
+const maxStray = 1000
+
+// stray passes on an executor's update about a task that is not here, as Mesos does
+// (mesos-agent.md 1.4); the master decides what it is worth. A task of this executor that
+// is completed has had its end.
+func (a *Agent) stray(e *execution, key TaskKey, st *mesos.TaskStatus) {
+	a.counters.InvalidUpdates++
+	note := Note{Framework: key.Framework, Executor: e.id(), Task: key.Task, State: st.GetState(), Message: "executor's update is about a task that is not here"}
+	for _, t := range e.completed {
+		if t.GetTaskId().GetValue() == string(key.Task) {
+			note.Message = "executor's update dropped: its task has ended before"
+			a.do(note)
+			return
+		}
+	}
+	s := a.streams[key]
+	if s == nil {
+		if len(a.streams) >= maxStray+len(a.containers)+len(a.nested) {
+			note.Message = "executor's update dropped: there are too many about tasks that are not here"
+			a.do(note)
+			return
+		}
+		s = &stream{key: key}
+		a.streams[key] = s
+	}
+	if s.saw(st.GetUuid()) || e.fw.terminating || len(s.pending) >= maxStray {
+		return
+	}
+	a.do(note)
+	s.seen = append(s.seen, st.GetUuid())
+	st.AgentId = &mesos.AgentID{Value: ptr(a.id)}
+	st.ExecutorId = e.info.GetExecutorId()
+	st.Source = mesos.TaskStatus_SOURCE_EXECUTOR.Enum()
+	if st.Timestamp == nil {
+		st.Timestamp = ptr(seconds(a.now))
+	}
+	a.enqueue(s, key.Framework, e.id(), st)
 }
 
 func (a *Agent) executorMessage(ev ExecutorMessage) {
 	e := a.lookup(ev.Key)
-	if e == nil {
+	if e == nil || e.upid != ev.UPID {
 		return
 	}
 	a.do(SendMessage{Key: ev.Key, PID: e.fw.pid, Data: ev.Data})
@@ -132,7 +241,5 @@ func (a *Agent) frameworkMessage(ev FrameworkMessage) {
 		return
 	}
 	a.counters.ValidMessages++
-	a.do(ToExecutor{Key: ev.Key, Event: &executor.Event{
-		Type: executor.Event_MESSAGE.Enum(), Message: &executor.Event_Message{Data: ev.Data},
-	}})
+	a.tell(e, &executor.Event{Type: executor.Event_MESSAGE.Enum(), Message: &executor.Event_Message{Data: ev.Data}})
 }

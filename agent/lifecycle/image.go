@@ -33,6 +33,7 @@ type ExecutorImage struct {
 	Started   bool // its process was seen running
 	PID       int
 	Networks  []*mesos.NetworkInfo // of the container when it has its own
+	UPID      string               // of a v0 executor that registered
 }
 
 // TaskImage is what must survive about a task and its stream of updates.

@@ -47,9 +47,9 @@ func (a *Agent) killTask(ev KillTask) {
 	case e.generated, e.native():
 		a.beginKill(t, a.grace(t, ev.Policy), KillImage{})
 	default:
-		a.do(ToExecutor{Key: e.key(), Event: &executor.Event{
+		a.tell(e, &executor.Event{
 			Type: executor.Event_KILL.Enum(), Kill: &executor.Event_Kill{TaskId: t.info.GetTaskId(), KillPolicy: ev.Policy},
-		}})
+		})
 	}
 }
 

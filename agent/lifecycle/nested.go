@@ -255,12 +255,14 @@ func (a *Agent) nestedExited(n *nested, exit Exit, lim *Limitation) {
 				st.Message = ptr(exit.text() + ": " + lim.Message)
 				st.Limitation = &mesos.TaskResourceLimitation{Resources: lim.Resources}
 			}
+			shrinks := e.phase == running && !t.exec.fw.terminating
+			t.stream.held = shrinks
 			a.update(t, st)
+			if shrinks {
+				a.shrink(t)
+			}
 		}
 		a.memberEnded(t)
-		if e.phase == running {
-			a.do(Resize{Container: e.container, Resources: e.resources()})
-		}
 	}
 	a.trimNested(e)
 	a.afterNested(e)

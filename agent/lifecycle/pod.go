@@ -15,6 +15,10 @@ func (a *Agent) runTaskGroup(ev RunTaskGroup) {
 	if len(ev.Tasks) == 0 || a.id == "" {
 		return
 	}
+	if !a.connected {
+		a.do(Note{Message: "task group ignored: no master has this agent", Framework: fid})
+		return
+	}
 	for _, info := range ev.Tasks {
 		key := TaskKey{fid, TaskID(info.GetTaskId().GetValue())}
 		switch {
@@ -103,6 +107,16 @@ func (a *Agent) deliverAll(e *execution, tasks []*task) {
 		return
 	}
 	for i := 0; i < len(tasks); {
+		if e.upid != "" && tasks[i].group != "" {
+			a.update(tasks[i], &mesos.TaskStatus{
+				State:   e.fw.lost(mesos.TaskState_TASK_DROPPED).Enum(),
+				Source:  mesos.TaskStatus_SOURCE_AGENT.Enum(),
+				Reason:  mesos.TaskStatus_REASON_TASK_GROUP_INVALID.Enum(),
+				Message: ptr("The executor speaks the v0 API, which knows no task groups"),
+			})
+			i++
+			continue
+		}
 		if tasks[i].group == "" {
 			a.deliver(tasks[i])
 			i++
@@ -112,9 +126,7 @@ func (a *Agent) deliverAll(e *execution, tasks []*task) {
 		for id := tasks[i].group; i < len(tasks) && tasks[i].group == id; i++ {
 			group.Tasks = append(group.Tasks, tasks[i].info)
 		}
-		a.do(ToExecutor{Key: e.key(), Event: &executor.Event{
-			Type: executor.Event_LAUNCH_GROUP.Enum(), LaunchGroup: &executor.Event_LaunchGroup{TaskGroup: group},
-		}})
+		a.tell(e, &executor.Event{Type: executor.Event_LAUNCH_GROUP.Enum(), LaunchGroup: &executor.Event_LaunchGroup{TaskGroup: group}})
 	}
 }
 

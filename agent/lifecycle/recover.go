@@ -84,7 +84,7 @@ func (a *Agent) restoreExecutor(img *ExecutorImage) {
 	}
 	e := &execution{
 		fw: f, info: img.Info, generated: img.Generated, container: img.Container,
-		directory: img.Directory, started: img.Started, pid: img.PID, networks: img.Networks,
+		directory: img.Directory, started: img.Started, pid: img.PID, upid: img.UPID, networks: img.Networks,
 	}
 	f.executors[e.id()] = e
 	f.order = append(f.order, e)
@@ -101,6 +101,7 @@ func (a *Agent) restoreTask(img *TaskImage) {
 	t.state, t.delivered, t.statuses, t.kill = img.State, img.Delivered, img.Statuses, img.Killing.clone()
 	t.stream.pending = append([]*messages.StatusUpdate(nil), img.Pending...)
 	t.stream.seen, t.stream.acked, t.group = img.Seen, img.Acked, img.Group
+	e.fed = e.fed || t.delivered
 }
 
 // resume continues an executor from what the keeper says about it.
@@ -135,6 +136,9 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		}
 	case known:
 		e.phase, e.pid, e.recovered = registering, l.PID, true
+		if e.upid != "" {
+			a.do(Reconnect{Key: e.key(), UPID: e.upid, Agent: a.wireID()})
+		}
 	default:
 		a.gone(e, rebooted)
 	}

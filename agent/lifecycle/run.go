@@ -27,6 +27,9 @@ func (a *Agent) runTask(ev RunTask) {
 	}
 	f := a.frameworks[fid]
 	switch {
+	case !a.connected: // sent before a partition that has ended meanwhile
+		a.do(Note{Message: "task ignored: no master has this agent", Framework: fid, Task: key.Task})
+		return
 	case f != nil && f.terminating:
 		a.do(Note{Message: "task ignored: its framework shuts down", Framework: fid, Task: key.Task})
 		return
@@ -161,27 +164,22 @@ func (a *Agent) runOnExecutor(f *framework, fi *mesos.FrameworkInfo, pid string,
 	if group {
 		gid = uuidText(a.cfg.NewID())
 	}
-	var added []*task
 	for _, info := range tasks {
 		t := a.addTask(e, info)
-		t.group, t.delivered = gid, e.phase == running
+		t.group = gid
 		a.recordTask(t)
-		added = append(added, t)
 	}
 	switch {
 	case fresh:
 		a.launch(e)
 	case e.phase == running:
-		a.do(Resize{Container: e.container, Resources: e.resources()})
-		a.deliverAll(e, added)
+		a.feed(e)
 	}
 }
 
 // deliver sends LAUNCH for a task to its subscribed executor.
 func (a *Agent) deliver(t *task) {
-	a.do(ToExecutor{Key: t.exec.key(), Event: &executor.Event{
-		Type: executor.Event_LAUNCH.Enum(), Launch: &executor.Event_Launch{Task: t.info},
-	}})
+	a.tell(t.exec, &executor.Event{Type: executor.Event_LAUNCH.Enum(), Launch: &executor.Event_Launch{Task: t.info}})
 }
 
 // invalidTask says what makes a task unfit for this agent, or "". Ids become names of

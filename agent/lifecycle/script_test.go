@@ -27,6 +27,7 @@ type world struct {
 	ids   byte
 	box   map[string]ContainerID // task or executor -> its container
 	heads map[string]*messages.StatusUpdate
+	slow  bool // limits are changed only when the script says so
 }
 
 func newWorld(t *testing.T) *world {
@@ -67,6 +68,12 @@ func (w *world) sleep(d time.Duration) {
 }
 
 func (w *world) take(out Output) {
+	var resized []ContainerID
+	defer func() {
+		for _, id := range resized {
+			w.step(Resized{Container: id})
+		}
+	}()
 	for _, r := range out.Records {
 		if r.Framework == nil && r.Executor == nil && r.Task == nil && r.Nested == nil {
 			delete(w.saved, r.Key)
@@ -102,8 +109,19 @@ func (w *world) take(out Output) {
 			if hex.EncodeToString(e.Update.GetUuid()) != hex.EncodeToString(st.GetUuid()) || len(st.GetUuid()) != 16 {
 				w.t.Errorf("update and status carry different uuids")
 			}
+		case Resize:
+			w.say("  resize %s", w.name(e.Container))
+			if !w.slow {
+				resized = append(resized, e.Container)
+			}
 		case ToExecutor:
+			if e.UPID != "" {
+				w.say("  to %s at %s %s%s", e.Key.Executor, e.UPID, e.Event.GetType(), map[bool]string{true: " again"}[e.Again])
+				break
+			}
 			w.say("  to %s %s", e.Key.Executor, e.Event.GetType())
+		case Reconnect:
+			w.say("  reconnect %s at %s", e.Key.Executor, e.UPID)
 		case Kill:
 			w.say("  kill %s grace %s", w.name(e.Container), e.Grace)
 		case Destroy:

@@ -25,6 +25,7 @@ type stream struct {
 	acked    *mesos.TaskStatus // newest acknowledged one
 	interval time.Duration
 	round    uint64 // counts sends, so that an old timer knows it is old
+	held     bool   // the end waits until the container's limits have shrunk
 }
 
 func (s *stream) head() *messages.StatusUpdate {
@@ -125,7 +126,7 @@ func (a *Agent) enqueue(s *stream, fw FrameworkID, ex ExecutorID, st *mesos.Task
 // sendHead sends the head and arranges the next time.
 func (a *Agent) sendHead(s *stream) {
 	head := s.head()
-	if head == nil || !a.connected {
+	if head == nil || !a.connected || s.held && terminal(head.GetStatus().GetState()) {
 		return
 	}
 	latest := head.GetStatus().GetState()

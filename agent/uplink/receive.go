@@ -70,6 +70,9 @@ func (u *Uplink) process() libprocess.Process {
 			Executor: lifecycle.ExecutorID(msg.GetExecutorId().GetValue())}, Data: msg.GetData()}
 		u.post(func(ctx context.Context) { u.agent.Deliver(ctx, ev) })
 	})
+	if u.cfg.Handle != nil {
+		u.cfg.Handle(m)
+	}
 	return m
 }
 

@@ -55,6 +55,9 @@ type Config struct {
 	PingTimeout time.Duration // until a master says otherwise; 0 means DefaultPingTimeout
 	Version     []byte        // resource_version_uuid, 16 bytes
 
+	// Handle, when set, adds messages of others than masters to the agent's process.
+	Handle func(*libprocess.Mux)
+
 	Authentication Authentication // before each registration with a new link
 }
 

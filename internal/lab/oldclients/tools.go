@@ -5,6 +5,7 @@
 package oldclients
 
 import (
+	_ "github.com/mesos/mesos-go/api/v0/examples/executor"
 	_ "github.com/mesos/mesos-go/api/v1/cmd/example-executor"
 	_ "github.com/mesos/mesos-go/api/v1/cmd/example-scheduler"
 	_ "github.com/mesos/mesos-go/api/v1/cmd/msh"

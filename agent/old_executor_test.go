@@ -1,0 +1,142 @@
+package agent_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+var builtExecutors string // a folder to remove in the end
+
+// oldExecutors builds, once, executors on mesos-go's drivers and gives their folder.
+var oldExecutors = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "stoa-old-executors")
+	if err != nil {
+		return "", err
+	}
+	builtExecutors = dir
+	for name, pkg := range map[string]string{
+		"v0": "./v0executor", "v0-example": "github.com/mesos/mesos-go/api/v0/examples/executor",
+		"v1-example": "github.com/mesos/mesos-go/api/v1/cmd/example-executor",
+	} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
+		cmd.Dir = filepath.Join("..", "internal", "lab", "oldclients")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return string(out), err
+		}
+	}
+	return dir, nil
+})
+
+func oldExecutor(t *testing.T, name string) *mesos.ExecutorInfo {
+	t.Helper()
+	dir, err := oldExecutors()
+	if err != nil {
+		t.Fatalf("%v: %s", err, dir)
+	}
+	return &mesos.ExecutorInfo{
+		ExecutorId: &mesos.ExecutorID{Value: proto.String("x")}, Type: mesos.ExecutorInfo_CUSTOM.Enum(), FrameworkId: frameworkID,
+		Command:   &mesos.CommandInfo{Value: proto.String("exec " + filepath.Join(dir, name) + " -logtostderr")},
+		Resources: []*mesos.Resource{amount("cpus", 0.1), amount("mem", 64)},
+	}
+}
+
+func (m *master) runOn(info *mesos.ExecutorInfo, id, data string, fresh bool) {
+	m.t.Helper()
+	m.send(&messages.RunTaskMessage{Framework: framework(), LaunchExecutor: proto.Bool(fresh), Pid: proto.String("@0.0.0.0:0"), Task: task("S0", id, "", func(t *mesos.TaskInfo) {
+		t.Command, t.Executor, t.Data = nil, info, []byte(data)
+	})})
+}
+
+// mesos-go's own executors, unchanged.
+func TestExampleExecutorsOfMesosGo(t *testing.T) {
+	for _, name := range []string{"v0-example", "v1-example"} {
+		t.Run(name, func(t *testing.T) {
+			m, p := started(t)
+			info := oldExecutor(t, name)
+			for i, id := range []string{"a", "b", "c"} {
+				m.runOn(info, id, "", i == 0)
+				if seen := m.expect(id, finished); len(seen) != 2 || seen[0].GetState() != mesos.TaskState_TASK_RUNNING || seen[1].GetExecutorId().GetValue() != "x" ||
+					seen[1].GetSource() != mesos.TaskStatus_SOURCE_EXECUTOR {
+					t.Fatalf("%s: %v", id, seen)
+				}
+			}
+			m.send(&messages.ShutdownExecutorMessage{ExecutorId: info.ExecutorId, FrameworkId: frameworkID})
+			next(t, "exit", m.exited)
+			p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
+		})
+	}
+}
+
+// An executor of the v0 API over an agent's kill -9: what it told meanwhile arrives, its
+// tasks go on, and it takes kills, messages and its shutdown from the new agent.
+func TestExecutorOfTheV0API(t *testing.T) {
+	m, p := started(t)
+	info := oldExecutor(t, "v0")
+	file := filepath.Join(t.TempDir(), "go")
+	m.runOn(info, "stays", "", true)
+	running := m.expect("stays", mesos.TaskState_TASK_RUNNING)
+	st := running[0]
+	if string(st.GetData()) != "from the executor" || st.GetContainerStatus().GetExecutorPid() == 0 || st.GetContainerStatus().GetNetworkInfos()[0].GetIpAddresses()[0].GetIpAddress() != "127.0.0.1" {
+		t.Errorf("first status: %v", st)
+	}
+	m.runOn(info, "ends", file, false)
+	m.expect("ends", mesos.TaskState_TASK_RUNNING)
+	m.runOn(info, "killed", "", false)
+	m.expect("killed", mesos.TaskState_TASK_RUNNING)
+	m.kill("killed")
+	m.expect("killed", mesos.TaskState_TASK_KILLED)
+	message := func(text, want string) {
+		t.Helper()
+		m.send(&messages.FrameworkToExecutorMessage{SlaveId: agentID("S0"), FrameworkId: frameworkID, ExecutorId: info.ExecutorId, Data: []byte(text)})
+		if got := next(t, "message", m.data); string(got.GetData()) != want {
+			t.Errorf("message %q, want %q", got.GetData(), want)
+		}
+	}
+	message("abc", "cba")
+	sandbox := p.state().Frameworks[0].Executors[0].Directory
+	pid := st.GetContainerStatus().GetExecutorPid()
+
+	p.stop(syscall.SIGKILL)
+	p.cfg.ExecutorReregistrationTimeout = 15e9 // the driver's connections may take their time
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	said := func(text string) {
+		t.Helper()
+		p.eventually("the executor says "+text, func() bool {
+			b, _ := os.ReadFile(filepath.Join(sandbox, "stdout"))
+			return slices.Contains(strings.Split(string(b), "\n"), text)
+		})
+	}
+	said("told ends TASK_FINISHED")
+	p.start()
+	m.reregister("S0")
+	m.expect("ends", finished)
+	said("reregistered on agent.test")
+	if !alive(pid) {
+		t.Fatal("the executor did not live on")
+	}
+	message("xyz", "zyx")
+	m.runOn(info, "later", "", false)
+	m.expect("later", mesos.TaskState_TASK_RUNNING)
+	m.kill("stays")
+	m.expect("stays", mesos.TaskState_TASK_KILLED)
+	m.send(&messages.ShutdownExecutorMessage{ExecutorId: info.ExecutorId, FrameworkId: frameworkID})
+	next(t, "exit", m.exited)
+	if seen := m.expect("later", mesos.TaskState_TASK_FAILED); seen[0].GetReason() != mesos.TaskStatus_REASON_EXECUTOR_TERMINATED {
+		t.Errorf("%v", seen)
+	}
+	said("shutdown")
+	p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
+}
