@@ -38,7 +38,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Unix(1_000_000, 0).UTC(), al: allocate.New(allocate.Config{FilterGPU: true}), silent: map[ledger.PID]bool{},
+	w := &world{t: t, now: time.Unix(1_000_000, 0).UTC(), al: allocate.New(allocate.Config{FilterGPU: true, Region: "r"}), silent: map[ledger.PID]bool{},
 		events: map[ledger.Conn][]*scheduler.Event{}, closed: map[ledger.Conn]bool{}, toAgent: map[ledger.PID][]proto.Message{},
 		book: ledger.New(ledger.Config{Master: &mesos.MasterInfo{Id: proto.String("M"), Ip: proto.Uint32(16777343), Port: proto.Uint32(5050)},
 			Domain: &mesos.DomainInfo{FaultDomain: &mesos.DomainInfo_FaultDomain{Region: &mesos.DomainInfo_FaultDomain_RegionInfo{Name: proto.String("r")},
