@@ -42,6 +42,10 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			return e.runtime.Kill(ctx, container.ID(ef.Container), ef.Grace)
 		})
 	case lifecycle.Resize:
+		if err := e.share(ef.Share); err != nil {
+			e.wg.Go(func() { e.post(e.ctx, lifecycle.Resized{Container: ef.Container, Failure: err.Error()}) })
+			return
+		}
 		limits := limitsOf(ef.Resources, nil)
 		e.insistThen("resize", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Update(ctx, container.ID(ef.Container), limits)
@@ -86,6 +90,12 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		e.old.Reconnect(ef)
 	case lifecycle.Collect:
 		e.collect(ef.Directory, time.Now())
+	case lifecycle.MakeVolumes:
+		e.findVolumes(ef.Volumes)
+	case lifecycle.RemoveVolumes:
+		e.removeVolumes(ef.Volumes)
+	case lifecycle.SendOperation:
+		e.uplink.Send(ef.Update)
 	case lifecycle.Note:
 		e.note(ef)
 	}

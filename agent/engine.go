@@ -16,6 +16,7 @@ import (
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/uplink"
+	"github.com/stoa-project/stoa/agent/volume"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -31,14 +32,16 @@ type engine struct {
 	log  *slog.Logger
 	info *messages.SlaveInfo // without id
 
-	core *lifecycle.Agent // the loop's alone
-	jour *journal.Journal // the loop's alone; nil before the first registration
-	meta journal.Meta
-	boot string
+	core     *lifecycle.Agent // the loop's alone
+	jour     *journal.Journal // the loop's alone; nil before the first registration
+	holdings *journal.Journal // reservations and volumes; the loop's alone
+	meta     journal.Meta
+	boot     string
 
 	runtime   container.Runtime
 	fetcher   *sandbox.Fetcher
 	collector *sandbox.Collector
+	disks     *volume.Store
 	files     *sandbox.Files
 	checks    *check.Runner
 	executors *executors.Server
@@ -184,6 +187,12 @@ func (e *engine) turn(batch []work) {
 			}
 			continue
 		}
+		if changesResources(w.event) {
+			e.commit(outs)
+			outs = nil
+			e.alter(w.event)
+			continue
+		}
 		outs = append(outs, e.core.Step(time.Now(), w.event))
 	}
 	e.commit(outs)
@@ -243,9 +252,25 @@ func (e *engine) write(outs []lifecycle.Output) error {
 	if len(records) == 0 {
 		return nil
 	}
-	entries, err := journal.Encode(records)
+	all, err := journal.Encode(records)
 	if err != nil {
 		return err
+	}
+	var entries, lasting []journal.Entry
+	for _, entry := range all {
+		if journal.ResourcesRecord(entry.Key) {
+			lasting = append(lasting, entry)
+		} else {
+			entries = append(entries, entry)
+		}
+	}
+	if len(lasting) > 0 {
+		if err := e.holdings.Append(lasting); err != nil {
+			return err
+		}
+	}
+	if len(entries) == 0 {
+		return nil
 	}
 	if e.jour == nil {
 		return fault.New("agent.write", fault.Unavailable, "journal", errors.New("there is none before the first registration"))

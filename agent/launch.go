@@ -77,6 +77,11 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 			return p, err
 		}
 	}
+	shown, err := e.showVolumes(ef.Volumes, ef.Directory, owner, ef.Box.GetMesos().GetImage() != nil)
+	if err != nil {
+		return 0, err
+	}
+	mounts = append(mounts, shown...)
 	if uris := ef.Command.GetUris(); len(uris) > 0 {
 		log, err := os.OpenFile(filepath.Join(ef.Directory, "stderr"), os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0)
 		if err != nil {

@@ -26,12 +26,18 @@ func (e *engine) recover(ctx context.Context) error {
 	}
 	oldBoot := e.meta.BootID()
 	rebooted := oldBoot != "" && e.boot != "" && oldBoot != e.boot
-	var records []lifecycle.Record
+	records, err := e.openResources()
+	if err != nil {
+		return err
+	}
 	if id != "" {
-		if records, err = e.readJournal(&id, rebooted); err != nil {
+		own, err := e.readJournal(&id, rebooted)
+		if err != nil {
 			return err
 		}
+		records = append(records, own...)
 	}
+	e.sweepVolumes(e.ctx)
 	states, err := e.runtime.Recover(ctx)
 	if err != nil {
 		return err

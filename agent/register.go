@@ -70,14 +70,17 @@ func (e *engine) Registration(ctx context.Context) (proto.Message, error) {
 	}
 	info := proto.CloneOf(e.info)
 	version := &mesos.UUID{Value: e.resourceVersion}
+	checkpointed, _ := resource.Downgrade(v.Checkpointed) // refined ones stay as they are
 	if v.Agent == "" {
 		return &messages.RegisterSlaveMessage{
 			Slave: info, Version: proto.String(MesosVersion), AgentCapabilities: capabilities(), ResourceVersionUuid: version,
+			CheckpointedResources: checkpointed,
 		}, nil
 	}
 	info.Id = &mesos.AgentID{Value: proto.String(v.Agent)}
 	msg := &messages.ReregisterSlaveMessage{
 		Slave: info, Version: proto.String(MesosVersion), AgentCapabilities: capabilities(), ResourceVersionUuid: version,
+		CheckpointedResources: checkpointed,
 	}
 	for _, f := range v.Frameworks {
 		msg.Frameworks = append(msg.Frameworks, f.Info)
@@ -109,6 +112,20 @@ func (e *engine) Registration(ctx context.Context) (proto.Message, error) {
 		msg.CompletedFrameworks = append(msg.CompletedFrameworks, archive)
 	}
 	return msg, nil
+}
+
+// Report is what follows a registration: operations whose end is not acknowledged yet.
+func (e *engine) Report(ctx context.Context, id string) (*messages.UpdateSlaveMessage, error) {
+	v, err := e.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &messages.UpdateSlaveMessage{
+		SlaveId: &mesos.AgentID{Value: proto.String(id)}, UpdateOversubscribedResources: proto.Bool(false),
+		ResourceVersionUuid: &mesos.UUID{Value: e.resourceVersion},
+		Operations:          &messages.UpdateSlaveMessage_Operations{Operations: v.Operations},
+		ResourceProviders:   &messages.UpdateSlaveMessage_ResourceProviders{},
+	}, nil
 }
 
 func optional(s string) *string {

@@ -20,6 +20,7 @@ import (
 	"github.com/stoa-project/stoa/agent/operators"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/uplink"
+	"github.com/stoa-project/stoa/agent/volume"
 	"github.com/stoa-project/stoa/internal/election"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -31,6 +32,8 @@ func capabilities() []*mesos.AgentInfo_Capability {
 	var out []*mesos.AgentInfo_Capability
 	for _, c := range []mesos.AgentInfo_Capability_Type{
 		mesos.AgentInfo_Capability_MULTI_ROLE, mesos.AgentInfo_Capability_HIERARCHICAL_ROLE, mesos.AgentInfo_Capability_RESERVATION_REFINEMENT,
+		mesos.AgentInfo_Capability_RESOURCE_PROVIDER, mesos.AgentInfo_Capability_RESIZE_VOLUME,
+		mesos.AgentInfo_Capability_AGENT_OPERATION_FEEDBACK, mesos.AgentInfo_Capability_AGENT_DRAINING,
 	} {
 		out = append(out, &mesos.AgentInfo_Capability{Type: c.Enum()})
 	}
@@ -98,18 +101,19 @@ func (a *Agent) Run(ctx context.Context) error {
 		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
 	}, a.log, e.collected)
 	e.files = sandbox.NewFiles()
+	e.disks = volume.New(a.cfg.WorkDir, a.log)
 	e.checks = check.NewRunner(a.log)
 	e.executors = executors.New(e, a.log)
 	e.old = executors.NewOld(transport, transport.PID(processID), func(ev lifecycle.Event) { e.post(e.ctx, ev) }, a.log)
+	version := newUUID()
+	e.resourceVersion = version[:]
 	e.core = lifecycle.New(lifecycle.Config{
 		PID: transport.PID(processID).String(), Endpoint: a.addr.String(), IP: a.addr.Addr().String(), WorkDir: a.cfg.WorkDir,
 		SwitchUser: !a.cfg.NoSwitchUser, ShutdownGrace: a.cfg.ExecutorShutdownGracePeriod,
 		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
-		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
+		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info), ResourceVersion: e.resourceVersion,
 	})
-	version := newUUID()
-	e.resourceVersion = version[:]
 	e.uplink, err = uplink.New(uplink.Config{
 		ID: processID, Handle: e.old.Handle, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
 		Authentication: uplink.Authentication{Do: secure.authenticate(transport), Min: secure.Patience.Min,
@@ -161,8 +165,11 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 			a.endKeeper(e)
 		}
 		e.runtime.Close()
-		if e.jour != nil {
-			e.jour.Close()
+		e.disks.Wait()
+		for _, j := range []*journal.Journal{e.jour, e.holdings} {
+			if j != nil {
+				j.Close()
+			}
 		}
 		if err == nil && gerr != nil && !errors.Is(gerr, context.Canceled) {
 			err = gerr

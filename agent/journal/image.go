@@ -45,6 +45,12 @@ type image struct {
 	Resources [][]byte          `json:"resources,omitempty"`
 	Limits    map[string][]byte `json:"limits,omitempty"`
 	End       *endImage         `json:"end,omitempty"`
+
+	// of the resources, with Resources
+	Operations [][]byte `json:"operations,omitempty"`
+	Doomed     [][]byte `json:"doomed,omitempty"`
+
+	Since *time.Time `json:"since,omitempty"` // of a draining
 }
 
 type killImage struct {
@@ -79,7 +85,7 @@ func AgentEntry(info *messages.SlaveInfo) (Entry, error) {
 func Encode(records []lifecycle.Record) ([]Entry, error) {
 	out := make([]Entry, 0, len(records))
 	for _, r := range records {
-		if r.Framework == nil && r.Executor == nil && r.Task == nil && r.Nested == nil {
+		if r.Removal() {
 			out = append(out, Entry{Key: r.Key})
 			continue
 		}
@@ -132,6 +138,10 @@ func encode(r lifecycle.Record) (img image, err error) {
 		}
 	case r.Nested != nil:
 		img = encodeNested(r.Nested, put)
+	case r.Resources != nil:
+		img = encodeResources(r.Resources, put)
+	case r.Drain != nil:
+		img = image{Info: put(r.Drain.Config), Since: &r.Drain.Since}
 	}
 	return img, err
 }
@@ -213,6 +223,14 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 		r.Task = t
 	case "n":
 		r.Nested = decodeNested(img, get)
+	case "r":
+		r.Resources = decodeResources(img, get)
+	case "d":
+		r.Drain = &lifecycle.DrainImage{Config: &mesos.DrainConfig{}}
+		get(img.Info, r.Drain.Config)
+		if img.Since != nil {
+			r.Drain.Since = *img.Since
+		}
 	default:
 		return r, fmt.Errorf("record of unknown kind %q", kind)
 	}

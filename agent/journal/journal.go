@@ -131,15 +131,23 @@ func (m Meta) Create(id string, first []Entry, log *slog.Logger) (*Journal, erro
 // damaged key is only lost when no newer record of it can be read.
 func (m Meta) Open(id string, log *slog.Logger) (*Journal, []Loss, error) {
 	const op = "journal.Open"
-	dir := filepath.Join(m.dir, "slaves", id)
-	f, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR, 0)
+	j, losses, err := open(filepath.Join(m.dir, "slaves", id), log)
 	if err != nil {
 		return nil, nil, fault.New(op, fault.Other, id, err)
+	}
+	return j, losses, nil
+}
+
+// open reads the journal in a folder.
+func open(dir string, log *slog.Logger) (*Journal, []Loss, error) {
+	f, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, err
 	}
 	data, err := io.ReadAll(f)
 	if err != nil {
 		f.Close()
-		return nil, nil, fault.New(op, fault.Other, id, err)
+		return nil, nil, err
 	}
 	j := &Journal{dir: dir, log: log, f: f, live: map[string][]byte{}}
 	losses, end := replay(data, j.live)
@@ -151,7 +159,7 @@ func (m Meta) Open(id string, log *slog.Logger) (*Journal, []Loss, error) {
 	if len(losses) > 0 || end < int64(len(data)) {
 		if err := j.rewrite(); err != nil {
 			j.bad = true
-			log.Warn("journal could not be rewritten", "agent", id, "err", err)
+			log.Warn("journal could not be rewritten", "folder", dir, "err", err)
 		}
 	}
 	return j, losses, nil

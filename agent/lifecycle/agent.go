@@ -21,7 +21,8 @@ type Config struct {
 	ExecutorEnv       map[string]string // --executionenvironment_variables
 	LibprocessIP      string            // the agent's own LIBPROCESS_IP, may be empty
 	MaxExecutors      int               // completed executors remembered per framework
-	Info              *mesos.AgentInfo  // without id; told to custom executors
+	Info              *mesos.AgentInfo  // without id; told to custom executors; its resources are what the agent was started with
+	ResourceVersion   []byte            // resource_version_uuid, 16 bytes; empty: not compared
 	Containerizers    []string          // "mesos", "docker": who may run a container, empty: mesos
 	SandboxDirectory  string            // the sandbox inside a container with a file system of its own; empty: /mnt/mesos/sandbox
 	DockerStopTimeout time.Duration     // least time between a container's stop signal and SIGKILL without a kill policy
@@ -58,6 +59,10 @@ type Agent struct {
 	nested     map[ContainerID]*nested
 	streams    map[TaskKey]*stream
 	resizes    map[ContainerID]*execution // whose limits are being changed
+	has        holdings
+	operations []*operation // without acknowledgement, by arrival
+	altering   *operation   // the newest one, which Unsaved would take back
+	draining   *DrainImage  // nil unless draining
 	timers     timerHeap
 	version    uint64 // grows whenever a View would differ
 	counters   Counters
@@ -84,6 +89,7 @@ func New(cfg Config) *Agent {
 		nested:     map[ContainerID]*nested{},
 		streams:    map[TaskKey]*stream{},
 		resizes:    map[ContainerID]*execution{},
+		has:        newHoldings(cfg.Info.GetResources()),
 	}
 }
 
@@ -153,6 +159,20 @@ func (a *Agent) Step(now time.Time, ev Event) Output {
 		a.containerCall(ev)
 	case CallGone:
 		a.callGone(ev)
+	case ApplyOperation:
+		a.applyOperation(ev)
+	case CheckpointResources:
+		a.checkpointResources(ev)
+	case Unsaved:
+		a.unsaved(ev)
+	case VolumesRemoved:
+		a.volumesRemoved(ev)
+	case AcknowledgeOperation:
+		a.acknowledgeOperation(ev)
+	case ReconcileOperations:
+		a.reconcileOperations(ev)
+	case Drain:
+		a.drain(ev)
 	case Tick:
 	}
 	a.fireTimers()
@@ -235,6 +255,7 @@ func (a *Agent) dropIdleFramework(f *framework) {
 	if n := len(a.completed) - maxCompletedFrameworks; n > 0 {
 		a.completed = append([]FrameworkView(nil), a.completed[n:]...)
 	}
+	a.settleDrain()
 }
 
 func (a *Agent) updateFramework(ev UpdateFramework) {
@@ -273,6 +294,7 @@ func (a *Agent) registered(ev Registered) {
 	a.id = ev.Agent
 	a.connected = true
 	a.resend(func(TaskKey) bool { return true })
+	a.resendOperations()
 	for _, r := range ev.Reconcile {
 		id := FrameworkID(r.GetFrameworkId().GetValue())
 		f := a.frameworks[id]

@@ -30,7 +30,8 @@ type Launch struct {
 	Env       []string             // "NAME=value", complete
 	Resources []*mesos.Resource    // what the container may use, overhead included
 	Limits    map[string]*mesos.Value_Scalar
-	Docker    bool // a container of the Docker engine
+	Volumes   []Volume // persistent ones to show in the sandbox
+	Docker    bool     // a container of the Docker engine
 
 	// Of a nested container: signals other than SIGKILL reach its first process only.
 	Nested          bool
@@ -44,6 +45,7 @@ type Launch struct {
 type Resize struct {
 	Container ContainerID
 	Resources []*mesos.Resource
+	Share     // of a custom executor
 }
 
 // Kill sends SIGTERM to every process of a container and SIGKILL after Grace. A second

@@ -37,6 +37,7 @@ type RunTask struct {
 	FrameworkPID   string               // empty for v1 frameworks
 	Task           *mesos.TaskInfo
 	LaunchExecutor *bool // what the master expects: a new executor, a running one, or unsaid
+	Versions       []*messages.ResourceVersionUUID
 }
 
 // RunTaskGroup asks for the tasks of a group to be handed to an executor at once.
@@ -45,6 +46,7 @@ type RunTaskGroup struct {
 	Executor       *mesos.ExecutorInfo
 	Tasks          []*mesos.TaskInfo
 	LaunchExecutor *bool
+	Versions       []*messages.ResourceVersionUUID
 }
 
 // KillTask asks for the end of a task. Policy may be nil; its grace period goes before

@@ -44,6 +44,7 @@ type execution struct {
 	ending    bool                 // its containers are being destroyed
 	orderly   bool                 // a pod that ended as an executor would have, with status 0
 	waiters   []uint64             // calls that wait for its end
+	shown     []Volume             // that a custom executor was given last
 	subscribe bool                 // it subscribed at least once since this agent process began
 	upid      string               // where a v0 executor listens; empty for others
 	fed       bool                 // a task was handed to it
@@ -158,6 +159,7 @@ func (a *Agent) launch(e *execution) {
 	ef := Launch{
 		Container: e.container, Key: e.key(), Task: id, Directory: e.directory, User: a.user(e),
 		Command: cmd, Box: box, Env: a.environment(e), Resources: e.resources(), Limits: limits, Docker: e.inDocker(),
+		Volumes: a.mounts(e, e.resources()),
 	}
 	if t := e.only(); t != nil && ef.Docker { // nothing but the task is in there
 		ef.Resources = t.info.GetResources()

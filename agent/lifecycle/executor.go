@@ -94,6 +94,7 @@ func (a *Agent) feed(e *execution) {
 			a.recordTask(t)
 		}
 		a.deliverAll(e, queued)
+		a.killAgain(e)
 	})
 }
 

@@ -15,6 +15,13 @@ type Record struct {
 	Executor  *ExecutorImage
 	Task      *TaskImage
 	Nested    *NestedImage
+	Resources *ResourcesImage // of key "r", which outlives the agent's id
+	Drain     *DrainImage     // of key "d"
+}
+
+// Removal tells whether the record says that its key is no more.
+func (r Record) Removal() bool {
+	return r.Framework == nil && r.Executor == nil && r.Task == nil && r.Nested == nil && r.Resources == nil && r.Drain == nil
 }
 
 // FrameworkImage is what must survive about a framework.

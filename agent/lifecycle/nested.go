@@ -138,6 +138,9 @@ func (a *Agent) launchNested(n *nested) {
 		Env: a.nestedEnvironment(n), Nested: true, Root: n.root.container, Share: shared(n.box), ParentDirectory: parentDir,
 		Session: n.session,
 	}
+	if n.task != nil { // what an executor of Mesos would pass on (mesos-agent.md 3.2)
+		ef.Volumes = a.mounts(n.root, append(append([]*mesos.Resource(nil), n.root.info.GetResources()...), n.task.info.GetResources()...))
+	}
 	if !ef.Share {
 		ef.Resources, ef.Limits = n.resources, n.limits
 	}

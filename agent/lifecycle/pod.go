@@ -54,6 +54,13 @@ func (a *Agent) runTaskGroup(ev RunTaskGroup) {
 		}
 		return
 	}
+	if reason, why := a.unfit(ev.Versions, ev.Tasks, ev.Executor); why != "" {
+		refuse(mesos.TaskState_TASK_DROPPED, reason, why)
+		if ev.LaunchExecutor != nil && *ev.LaunchExecutor {
+			a.do(SendExited{Key: ExecutorKey{fid, ExecutorID(ev.Executor.GetExecutorId().GetValue())}, Status: -1})
+		}
+		return
+	}
 	a.runOnExecutor(f, ev.Framework, "", ev.Executor, ev.Tasks, true, ev.LaunchExecutor, refuse)
 }
 

@@ -44,6 +44,10 @@ func (a *Agent) Restore(now time.Time, agent string, records []Record, live map[
 			a.restoreTask(r.Task)
 		case r.Nested != nil:
 			a.restoreNested(r.Nested)
+		case r.Resources != nil:
+			a.restoreResources(r.Resources)
+		case r.Drain != nil:
+			a.draining = r.Drain
 		}
 	}
 	for _, f := range a.sortedFrameworks() {
@@ -57,6 +61,10 @@ func (a *Agent) Restore(now time.Time, agent string, records []Record, live map[
 			a.resumeNested(e, live, rebooted)
 		}
 		a.dropIdleFramework(f)
+	}
+	a.settleDrain()
+	if a.draining != nil { // the master repeats its order only to an agent that comes back to it
+		a.killForDrain()
 	}
 	for _, id := range sortedContainers(live) {
 		if _, ours := a.containers[id]; ours || a.nested[id] != nil {

@@ -49,6 +49,13 @@ func (a *Agent) runTask(ev RunTask) {
 			Reason: mesos.TaskStatus_REASON_TASK_INVALID.Enum(), Message: ptr(why)})
 		return
 	}
+	if reason, why := a.unfit(ev.Versions, []*mesos.TaskInfo{info}, info.GetExecutor()); why != "" {
+		refuse(mesos.TaskState_TASK_DROPPED, reason, why)
+		if info.GetExecutor() != nil && ev.LaunchExecutor != nil && *ev.LaunchExecutor {
+			a.do(SendExited{Key: ExecutorKey{fid, ExecutorID(info.GetExecutor().GetExecutorId().GetValue())}, Status: -1})
+		}
+		return
+	}
 	if info.GetExecutor() == nil {
 		if f != nil && f.executors[ExecutorID(key.Task)] != nil {
 			refuse(mesos.TaskState_TASK_DROPPED, mesos.TaskStatus_REASON_TASK_INVALID,

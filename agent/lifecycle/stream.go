@@ -74,6 +74,7 @@ func (a *Agent) update(t *task, st *mesos.TaskStatus) {
 	if st.Timestamp == nil {
 		st.Timestamp = ptr(seconds(a.now))
 	}
+	a.drained(t.exec.fw, st)
 	t.state = st.GetState()
 	t.remember(st)
 	a.counters.update(st.GetState())

@@ -12,6 +12,11 @@ type View struct {
 	Frameworks []FrameworkView // by id
 	Completed  []FrameworkView // oldest first
 	Counters   Counters
+
+	Total        []*mesos.Resource  // what the agent has, internal form
+	Checkpointed []*mesos.Resource  // dynamic reservations and volumes among it
+	Operations   []*mesos.Operation // not acknowledged, by arrival
+	Drain        *DrainImage        // nil unless draining
 }
 
 // FrameworkView is one framework.
@@ -67,6 +72,10 @@ func (c *Counters) update(s mesos.TaskState) {
 // View takes the picture.
 func (a *Agent) View() *View {
 	v := &View{Agent: a.id, Recovering: a.recovering, Completed: append([]FrameworkView(nil), a.completed...), Counters: a.counters}
+	v.Total, v.Checkpointed, v.Drain = a.has.total, a.has.checkpointed, a.draining
+	for _, o := range a.operations {
+		v.Operations = append(v.Operations, o.proto)
+	}
 	v.Counters.Updates = make(map[mesos.TaskState]uint64, len(a.counters.Updates))
 	for k, n := range a.counters.Updates {
 		v.Counters.Updates[k] = n

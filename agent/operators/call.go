@@ -224,14 +224,12 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 		if call.GetGetContainers().GetShowNested() {
 			s.addNested(ctx, out.GetContainers)
 		}
-	case agentapi.Call_GET_STATE, agentapi.Call_GET_TASKS, agentapi.Call_GET_FRAMEWORKS, agentapi.Call_GET_EXECUTORS, agentapi.Call_GET_AGENT:
+	case agentapi.Call_GET_STATE, agentapi.Call_GET_TASKS, agentapi.Call_GET_FRAMEWORKS, agentapi.Call_GET_EXECUTORS, agentapi.Call_GET_AGENT, agentapi.Call_GET_OPERATIONS:
 		v, err := s.View(ctx)
 		if err != nil {
 			return nil, &refusal{503, err.Error()}
 		}
 		s.fill(out, v)
-	case agentapi.Call_GET_OPERATIONS:
-		out.GetOperations = &agentapi.Response_GetOperations{}
 	case agentapi.Call_GET_RESOURCE_PROVIDERS:
 		out.GetResourceProviders = &agentapi.Response_GetResourceProviders{}
 	default:

@@ -31,6 +31,12 @@ func (s *server) fill(out *agentapi.Response, v *lifecycle.View) {
 			info.Id = &mesos.AgentID{Value: proto.String(v.Agent)}
 		}
 		out.GetAgent = &agentapi.Response_GetAgent{AgentInfo: info}
+		if d := v.Drain; d != nil {
+			out.GetAgent.DrainConfig = d.Config
+			out.GetAgent.EstimatedDrainStartTime = &mesos.TimeInfo{Nanoseconds: proto.Int64(d.Since.UnixNano())}
+		}
+	case agentapi.Response_GET_OPERATIONS:
+		out.GetOperations = &agentapi.Response_GetOperations{Operations: v.Operations}
 	}
 }
 

@@ -33,6 +33,8 @@ type stateJSON struct {
 	UnreservedResourceAllocated map[string]any               `json:"unreserved_resources_allocated"`
 	ResourceProviders           []any                        `json:"resource_providers"`
 	Attributes                  map[string]any               `json:"attributes"`
+	DrainConfig                 json.RawMessage              `json:"drain_config,omitempty"`
+	DrainStart                  *float                       `json:"estimated_drain_start_time_seconds,omitempty"`
 	MasterHostname              string                       `json:"master_hostname,omitempty"`
 	LogDir                      string                       `json:"log_dir,omitempty"`
 	Flags                       map[string]string            `json:"flags"`
@@ -112,7 +114,7 @@ func (s *server) state(c echo.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	total := resource.Upgrade(s.Info.GetResources())
+	total := s.total(v)
 	out := stateJSON{
 		Version: s.Version, StartTime: float(float64(s.Started.UnixNano()) / 1e9), ID: v.Agent, PID: s.PID,
 		Hostname: s.Info.GetHostname(), Capabilities: []string{}, Domain: raw(s.Info.GetDomain()),
@@ -122,6 +124,10 @@ func (s *server) state(c echo.Context) (any, error) {
 		Attributes: attributes(s.Info.GetAttributes()), MasterHostname: s.MasterHostname(), LogDir: s.LogDir, Flags: s.flagMap(),
 		ReservedResourcesAllocated: map[string]map[string]any{},
 		Frameworks:                 []frameworkJSON{}, CompletedFrameworks: []frameworkJSON{},
+	}
+	if d := v.Drain; d != nil {
+		since := float(float64(d.Since.UnixNano()) / 1e9)
+		out.DrainConfig, out.DrainStart = raw(d.Config), &since
 	}
 	for _, cap := range s.Capabilities {
 		out.Capabilities = append(out.Capabilities, cap.GetType().String())
@@ -142,6 +148,14 @@ func (s *server) state(c echo.Context) (any, error) {
 		out.CompletedFrameworks = append(out.CompletedFrameworks, framework(f))
 	}
 	return out, nil
+}
+
+// total is what the agent has, reservations and volumes made by masters included.
+func (s *server) total(v *lifecycle.View) resource.Resources {
+	if v.Total == nil {
+		return resource.Of(s.Info.GetResources()...)
+	}
+	return v.Total
 }
 
 // Allocated is what live executors and their live tasks hold.

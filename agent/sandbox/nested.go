@@ -117,3 +117,20 @@ func MountPoint(base, path, source string, owner Owner) error {
 	}
 	return f.Close()
 }
+
+// Unlink removes a symbolic link below base when it leads to target.
+func Unlink(base, path, target string) error {
+	const op = "sandbox.Unlink"
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return fault.New(op, kindOf(err), base, err)
+	}
+	defer root.Close()
+	if now, err := root.Readlink(path); err != nil || now != target {
+		return nil // it is something else by now
+	}
+	if err := root.Remove(path); err != nil {
+		return fault.New(op, kindOf(err), filepath.Join(base, path), err)
+	}
+	return nil
+}

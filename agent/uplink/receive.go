@@ -36,14 +36,14 @@ func (u *Uplink) process() libprocess.Process {
 			return nil
 		}
 		return lifecycle.RunTask{Framework: msg.GetFramework(), FrameworkPID: frameworkPID(msg.GetPid()),
-			Task: msg.GetTask(), LaunchExecutor: msg.LaunchExecutor}
+			Task: msg.GetTask(), LaunchExecutor: msg.LaunchExecutor, Versions: msg.GetResourceVersionUuids()}
 	})
 	fromMaster(u, m, "mesos.internal.RunTaskGroupMessage", func(msg *messages.RunTaskGroupMessage) lifecycle.Event {
 		if msg.GetFramework().GetId() == nil {
 			return nil
 		}
 		return lifecycle.RunTaskGroup{Framework: msg.GetFramework(), Executor: msg.GetExecutor(),
-			Tasks: msg.GetTaskGroup().GetTasks(), LaunchExecutor: msg.LaunchExecutor}
+			Tasks: msg.GetTaskGroup().GetTasks(), LaunchExecutor: msg.LaunchExecutor, Versions: msg.GetResourceVersionUuids()}
 	})
 	fromMaster(u, m, "mesos.internal.KillTaskMessage", func(msg *messages.KillTaskMessage) lifecycle.Event {
 		return lifecycle.KillTask{Framework: frameworkID(msg.GetFrameworkId()), Task: lifecycle.TaskID(msg.GetTaskId().GetValue()),
@@ -63,6 +63,7 @@ func (u *Uplink) process() libprocess.Process {
 		return lifecycle.ShutdownExecutor{Key: lifecycle.ExecutorKey{Framework: frameworkID(msg.GetFrameworkId()),
 			Executor: lifecycle.ExecutorID(msg.GetExecutorId().GetValue())}}
 	})
+	operations(u, m)
 	// Drivers of the v0 API send this one to the agent directly (libprocess.md 3.14), so
 	// its sender is not checked: it is best effort and reaches only the named executor.
 	libprocess.Handle(m, "mesos.internal.FrameworkToExecutorMessage", func(_ libprocess.UPID, msg *messages.FrameworkToExecutorMessage) {
@@ -148,6 +149,11 @@ func (u *Uplink) taken(ctx context.Context, id string, reconcile []*messages.Rec
 		ctx.Value(failKey{}).(func(error))(err)
 		return
 	}
+	report, err := u.agent.Report(ctx, id)
+	if err != nil {
+		ctx.Value(failKey{}).(func(error))(err)
+		return
+	}
 	u.loop.attempt.Stop()
 	u.agentID.Store(&id)
 	u.master.Store(leader)
@@ -157,13 +163,7 @@ func (u *Uplink) taken(ctx context.Context, id string, reconcile []*messages.Rec
 	u.loop.silence.Reset(u.loop.patience)
 	u.loop.tries = 0
 	u.log.Info("registered", "master", leader.String(), "agent", id)
-	u.send(&messages.UpdateSlaveMessage{
-		SlaveId:                       &mesos.AgentID{Value: &id},
-		UpdateOversubscribedResources: proto.Bool(false),
-		ResourceVersionUuid:           &mesos.UUID{Value: u.cfg.Version},
-		Operations:                    &messages.UpdateSlaveMessage_Operations{},
-		ResourceProviders:             &messages.UpdateSlaveMessage_ResourceProviders{},
-	})
+	u.send(report)
 	u.agent.Deliver(ctx, lifecycle.Registered{Agent: id, Reconcile: reconcile})
 }
 

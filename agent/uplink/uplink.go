@@ -39,6 +39,8 @@ type Agent interface {
 	// Registered says that a master has taken the agent under this id, recorded
 	// durably when it returns nil. An error ends Run: the id is not ours.
 	Registered(ctx context.Context, id string, reconcile []*messages.ReconcileTasksMessage) error
+	// Report gives what follows a registration under this id.
+	Report(ctx context.Context, id string) (*messages.UpdateSlaveMessage, error)
 	// Lost says that there is no master at present.
 	Lost(ctx context.Context)
 	// Deliver passes a message of the registered master on.

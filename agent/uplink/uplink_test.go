@@ -93,6 +93,9 @@ func (o *owner) Registered(_ context.Context, id string, _ []*messages.Reconcile
 	o.id = id
 	return nil
 }
+func (o *owner) Report(context.Context, string) (*messages.UpdateSlaveMessage, error) {
+	return &messages.UpdateSlaveMessage{}, nil
+}
 func (o *owner) Lost(context.Context)                          { o.lost <- struct{}{} }
 func (o *owner) Deliver(_ context.Context, ev lifecycle.Event) { o.events <- ev }
 func (o *owner) Shutdown(_ context.Context, m string)          { o.ended <- m }
