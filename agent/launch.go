@@ -77,9 +77,9 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 			return p, err
 		}
 	}
-	shown, err := e.showVolumes(ef.Volumes, ef.Directory, owner, ef.Box.GetMesos().GetImage() != nil)
+	shown, err := e.showVolumes(ef.Volumes, ef.Directory, owner, ef.Docker || ef.Box.GetMesos().GetImage() != nil)
 	if err != nil {
-		return 0, err
+		return container.Process{}, err
 	}
 	mounts = append(mounts, shown...)
 	if uris := ef.Command.GetUris(); len(uris) > 0 {
