@@ -195,6 +195,11 @@ func (e *engine) share(s lifecycle.Share) error {
 	if len(s.Show) == 0 {
 		return nil
 	}
+	for _, v := range s.Show {
+		if v.Resource.GetDisk().GetVolume().GetMode() == mesos.Volume_RO && !s.Again {
+			return fmt.Errorf("persistent volume '%s' is read-only, which an executor that runs already cannot be given", v.Resource.GetDisk().GetPersistence().GetId())
+		}
+	}
 	owner, err := sandbox.OwnerOf(s.User)
 	if err != nil {
 		return err

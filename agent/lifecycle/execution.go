@@ -165,6 +165,7 @@ func (a *Agent) launch(e *execution) {
 		ef.Resources = t.info.GetResources()
 	}
 	a.do(ef)
+	e.shown = ef.Volumes
 	if !e.generated && !e.native() {
 		a.armRegistration(e)
 	}

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -187,8 +188,9 @@ func (a *Agent) unknownIn(rs []*mesos.Resource) *mesos.Resource {
 type Share struct {
 	Directory string // of the sandbox
 	User      string
-	Show      []Volume // to be shown, also when they are shown already
+	Show      []Volume // more than before
 	Hide      []Volume // not any more
+	Again     bool     // Show may be there already: the agent restarted since
 }
 
 // share compares the volumes of an executor with those it was given last.
@@ -197,16 +199,15 @@ func (a *Agent) share(e *execution) Share {
 	if e.generated || e.native() {
 		return Share{} // their volumes are those of their launch
 	}
-	s.Show = a.mounts(e, e.resources())
-	for _, old := range e.shown {
-		kept := false
-		for _, v := range s.Show {
-			kept = kept || sameVolume(old.Resource, v.Resource)
-		}
-		if !kept {
-			s.Hide = append(s.Hide, old)
-		}
-	}
-	e.shown = s.Show
+	now := a.mounts(e, e.resources())
+	s.Show, s.Hide = without(now, e.shown), without(e.shown, now)
+	s.Again = e.recovered && e.shown == nil
+	e.shown = append([]Volume{}, now...)
 	return s
+}
+
+func without(all, others []Volume) []Volume {
+	return slices.DeleteFunc(slices.Clone(all), func(v Volume) bool {
+		return slices.ContainsFunc(others, func(o Volume) bool { return sameVolume(v.Resource, o.Resource) })
+	})
 }
