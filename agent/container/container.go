@@ -53,8 +53,14 @@ type Spec struct {
 	// reach the first process of a nested one only, and the rest ends with it.
 	Root ID
 	// Share puts a nested container into the cgroups of its root; Limits do not count then.
-	Share    bool
-	Mounts   []Mount   // seen by this container only; needs root
+	Share bool
+	// Files is the container's own root file system; Dir and the targets of Mounts are paths
+	// in it, and the program is looked up in it. nil: the host's.
+	Files *Files
+	// Account is who the process runs as, by numbers, when User is known in the image only.
+	Account  *Account
+	Mounts   []Mount   // seen by this container only, made in this order; needs root
+	Inside   ID        // a running container whose root file system and namespaces are shared
 	Terminal *Terminal // stdin, stdout and stderr are a terminal, whose output also goes to Stdout
 	Session  bool      // stdin, stdout and stderr are for those who attach
 	Note     string    // opaque to the runtime, comes back with Recover; at most 64 KiB
@@ -70,10 +76,34 @@ type Docker struct {
 	Volumes   []Mount                        // of the host, at absolute paths of the container
 }
 
-// Mount shows a file or folder of the host at another path, which must exist.
+// Mount shows a file or folder of the host at another path, which must exist unless the
+// container has Files of its own.
 type Mount struct {
 	Source, Target string // absolute
 	ReadOnly       bool
+	Within         string   // a folder that no link on the way to Source may lead out of; empty: none
+	Shared         bool     // mounts below made later, on either side, appear on both
+	Overlay        *Overlay // instead of Source
+}
+
+// Files is a root file system: Overlay mounted on the empty folder Path, or the tree at
+// Path itself.
+type Files struct {
+	Path    string // absolute
+	Overlay *Overlay
+}
+
+// Overlay is a file system made from folders of the host: read-only layers, the lowest
+// first, and two folders for what is written, which a read-only one has not.
+type Overlay struct {
+	Layers      []string
+	Upper, Work string
+}
+
+// Account is a user by its numbers.
+type Account struct {
+	UID, GID uint32
+	Groups   []uint32
 }
 
 // Terminal is the size of a terminal; zeros leave the default.

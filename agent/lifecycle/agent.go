@@ -27,6 +27,11 @@ type Config struct {
 	SandboxDirectory  string            // the sandbox inside a container with a file system of its own; empty: /mnt/mesos/sandbox
 	DockerStopTimeout time.Duration     // least time between a container's stop signal and SIGKILL without a kill policy
 	NewID             func() [16]byte   // fresh version-4 UUIDs; tests give a sequence
+
+	// Images tells that containers without the engine may live in an image.
+	Images bool
+	// DefaultContainer is for command tasks and executors that bring none; may be nil.
+	DefaultContainer *mesos.ContainerInfo
 }
 
 // agentInfo is the agent as its executors see it.
@@ -135,6 +140,8 @@ func (a *Agent) Step(now time.Time, ev Event) Output {
 		a.connected = false
 	case Started:
 		a.started(ev)
+	case Progress:
+		a.progressed(ev)
 	case LaunchFailed:
 		a.launchFailed(ev)
 	case Exited:

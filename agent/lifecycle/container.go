@@ -117,7 +117,9 @@ func (a *Agent) started(ev Started) {
 		return
 	}
 	t.delivered = true
-	a.update(t, a.executorStatus(t, mesos.TaskState_TASK_STARTING))
+	if t.state == mesos.TaskState_TASK_STAGING { // else its progress has told it
+		a.update(t, a.executorStatus(t, mesos.TaskState_TASK_STARTING))
+	}
 	st := a.executorStatus(t, mesos.TaskState_TASK_RUNNING)
 	st.Data = ev.Data
 	a.update(t, st)

@@ -36,7 +36,7 @@ func (a *Agent) unfitBox(box *mesos.ContainerInfo) string {
 	}
 	for _, have := range a.cfg.Containerizers {
 		if have == wanted {
-			return unfitBox(box)
+			return a.unfitImage(box)
 		}
 	}
 	return fmt.Sprintf("None of the enabled containerizers (%s) could create a container for the provided TaskInfo/ExecutorInfo message",

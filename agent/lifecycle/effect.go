@@ -37,8 +37,9 @@ type Launch struct {
 	Nested          bool
 	Root            ContainerID // its root, whose cgroup it lives in when Share is set
 	Share           bool
-	ParentDirectory string // sandbox of its parent: what SANDBOX_PATH of type PARENT means
-	Session         bool   // its input and output go to whoever attaches
+	ParentDirectory string      // sandbox of its parent: what SANDBOX_PATH of type PARENT means
+	Session         bool        // its input and output go to whoever attaches
+	Inside          ContainerID // of a session: the container it looks into
 }
 
 // Resize changes what a running container may use. The answer is Resized.

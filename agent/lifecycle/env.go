@@ -54,6 +54,9 @@ func (a *Agent) environment(e *execution) []string {
 	} else if _, set := env["PATH"]; !set {
 		env["PATH"] = defaultPath
 	}
+	if rooted(a.box(e)) {
+		a.rootedEnvironment(env, cmd.GetEnvironment())
+	}
 	return sortedEnv(env)
 }
 
@@ -84,6 +87,10 @@ func (a *Agent) nestedEnvironment(n *nested) []string {
 	merge(env, n.command.GetEnvironment())
 	if _, set := env["PATH"]; !set {
 		env["PATH"] = defaultPath
+	}
+	switch {
+	case !n.session && rooted(n.box), n.session && rooted(a.boxOf(n.parent)):
+		a.rootedEnvironment(env, n.command.GetEnvironment())
 	}
 	return sortedEnv(env)
 }

@@ -104,6 +104,12 @@ type Started struct {
 	Data     []byte // for the framework, with TASK_RUNNING
 }
 
+// Progress says how far the launch of a container has come, for its framework.
+type Progress struct {
+	Container ContainerID
+	Message   string // a sentence without full stop
+}
+
 // LaunchFailed says that a container's process was never started: the sandbox could
 // not be made, a URI not fetched, or the process not forked.
 type LaunchFailed struct {
@@ -233,6 +239,7 @@ func (FrameworkMessage) event()   {}
 func (Registered) event()         {}
 func (Disconnected) event()       {}
 func (Started) event()            {}
+func (Progress) event()           {}
 func (LaunchFailed) event()       {}
 func (Exited) event()             {}
 func (Probe) event()              {}

@@ -143,16 +143,20 @@ func (e *execution) shutdownGrace(def time.Duration) time.Duration {
 
 // launch starts the container of an executor.
 func (a *Agent) launch(e *execution) {
-	cmd, box := e.info.GetCommand(), e.info.GetContainer()
+	cmd, box := e.info.GetCommand(), a.box(e)
 	var limits map[string]*mesos.Value_Scalar
 	id := TaskID("")
 	if e.native() {
 		cmd = pauseCommand()
 	}
 	if t := e.only(); t != nil {
-		cmd, box, limits, id = t.info.GetCommand(), t.info.GetContainer(), t.info.GetLimits(), t.id()
+		cmd, limits, id = t.info.GetCommand(), t.info.GetLimits(), t.id()
 	}
-	if why := a.unfitBox(box); why != "" {
+	why := a.unfitBox(box)
+	if e.native() && rooted(box) {
+		why = "A DEFAULT executor takes no image: give it to its tasks"
+	}
+	if why != "" {
 		a.launchFailed(LaunchFailed{Container: e.container, Message: why})
 		return
 	}

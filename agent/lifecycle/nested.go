@@ -147,6 +147,9 @@ func (a *Agent) launchNested(n *nested) {
 	if n.task != nil {
 		ef.Task = n.task.id()
 	}
+	if n.session {
+		ef.Inside = n.parent
+	}
 	a.do(ef)
 }
 

@@ -232,17 +232,6 @@ func unsafeID(id string) string {
 	return ""
 }
 
-// unfitBox says why a container description cannot be run without the engine, or "".
-func unfitBox(box *mesos.ContainerInfo) string {
-	switch {
-	case box == nil, isDocker(box):
-		return ""
-	case box.GetMesos().GetImage() != nil:
-		return "No image provider is enabled (--image_providers), but the container asks for an image"
-	}
-	return ""
-}
-
 func uuidText(id [16]byte) string {
 	var b strings.Builder
 	for i, x := range id {

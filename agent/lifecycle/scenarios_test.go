@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,27 @@ var scenarios = map[string]func(w *world){
 		w.step(Exited{Container: w.box["a"], Exit: signalled(15)})
 		w.ack("a")
 		w.ack("a")
+	},
+	"image": func(w *world) {
+		image := func(t *mesos.TaskInfo) { t.Container = imageBox() }
+		w.run(commandTask("refused", image))
+		w.ack("refused")
+		w.a.cfg.Images = true
+		w.run(commandTask("a", image))
+		w.step(Progress{Container: w.box["a"], Message: "Pulling image x: 1 MB of 2 MB"})
+		w.step(Progress{Container: w.box["a"], Message: "Pulling image x: 2 MB of 2 MB"}) // not told: the first waits
+		w.ack("a")
+		w.step(Started{Container: w.box["a"], PID: 7})
+		w.step(Progress{Container: w.box["a"], Message: "late"})
+		w.ack("a")
+		w.step(Exited{Container: w.box["a"], Exit: ended(0)})
+		w.ack("a")
+		w.a.cfg.DefaultContainer = imageBox()
+		w.run(commandTask("b"))
+		w.step(KillTask{Framework: "F", Task: "b"})
+		w.step(Progress{Container: w.box["b"], Message: "late"})
+		w.step(LaunchFailed{Container: w.box["b"], Message: "the launch was given up"})
+		w.ack("b")
 	},
 	"kill-before-launch": func(w *world) {
 		w.run(commandTask("a"))
@@ -269,6 +291,43 @@ func TestTexts(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+func imageBox() *mesos.ContainerInfo {
+	return &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), Mesos: &mesos.ContainerInfo_MesosInfo{
+		Image: &mesos.Image{Type: mesos.Image_DOCKER.Enum(), Docker: &mesos.Image_Docker{Name: ptr("x")}},
+	}}
+}
+
+// What differs in the environment of a container with an image (mesos-agent.md 7.7).
+func TestRootedEnvironment(t *testing.T) {
+	w := newWorld(t)
+	w.a.cfg.Images = true
+	for name, c := range map[string]struct {
+		task *mesos.TaskInfo
+		want map[string]string
+	}{
+		"plain": {commandTask("p"), map[string]string{"PATH": defaultPath, "MESOS_SANDBOX": "/w/"}},
+		"image": {commandTask("i", func(t *mesos.TaskInfo) { t.Container = imageBox() }), map[string]string{"PATH": "", "MESOS_SANDBOX": "/mnt/mesos/sandbox", "MESOS_DIRECTORY": "/w/"}},
+		"own path": {commandTask("o", func(t *mesos.TaskInfo) {
+			t.Container = imageBox()
+			t.Command.Environment = &mesos.Environment{Variables: []*mesos.Environment_Variable{{Name: ptr("PATH"), Value: ptr(defaultPath)}}}
+		}), map[string]string{"PATH": defaultPath}},
+	} {
+		f := w.a.ensureFramework(frameworkInfo(), "")
+		e := w.a.addExecution(f, w.a.commandExecutor(f, c.task), true)
+		w.a.addTask(e, c.task)
+		got := map[string]string{}
+		for _, v := range w.a.environment(e) {
+			k, value, _ := strings.Cut(v, "=")
+			got[k] = value
+		}
+		for k, want := range c.want {
+			if !strings.HasPrefix(got[k], want) || want == "" && got[k] != "" {
+				t.Errorf("%s: %s is %q, want %q", name, k, got[k], want)
+			}
 		}
 	}
 }

@@ -42,12 +42,25 @@ func (r *Runtime) Input(ctx context.Context, id container.ID, data []byte, eof b
 	return r.keeper.Input(ctx, string(id), data, eof, w)
 }
 
+func toOverlay(o *container.Overlay) *keeper.Overlay {
+	if o == nil {
+		return nil
+	}
+	return &keeper.Overlay{Layers: o.Layers, Upper: o.Upper, Work: o.Work}
+}
+
 // toNested fills in what only nested containers and those with a terminal have.
 func toNested(s container.Spec, k *keeper.Spec) {
 	k.Init, k.Shared, k.Session = s.Root != "", s.Share, s.Session
 	for _, m := range s.Mounts {
-		k.Mounts = append(k.Mounts, keeper.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+		k.Mounts = append(k.Mounts, keeper.Mount{
+			Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, Within: m.Within, Shared: m.Shared, Overlay: toOverlay(m.Overlay),
+		})
 	}
+	if f := s.Files; f != nil {
+		k.Root = &keeper.Root{Path: f.Path, Overlay: toOverlay(f.Overlay)}
+	}
+	k.Inside = string(s.Inside)
 	if t := s.Terminal; t != nil {
 		k.Terminal = &keeper.Window{Rows: t.Rows, Columns: t.Columns}
 	}

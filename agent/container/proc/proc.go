@@ -412,11 +412,15 @@ func (r *Runtime) toKeeper(s container.Spec) (keeper.Spec, error) {
 	if k.Stderr == "" {
 		k.Stderr = s.Dir + "/stderr"
 	}
-	user, err := lookup(s.User)
-	if err != nil {
-		return keeper.Spec{}, err
+	if a := s.Account; a != nil {
+		k.User = &keeper.User{UID: a.UID, GID: a.GID, Groups: a.Groups}
+	} else {
+		user, err := lookup(s.User)
+		if err != nil {
+			return keeper.Spec{}, err
+		}
+		k.User = user
 	}
-	k.User = user
 	toNested(s, &k)
 	return k, nil
 }
