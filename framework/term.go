@@ -172,6 +172,9 @@ func (t *term) forget(ctx context.Context) error {
 	for _, i := range stored.Instances {
 		changes = append(changes, core.Change{Key: core.InstancePrefix + "/" + string(i.ID)})
 	}
+	for _, lo := range stored.Leftovers {
+		changes = append(changes, core.Change{Key: core.LeftoverPrefix + "/" + string(lo.Instance)})
+	}
 	return t.repo.Apply(ctx, t.fence, changes)
 }
 

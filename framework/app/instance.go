@@ -209,7 +209,9 @@ type Instance struct {
 	HostPorts  []int             `json:"hostPorts,omitempty"` // one per port that has a host port, in order
 	IPs        []IPAddress       `json:"ips,omitempty"`       // as the last status reported them
 	Health     []HealthResult    `json:"health,omitempty"`    // one per health check that has a result
-	Tasks      []Task            `json:"tasks,omitempty"`     // of a pod, one per container in order; nil while Scheduled
+	// Reservation is what it owns on its agent, nil for instances that own nothing.
+	Reservation *Reservation `json:"reservation,omitempty"`
+	Tasks       []Task       `json:"tasks,omitempty"` // of a pod, one per container in order; nil while Scheduled
 }
 
 // Task is what is known of one container of a pod's instance.

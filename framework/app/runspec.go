@@ -25,6 +25,13 @@ type RunSpec struct {
 	Tasks []TaskSpec
 	// Overhead is what an instance takes beside its tasks: the executor of a pod.
 	Overhead Amounts
+	// Executor is what the executor that comes with an app's task takes for itself.
+	Executor Amounts
+	// Volumes are the persistent volumes of one instance.
+	Volumes []VolumeSpec
+	// AnyGPU lets the instances go where there are GPUs although they need none; nil: as the
+	// framework is set.
+	AnyGPU *bool
 	// Ports are the wishes for host ports of one instance.
 	Ports []HostPort
 	// HealthChecks of all tasks; CheckTask tells the task of each as an index into Tasks, nil
@@ -116,7 +123,23 @@ func (a *App) RunSpec() *RunSpec {
 	if s.ConfigVersion == 0 {
 		s.ConfigVersion = a.Version
 	}
+	s.Volumes, s.AnyGPU = a.volumes(), gpuLabel(a.Labels)
+	if e := a.ExecutorResources; e != nil {
+		s.Executor = Amounts{Cpus: e.Cpus, Mem: e.Mem, Disk: e.Disk}
+	}
 	return s
+}
+
+// gpuLabel reads the label that overrides --gpu_scheduling_behavior, nil without.
+func gpuLabel(labels Dict) *bool {
+	switch labels[LabelGPUScheduling] {
+	case "restricted":
+		return new(bool)
+	case "unrestricted":
+		any := true
+		return &any
+	}
+	return nil
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -67,13 +67,13 @@ func (c *Core) scale(a *action, sentenced []app.InstanceID) {
 	n := a.target.Instances
 	c.shrink(l, a.target, n, sentenced)
 	for k := l.active(); k < n; k++ {
-		c.schedule(a.target)
+		c.grow(a.target)
 	}
 	// All instances that the action met on their way must become healthy and ready.
 	leaving, waiting := false, false
 	for _, i := range l.instances {
-		if i.view.Goal == app.GoalDecommissioned {
-			leaving = true
+		if i.view.Goal != app.GoalRunning {
+			leaving = leaving || !i.suspended()
 			continue
 		}
 		if i.coming() {
@@ -97,7 +97,11 @@ func (c *Core) restart(a *action) {
 	n := a.target.Instances
 	// Old instances without a task need no place in the limits.
 	for _, i := range slices.Clone(l.instances) {
-		if a.replaces(i) && (i.waits() || i.view.Condition == app.UnreachableInactive) {
+		switch {
+		case !a.replaces(i):
+		case i.held():
+			c.wake(i, a.target)
+		case i.waits() || i.view.Condition == app.UnreachableInactive:
 			c.decommission(i)
 		}
 	}
@@ -130,7 +134,7 @@ func (c *Core) restart(a *action) {
 
 	r = c.census(a, l)
 	for k := a.limits.Launch(n, r.oldHolding, len(r.fresh)); k > 0; k-- {
-		c.schedule(a.target)
+		c.grow(a.target)
 	}
 	good := 0
 	for _, i := range r.fresh {
@@ -152,6 +156,9 @@ type census struct {
 func (c *Core) census(a *action, l *line) census {
 	var r census
 	for _, i := range l.instances {
+		if i.suspended() {
+			continue
+		}
 		old := a.replaces(i)
 		if old || !i.active() {
 			r.oldHolding++
@@ -205,7 +212,7 @@ func (c *Core) replaceOld(a *action, r census) {
 		}
 		allowed--
 		a.killed++
-		c.decommission(i)
+		c.retire(i)
 	}
 }
 

@@ -192,9 +192,9 @@ func (c *Core) killTasks(cmd KillTasks) (Outcome, error) {
 	}
 	for _, i := range victims {
 		switch {
-		case cmd.Wipe || i.view.Condition.Lost():
+		case cmd.Wipe || i.view.Reservation == nil && i.view.Condition.Lost():
 			c.decommission(i)
-		case !i.waits():
+		case !i.idle() && !i.view.Lost():
 			c.kill(i)
 		}
 	}

@@ -36,6 +36,10 @@ type Config struct {
 	AcceptedRoles     string        // any, unreserved or reserved; "" means any
 	Draining          time.Duration // refuse agents this long before maintenance
 	IgnoreMaintenance bool
+	// ReservationTimeout is how long a reservation may take to show in an offer: 20 s.
+	ReservationTimeout time.Duration
+	// AnyGPU lets apps that need no GPU go where there are some (--gpu_scheduling_behavior).
+	AnyGPU bool
 }
 
 // withDefaults fills zero values.
@@ -60,6 +64,7 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.KillRetry, 30*time.Second)
 	setDuration(&c.ConfirmTimeout, 300*time.Second)
 	setDuration(&c.LaunchTimeout, 300*time.Second)
+	setDuration(&c.ReservationTimeout, 20*time.Second)
 	setDuration(&c.ReconcileInitial, 15*time.Second)
 	setDuration(&c.ReconcileEvery, 600*time.Second)
 	setDuration(&c.ScaleInitial, 15*time.Second)

@@ -22,12 +22,14 @@ type Core struct {
 	running   []*deployment                // oldest first
 	locks     map[app.PathID]*deployment   // the one that works on an app
 	failures  map[app.PathID]*app.TaskFailure
+	leftovers map[app.InstanceID]*app.Leftover
 	kills     killList
 	timers    timers
 	demand    demandState
 
 	frameworkID string
 	master      string // empty while disconnected
+	homeRegion  string
 	totals      Totals
 
 	out   outbox
@@ -146,7 +148,7 @@ func (c *Core) subscribed(in Subscribed) {
 		c.frameworkID = in.FrameworkID
 		c.out.change(Change{Key: FrameworkKey, Value: FrameworkRecord{ID: in.FrameworkID}})
 	}
-	c.master = in.Master
+	c.master, c.homeRegion = in.Master, in.HomeRegion
 	c.dirty.any = true
 	c.publish(SchedulerRegistered{At: c.at(), FrameworkID: in.FrameworkID, Master: in.Master, Again: again})
 	c.demand.resubscribed()

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
@@ -50,17 +51,28 @@ func (c *Core) inRole(role string) *wish {
 	return w
 }
 
-// role is the one whose offers the line waits for: that of its definition.
-func (l *line) role() string {
+// roles are those whose offers the line waits for: that of its definition, and those in
+// which instances that wait have their reservations.
+func (l *line) roles() []string {
 	if l.spec == nil {
-		return ""
+		return []string{""}
 	}
-	return l.spec.Role
+	out := []string{l.spec.Role}
+	if l.spec.Resident {
+		for _, i := range l.instances {
+			if i.held() && !slices.Contains(out, i.view.Role) {
+				out = append(out, i.view.Role)
+			}
+		}
+	}
+	return out
 }
 
 // wanted notes that a line may take offers it could not take before.
 func (c *Core) wanted(l *line) {
-	c.inRole(l.role()).fresh = true
+	for _, role := range l.roles() {
+		c.inRole(role).fresh = true
+	}
 	if l.scheduled > 0 && (l.stats.since == 0 || l.stats.done) {
 		l.stats = stats{since: app.At(c.now)}
 	}
@@ -70,15 +82,20 @@ func (c *Core) wanted(l *line) {
 // the queue.
 func (c *Core) wanting() map[*wish]bool {
 	out := map[*wish]bool{}
+	for _, lo := range c.leftovers {
+		out[c.inRole(lo.Role)] = true
+	}
 	for _, l := range c.queue {
 		if l.scheduled == 0 {
 			continue
 		}
-		if w := c.inRole(l.role()); !out[w] && c.lineWants(l) {
-			out[w] = true
-			if len(out) == len(c.demand.roles) {
-				break
+		for _, role := range l.roles() {
+			if w := c.inRole(role); !out[w] && c.lineWants(l) {
+				out[w] = true
 			}
+		}
+		if len(out) == len(c.demand.roles) {
+			break
 		}
 	}
 	return out

@@ -131,14 +131,14 @@ func (c *Core) topUp(id app.PathID) {
 	}
 	if l.spec == nil {
 		for _, i := range slices.Clone(l.instances) {
-			if i.view.Goal == app.GoalRunning {
+			if i.view.Goal != app.GoalDecommissioned {
 				c.decommission(i)
 			}
 		}
 		return
 	}
 	for n := l.active(); n < l.spec.Instances; n++ {
-		c.schedule(l.spec)
+		c.grow(l.spec)
 	}
 }
 

@@ -38,10 +38,21 @@ type Show struct{ Snapshot *Snapshot }
 type Publish struct{ Event Event }
 
 // Accept launches instances on one offer; what is left of it may be offered again after Refuse.
+// The operations on reservations come first.
 type Accept struct {
-	Offer  string
-	Tasks  []Launch
-	Refuse time.Duration
+	Offer   string
+	Free    []match.Resource // reservations of ours, with their volumes, to give back
+	Reserve []Reserve
+	Tasks   []Launch
+	Refuse  time.Duration
+}
+
+// Reserve is what one instance is to own on the offer's agent: unreserved blocks, and
+// disk for its volumes with their ids.
+type Reserve struct {
+	Instance  *app.Instance
+	Resources []match.Resource
+	Volumes   []match.Resource
 }
 
 // Launch is one instance to start. Instance holds its id, agent and host ports; the shell
@@ -53,6 +64,10 @@ type Launch struct {
 	HostPorts []uint32
 	// Resources are the blocks taken from the offer.
 	Resources []match.Resource
+	// Executor are the blocks of the executor that comes with the task.
+	Executor []match.Resource
+	// EnforceRole tells whether the app's top-level group demands its name as role.
+	EnforceRole bool
 }
 
 // Decline gives offers back for at least Refuse.

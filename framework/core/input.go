@@ -19,6 +19,7 @@ type Do struct {
 type Subscribed struct {
 	FrameworkID string
 	Master      string // host:port
+	HomeRegion  string // of the master's fault domain; "": unknown
 }
 
 // Disconnected tells that the subscription is lost; outstanding offers with it.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"slices"
+	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
 )
@@ -21,6 +22,9 @@ type instance struct {
 	awaited  *action // the scale action that waits for it, nil: none
 	probing  bool
 	polling  bool // the readiness check runs
+
+	reservedAt time.Time // when its reservation was asked for, or loaded
+	confirmed  bool      // an offer showed the reservation
 }
 
 // line is one app or pod: its definition while it has one, its instances, and its place in the
@@ -70,7 +74,9 @@ func (i *instance) coming() bool {
 }
 
 // waits tells whether the instance is in the launch queue.
-func (i *instance) waits() bool { return i.view.Condition == app.Scheduled }
+func (i *instance) waits() bool {
+	return i.view.Condition == app.Scheduled && i.view.Goal == app.GoalRunning
+}
 
 // isHealthy is what deployments wait for: running, and every check alive if there are any.
 func (i *instance) isHealthy() bool {
@@ -87,21 +93,21 @@ func (i *instance) isReady() bool {
 // set changes an instance, records it when the store must know, and tells subscribers
 // of a new condition.
 func (c *Core) set(i *instance, edit func(v *app.Instance)) {
-	before := i.view
+	before, waited := i.view, i.waits()
 	v := *before
 	edit(&v)
 	i.view = &v
 	l := i.line
+	switch waits := i.waits(); {
+	case waited && !waits:
+		l.scheduled--
+	case !waited && waits:
+		l.scheduled++
+		c.queue[l.id] = l
+		c.wanted(l)
+	}
 	if before.Condition != v.Condition {
 		v.Since = app.At(c.now)
-		if before.Condition == app.Scheduled {
-			l.scheduled--
-		}
-		if v.Condition == app.Scheduled {
-			l.scheduled++
-			c.queue[l.id] = l
-			c.wanted(l)
-		}
 		c.changedEvent(i)
 	}
 	c.watchAge(i)
@@ -139,10 +145,10 @@ func (c *Core) dying(i *instance) bool {
 	return false
 }
 
-// record writes the instance. One that was never launched is not written: a new
-// leader finds it missing and makes another.
+// record writes the instance. One that was never launched and reserved nothing is not
+// written: a new leader finds it missing and makes another.
 func (c *Core) record(i *instance) {
-	if i.view.Launch == 0 {
+	if i.view.Launch == 0 && i.view.Reservation == nil {
 		return
 	}
 	i.recorded = true
@@ -174,6 +180,7 @@ func (c *Core) schedule(spec *app.RunSpec) *instance {
 // forget drops an instance and its record.
 func (c *Core) forget(i *instance) {
 	l := i.line
+	c.leave(i)
 	c.stopProbes(i)
 	for k := range i.view.TaskCount() {
 		c.kills.done(c, i.view.TaskIDAt(k))
@@ -206,7 +213,7 @@ func (c *Core) watchAge(i *instance) {
 	case app.Unreachable, app.UnreachableInactive, app.Provisioned, app.Staging, app.Starting:
 		c.aging[i.view.ID] = i
 	default:
-		if i.view.Lost() {
+		if i.view.Lost() || i.held() && i.view.Launch == 0 {
 			c.aging[i.view.ID] = i
 			return
 		}
@@ -218,7 +225,7 @@ func (c *Core) watchAge(i *instance) {
 // once when there is no task to kill or its agent cannot be reached (should such a task
 // come back it is unknown, and killed then).
 func (c *Core) decommission(i *instance) {
-	if i.waits() || i.view.Lost() {
+	if i.idle() || i.view.Lost() {
 		c.forget(i)
 		return
 	}
@@ -228,11 +235,14 @@ func (c *Core) decommission(i *instance) {
 	c.kill(i)
 }
 
-// reschedule puts an instance whose tasks ended back into the launch queue.
+// reschedule puts an instance whose tasks ended back into the launch queue. One with a
+// reservation stays on its agent.
 func (c *Core) reschedule(i *instance) {
 	c.set(i, func(v *app.Instance) {
 		v.Condition = app.Scheduled
-		v.AgentID, v.Host, v.Region, v.Zone, v.Attributes = "", "", "", "", nil
+		if v.Reservation == nil {
+			v.AgentID, v.Host, v.Region, v.Zone, v.Attributes = "", "", "", "", nil
+		}
 		v.HostPorts, v.IPs, v.Health, v.Tasks = nil, nil, nil, nil
 		v.StagedAt, v.StartedAt, v.ActiveAt = 0, 0, 0
 	})

@@ -15,60 +15,78 @@ type order struct {
 	want    *match.Spec
 }
 
-// offered matches offers against the launch queue and accepts or declines each.
+// offered matches offers against the launch queue and answers each: what is reserved for
+// instances first, then the rest.
 func (c *Core) offered(offers []*match.Offer) {
 	c.totals.OffersIncoming += uint64(len(offers))
+	answers := make([]answer, len(offers))
+	rules := match.Rules{
+		Now: c.now, MaxPerOffer: c.cfg.MaxPerOffer, Draining: c.cfg.Draining, IgnoreMaintenance: c.cfg.IgnoreMaintenance,
+		HomeRegion: c.homeRegion, KeepGPUs: true, Rand: c.cfg.Rand,
+	}
+	c.claim(&rules, offers, answers)
 	orders := c.orders()
 	specs := make([]*match.Spec, len(orders))
 	for k, o := range orders {
 		specs[k] = o.want
 	}
-	found := match.Match(match.Rules{
-		Now: c.now, MaxPerOffer: c.cfg.MaxPerOffer, Draining: c.cfg.Draining,
-		IgnoreMaintenance: c.cfg.IgnoreMaintenance, Rand: c.cfg.Rand,
-	}, specs, offers)
-
-	tasks := make(map[int][]Launch, len(offers))
+	found := match.Match(rules, specs, offers)
 	for _, l := range found.Launches {
 		o := orders[l.Spec]
 		i := o.waiting[0]
 		o.waiting = o.waiting[1:]
+		a := &answers[l.Offer]
+		if o.want.Reserve {
+			a.reserve = append(a.reserve, c.reserve(i, offers[l.Offer], l))
+			continue
+		}
 		c.provision(i, offers[l.Offer], l)
-		tasks[l.Offer] = append(tasks[l.Offer], Launch{
-			Instance: i.view, Spec: i.spec, HostPorts: l.HostPorts, Resources: l.Resources,
-		})
+		a.tasks = append(a.tasks, c.launch(i, l))
 		o.line.stats.lastUsed = app.At(c.now)
 	}
 	for k, o := range orders {
 		o.line.stats.add(c.now, offers, found.Seen[k], found.Refusals[k])
 		c.dirty.any = true
 	}
-	refuse := c.cfg.DeclineFor
 	var unused []string
 	for n, o := range offers {
-		ts := tasks[n]
-		if len(ts) == 0 {
+		a := &answers[n]
+		if a.empty() {
 			unused = append(unused, o.ID)
 			continue
 		}
 		c.totals.OffersUsed++
-		c.totals.TasksLaunched += uint64(len(ts))
-		c.emit(Accept{Offer: o.ID, Tasks: ts, Refuse: c.leftover(orders, refuse)})
+		c.totals.TasksLaunched += uint64(len(a.tasks))
+		c.emit(Accept{Offer: o.ID, Free: a.free, Reserve: a.reserve, Tasks: a.tasks, Refuse: c.leftover(orders, a)})
 	}
 	if len(unused) > 0 {
 		c.totals.OffersDeclined += uint64(len(unused))
-		c.emit(Decline{Offers: unused, Refuse: refuse})
+		c.emit(Decline{Offers: unused, Refuse: c.cfg.DeclineFor})
 	}
 }
 
-// leftover is the filter for what an accepted offer still holds: none while instances wait.
-func (c *Core) leftover(orders []*order, refuse time.Duration) time.Duration {
+// launch is the effect for a provisioned instance.
+func (c *Core) launch(i *instance, l match.Launch) Launch {
+	out := Launch{Instance: i.view, Spec: i.spec, HostPorts: l.HostPorts, Resources: l.Resources, Executor: l.Executor}
+	if segs := i.spec.ID.Segments(); len(segs) > 1 {
+		top := c.root.Group(app.Root.Child(segs[0]))
+		out.EnforceRole = top != nil && top.EnforceRole
+	}
+	return out
+}
+
+// leftover is the filter for what an accepted offer still holds: none while instances
+// wait, and none where reservations changed, for what comes back is not what was offered.
+func (c *Core) leftover(orders []*order, a *answer) time.Duration {
+	if len(a.free)+len(a.reserve) > 0 {
+		return 0
+	}
 	for _, o := range orders {
 		if len(o.waiting) > 0 {
 			return 0
 		}
 	}
-	return refuse
+	return c.cfg.DeclineFor
 }
 
 // orders lists what may be launched now, by app and in order of creation.
@@ -81,7 +99,7 @@ func (c *Core) orders() []*order {
 		}
 		byConfig := map[app.Timestamp]*order{} // versions that differ in count alone are placed as one
 		for _, i := range l.instances {
-			if !i.waits() {
+			if !i.waits() || i.view.Reservation != nil {
 				continue
 			}
 			o := byConfig[i.spec.ConfigVersion]
@@ -105,20 +123,30 @@ func (c *Core) orders() []*order {
 	return out
 }
 
-// placed tells the matcher about instances that the constraints must count: those of
-// this configuration or a later one that hold or may hold a place.
+// placed tells the matcher about instances that the constraints must count.
 func (o *order) placed() {
 	for _, i := range o.line.instances {
-		v := i.view
-		if v.AppVersion < o.spec.ConfigVersion || v.Condition == app.UnreachableInactive || v.Condition == app.Scheduled || v.Condition.Terminal() {
-			continue
+		if counts(o.spec, i) {
+			o.want.Placed(i.place())
 		}
-		p := match.Place{Hostname: v.Host, Region: v.Region, Zone: v.Zone}
-		for _, name := range sortedKeys(v.Attributes) {
-			p.Attributes = append(p.Attributes, match.Attribute{Name: name, Value: v.Attributes[name]})
-		}
-		o.want.Placed(p)
 	}
+}
+
+// counts tells whether constraints of a definition count an instance: one of its
+// configuration or a later one that has or may have a place, or has one reserved.
+func counts(spec *app.RunSpec, i *instance) bool {
+	v := i.view
+	return v.AppVersion >= spec.ConfigVersion && v.AgentID != "" && v.Condition != app.UnreachableInactive && !v.Condition.Terminal()
+}
+
+// place is what constraints see of where the instance is.
+func (i *instance) place() match.Place {
+	v := i.view
+	p := match.Place{Hostname: v.Host, Region: v.Region, Zone: v.Zone}
+	for _, name := range sortedKeys(v.Attributes) {
+		p.Attributes = append(p.Attributes, match.Attribute{Name: name, Value: v.Attributes[name]})
+	}
+	return p
 }
 
 // specOf turns a definition into needs.
@@ -127,7 +155,8 @@ func (c *Core) specOf(a *app.RunSpec) *match.Spec {
 	s := &match.Spec{
 		Role: a.Role, Accept: a.AcceptedResourceRoles,
 		Cpus: milli(all.Cpus), Mem: milli(all.Mem), Disk: milli(all.Disk), Gpus: int64(all.GPUs) * 1000,
-		Reserved: a.Resident,
+		Executor: match.Executor{Cpus: milli(a.Executor.Cpus), Mem: milli(a.Executor.Mem), Disk: milli(a.Executor.Disk)},
+		Reserve:  a.Resident, Volumes: volumesOf(a), AnyGPU: a.AnyGPU != nil && *a.AnyGPU || a.AnyGPU == nil && c.cfg.AnyGPU,
 	}
 	for _, p := range a.Ports {
 		s.Ports = append(s.Ports, match.Port{Number: uint32(p.Number), None: p.None})
@@ -145,12 +174,38 @@ func (c *Core) specOf(a *app.RunSpec) *match.Spec {
 			s.Accept = []string{"*", s.Role}
 		}
 	}
-	for _, k := range a.Constraints {
+	s.Constraints = compiled(a.Constraints)
+	return s
+}
+
+// volumesOf turns the persistent volumes of a definition into wishes for disk.
+func volumesOf(a *app.RunSpec) []match.Volume {
+	var out []match.Volume
+	for _, v := range a.Volumes {
+		w := match.Volume{Path: v.ContainerPath, Size: int64(v.Size) * 1000, Constraints: compiled(v.Constraints)}
+		switch v.Type {
+		case "path":
+			w.Source = match.PathDisk
+		case "mount":
+			w.Source = match.MountDisk
+		}
+		if v.MaxSize != nil {
+			w.MaxSize = int64(*v.MaxSize) * 1000
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// compiled prepares constraints; they were judged before they were stored.
+func compiled(list []app.Constraint) []match.Constraint {
+	var out []match.Constraint
+	for _, k := range list {
 		if m, err := match.ParseConstraint(k.Field, string(k.Operator), k.Value); err == nil {
-			s.Constraints = append(s.Constraints, m)
+			out = append(out, m)
 		}
 	}
-	return s
+	return out
 }
 
 // milli is the fixed-point form that Mesos computes with: thousandths, rounded.
@@ -162,15 +217,7 @@ func (c *Core) provision(i *instance, o *match.Offer, l match.Launch) {
 		v.Condition = app.Provisioned
 		v.Launch++
 		v.StagedAt = app.At(c.now)
-		v.AgentID, v.Host, v.Region, v.Zone = o.AgentID, o.Hostname, o.Region, o.Zone
-		v.Role = o.Role
-		v.Attributes = nil
-		for _, a := range o.Attributes {
-			if v.Attributes == nil {
-				v.Attributes = make(map[string]string, len(o.Attributes))
-			}
-			v.Attributes[a.Name] = a.Value
-		}
+		settleAt(v, o)
 		v.Tasks = nil
 		if len(i.spec.Tasks) > 1 || i.spec.Tasks[0].Name != "" {
 			v.Tasks = make([]app.Task, len(i.spec.Tasks))
@@ -188,5 +235,17 @@ func (c *Core) provision(i *instance, o *match.Offer, l match.Launch) {
 	c.progressed(i.line, i.spec)
 	if i.line.scheduled == 0 {
 		i.line.stats.done = true
+	}
+}
+
+// settleAt writes down where an instance is, or has reserved.
+func settleAt(v *app.Instance, o *match.Offer) {
+	v.AgentID, v.Host, v.Region, v.Zone, v.Role = o.AgentID, o.Hostname, o.Region, o.Zone, o.Role
+	v.Attributes = nil
+	for _, a := range o.Attributes {
+		if v.Attributes == nil {
+			v.Attributes = make(map[string]string, len(o.Attributes))
+		}
+		v.Attributes[a.Name] = a.Value
 	}
 }

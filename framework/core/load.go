@@ -18,7 +18,7 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 		cfg: cfg.withDefaults(), now: now, root: app.EmptyRoot(),
 		versions: map[app.PathID][]*app.RunSpec{}, lines: map[app.PathID]*line{},
 		queue: map[app.PathID]*line{}, aging: map[app.InstanceID]*instance{},
-		instances: map[app.InstanceID]*instance{}, locks: map[app.PathID]*deployment{},
+		instances: map[app.InstanceID]*instance{}, leftovers: map[app.InstanceID]*app.Leftover{}, locks: map[app.PathID]*deployment{},
 		failures: map[app.PathID]*app.TaskFailure{}, frameworkID: st.FrameworkID,
 	}
 	c.inRole(c.cfg.Role)
@@ -27,6 +27,10 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 	}
 	for _, f := range st.Failures {
 		c.failures[f.AppID] = f
+	}
+	for _, lo := range st.Leftovers {
+		c.leftovers[lo.Instance] = lo
+		c.inRole(lo.Role)
 	}
 	for _, v := range st.Instances {
 		if err := c.loadInstance(v); err != nil {
@@ -133,8 +137,8 @@ func (c *Core) loadInstance(v *app.Instance) error {
 	cp := *v
 	cp.Health = nil
 	l := c.line(v.App)
-	i := &instance{view: &cp, spec: spec, line: l, recorded: true}
-	if cp.Condition == app.Scheduled {
+	i := &instance{view: &cp, spec: spec, line: l, recorded: true, reservedAt: c.now}
+	if i.waits() {
 		l.scheduled++
 		c.queue[l.id] = l
 	}
@@ -142,10 +146,13 @@ func (c *Core) loadInstance(v *app.Instance) error {
 	c.inRole(spec.Role) // what the instance holds is in it, also when the app left it
 	c.instances[v.ID] = i
 	l.instances = append(l.instances, i)
-	if cp.Goal == app.GoalDecommissioned {
+	switch {
+	case cp.Goal == app.GoalDecommissioned:
 		c.decommission(i)
-	}
-	if cp.Condition == app.Scheduled {
+	case cp.Goal == app.GoalStopped:
+		c.retire(i)
+	case i.waits():
+		c.inRole(cp.Role)
 		c.wanted(l)
 	}
 	return nil

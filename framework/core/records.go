@@ -15,6 +15,7 @@ const (
 	AppPrefix        = "apps"        // apps/<safe id>/<milliseconds>: app.App
 	InstancePrefix   = "instances"   // instances/<instance id>: app.Instance
 	DeploymentPrefix = "deployments" // deployments/<id>: PlanRecord
+	LeftoverPrefix   = "leftovers"   // leftovers/<instance id>: app.Leftover
 	FailurePrefix    = "failures"    // failures/<safe id>: app.TaskFailure
 )
 
@@ -80,6 +81,7 @@ type Stored struct {
 	Instances   []*app.Instance
 	Plans       []*PlanRecord // oldest first
 	Failures    []*app.TaskFailure
+	Leftovers   []*app.Leftover
 }
 
 func rootKey(v app.Timestamp) string { return RootPrefix + "/" + stamp(v) }
@@ -91,6 +93,8 @@ func appKey(id app.PathID, v app.Timestamp) string {
 func specKey(s *app.RunSpec) string { return appKey(s.ID, s.Version) }
 
 func instanceKey(id app.InstanceID) string { return InstancePrefix + "/" + string(id) }
+
+func leftoverKey(id app.InstanceID) string { return LeftoverPrefix + "/" + string(id) }
 
 func planKey(id string) string { return DeploymentPrefix + "/" + id }
 

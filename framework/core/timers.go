@@ -40,6 +40,7 @@ func (c *Core) tick() {
 	}
 	if c.due(&c.timers.scale, c.cfg.ScaleEvery) {
 		c.scaleCheck()
+		c.expireLeftovers()
 	}
 	if c.master != "" && !c.timers.reconcile.IsZero() && c.due(&c.timers.reconcile, c.cfg.ReconcileEvery) {
 		c.reconcileKnown()
@@ -75,6 +76,8 @@ func (c *Core) ageInstances() {
 			if since > c.cfg.ConfirmTimeout {
 				c.overdue(i)
 			}
+		case app.Scheduled:
+			c.unconfirmed(i)
 		case app.Staging, app.Starting:
 			if since > c.cfg.LaunchTimeout {
 				c.overdue(i)
@@ -96,7 +99,7 @@ func (c *Core) reconcileKnown() {
 	var refs []TaskRef
 	for _, id := range sortedKeys(c.instances) {
 		i := c.instances[id]
-		if i.waits() {
+		if i.idle() {
 			continue
 		}
 		for k := range i.view.TaskCount() {

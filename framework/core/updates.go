@@ -32,7 +32,7 @@ func (c *Core) apply(u Update) {
 	}
 	id, name, n, err := u.Task.Split()
 	i := c.instances[id]
-	if err != nil || i == nil || i.view.Launch != n || i.waits() || i.spec.TaskIndex(name) < 0 {
+	if err != nil || i == nil || i.view.Launch != n || i.view.Condition == app.Scheduled || i.spec.TaskIndex(name) < 0 {
 		c.stray(u, id, cond)
 		return
 	}
@@ -164,7 +164,7 @@ func (c *Core) progress(i *instance, k int, u Update, cond app.Condition) {
 	} else {
 		c.stopProbes(i)
 	}
-	if i.view.Goal == app.GoalDecommissioned {
+	if i.view.Goal != app.GoalRunning {
 		c.kill(i)
 	}
 }
@@ -191,11 +191,22 @@ func (c *Core) ended(i *instance, k int, u Update, cond app.Condition) {
 	case app.Failed, app.Errored, app.Dropped, app.Gone, app.Finished:
 		c.failed(i.line, i.spec)
 	}
-	if i.view.Goal == app.GoalRunning && c.relaunches(i) {
+	switch {
+	case i.view.Reservation != nil && u.State == "TASK_GONE_BY_OPERATOR":
+		c.abandon(i) // the agent does not come back, and what was on it neither
+	case i.view.Goal == app.GoalRunning && c.relaunches(i):
 		c.reschedule(i)
-		return
+	case i.view.Reservation != nil && i.view.Goal != app.GoalDecommissioned && c.keeps(i.line):
+		c.retire(i)
+	default:
+		c.forget(i)
 	}
-	c.forget(i)
+}
+
+// keeps tells whether the app stays, and so the reservations of its instances.
+func (c *Core) keeps(l *line) bool {
+	a := c.actionOn(l.id)
+	return l.spec != nil && (a == nil || a.target != nil)
 }
 
 // relaunches tells whether an instance whose task ended is started again as it is: not

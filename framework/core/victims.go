@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/stoa-project/stoa/framework/app"
-	"github.com/stoa-project/stoa/framework/match"
 )
 
 // shrink gives up instances until at most n are active: sentenced ones first, then the
@@ -23,7 +22,7 @@ func (c *Core) shrink(l *line, spec *app.RunSpec, n int, sentenced []app.Instanc
 		}
 	}
 	for _, i := range victims(active, spec, sentenced)[:surplus] {
-		c.decommission(i)
+		c.retire(i)
 	}
 }
 
@@ -89,13 +88,9 @@ func balance(in []*instance, spec *app.RunSpec) []*instance {
 	var out []*instance
 	groups := map[string][]*instance{}
 	for _, i := range in {
-		v := i.view
-		p := match.Place{Hostname: v.Host, Region: v.Region, Zone: v.Zone}
-		for name, value := range v.Attributes {
-			p.Attributes = append(p.Attributes, match.Attribute{Name: name, Value: value})
-		}
+		p := i.place()
 		value, ok := p.Field(field)
-		if i.waits() || !ok {
+		if i.view.AgentID == "" || !ok {
 			out = append(out, i)
 			continue
 		}

@@ -71,11 +71,15 @@ func (s *session) callsFor(e core.Effect) []*scheduler.Call {
 	d := s.d
 	switch e := e.(type) {
 	case core.Accept:
-		tasks := make([]mesos.TaskInfo, 0, len(e.Tasks))
-		for i := range e.Tasks {
-			tasks = append(tasks, d.taskInfo(&e.Tasks[i]))
+		ops := append(freeing(e.Free), s.reserving(e.Reserve)...)
+		if len(e.Tasks) > 0 {
+			tasks := make([]mesos.TaskInfo, 0, len(e.Tasks))
+			for i := range e.Tasks {
+				tasks = append(tasks, d.taskInfo(&e.Tasks[i]))
+			}
+			ops = append(ops, calls.OpLaunch(tasks...))
 		}
-		c := calls.Accept(calls.OfferOperations{calls.OpLaunch(tasks...)}.WithOffers(mesos.OfferID{Value: e.Offer}))
+		c := calls.Accept(ops.WithOffers(mesos.OfferID{Value: e.Offer}))
 		return one(c.With(calls.RefuseSeconds(e.Refuse)))
 	case core.Decline:
 		ids := make([]mesos.OfferID, 0, len(e.Offers))

@@ -16,12 +16,8 @@ func container(a *app.App, taskID string, ports []port, bridge string) *mesos.Co
 	}
 	out := &mesos.ContainerInfo{}
 	for i := range c.Volumes {
-		if v := &c.Volumes[i]; v.HostPath != "" {
-			mode := mesos.RW
-			if v.Mode == "RO" {
-				mode = mesos.RO
-			}
-			out.Volumes = append(out.Volumes, mesos.Volume{ContainerPath: v.ContainerPath, HostPath: ptr(v.HostPath), Mode: &mode})
+		if v, ok := volume(a, &c.Volumes[i]); ok {
+			out.Volumes = append(out.Volumes, v)
 		}
 	}
 	if a.TTY != nil && *a.TTY {
@@ -32,10 +28,17 @@ func container(a *app.App, taskID string, ports []port, bridge string) *mesos.Co
 		return out
 	}
 	kind := mesos.ContainerInfo_MESOS
-	out.Type, out.Mesos = &kind, &mesos.ContainerInfo_MesosInfo{}
-	if c.Docker != nil && c.Docker.Image != "" {
+	out.Type, out.Mesos, out.LinuxInfo = &kind, &mesos.ContainerInfo_MesosInfo{}, linuxInfo(c.LinuxInfo)
+	if d := c.Docker; d != nil && d.Image != "" {
 		image := mesos.Image_DOCKER
-		out.Mesos.Image = &mesos.Image{Type: &image, Docker: &mesos.Image_Docker{Name: c.Docker.Image}, Cached: ptr(!c.Docker.ForcePullImage)}
+		docker := &mesos.Image_Docker{Name: d.Image}
+		if d.PullConfig != nil {
+			docker.Config = secret(a, d.PullConfig.Secret)
+		}
+		if d.Credential != nil {
+			docker.Credential = &mesos.Credential{Principal: d.Credential.Principal, Secret: optional(d.Credential.Secret)}
+		}
+		out.Mesos.Image = &mesos.Image{Type: &image, Docker: docker, Cached: ptr(!d.ForcePullImage)}
 	}
 	for _, n := range a.Networks {
 		if n.Mode != app.NetworkHost {

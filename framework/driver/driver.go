@@ -28,6 +28,7 @@ type Config struct {
 	Checkpoint      bool
 	EnvPrefix       string // before HOST and PORT* variables
 	BridgeName      string // CNI network of bridge mode
+	GPUs            bool   // takes offers of agents with GPUs (--enable_features gpu_resources)
 
 	// MissedHeartbeats is after how many intervals without an event the connection is given up: 5.
 	MissedHeartbeats int
@@ -194,6 +195,9 @@ func (d *Driver) framework(id string, roles []string) *mesos.FrameworkInfo {
 			{Type: mesos.FrameworkInfo_Capability_MULTI_ROLE},
 			{Type: mesos.FrameworkInfo_Capability_REGION_AWARE},
 		},
+	}
+	if c.GPUs {
+		info.Capabilities = append(info.Capabilities, mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_GPU_RESOURCES})
 	}
 	if id != "" {
 		info.ID = &mesos.FrameworkID{Value: id}

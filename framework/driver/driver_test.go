@@ -327,6 +327,7 @@ func TestTaskInfo(t *testing.T) {
 	grace, zero := 7, 0
 	a := &app.App{ID: "/a/b/web", Cmd: "run", Cpus: 0.1, Mem: 32, User: "joe", Version: 1_600_000_000_000,
 		Labels: app.Dict{"Tier-1": "x"}, Env: map[string]app.EnvValue{"PORT0": {Value: "own"}, "S": {Secret: "s"}},
+		Secrets:              map[string]app.SecretDef{"s": {Source: "/team/s"}},
 		Networks:             app.List[app.Network]{{Mode: app.NetworkHost}},
 		PortDefinitions:      []app.PortDefinition{{Name: "web", Port: 10000, Protocol: "udp,tcp", Labels: map[string]string{"VIP_0": "v"}}, {Port: 10001, Protocol: "tcp"}},
 		Fetch:                []app.Artifact{{URI: "http://x/y.tgz", Extract: true}},
@@ -353,7 +354,9 @@ func TestTaskInfo(t *testing.T) {
 	}
 	vars := map[string]string{}
 	for _, v := range got.Command.Environment.Variables {
-		vars[v.Name] = *v.Value
+		if v.Value != nil {
+			vars[v.Name] = *v.Value
+		}
 	}
 	for k, want := range map[string]string{
 		"MARATHON_APP_ID": "/a/b/web", "MESOS_TASK_ID": "a_b_web.instance-u._app.2", "MARATHON_APP_VERSION": "2020-09-13T12:26:40.000Z",

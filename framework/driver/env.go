@@ -19,8 +19,8 @@ const (
 )
 
 // environment builds the variables of a task: context, then HOST and ports, then the
-// app's own, later ones winning (marathon.md 7.3). Variables that name a secret are left out: no
-// secret store is connected.
+// app's own, later ones winning (marathon.md 7.3). A variable that names a secret refers to
+// it; the agent's resolver puts the value in.
 func environment(l *core.Launch, ports []port, prefix string) *mesos.Environment {
 	vars := map[string]string{}
 	contextVars(vars, l)
@@ -35,6 +35,12 @@ func environment(l *core.Launch, ports []port, prefix string) *mesos.Environment
 	env := &mesos.Environment{}
 	for _, k := range slices.Sorted(maps.Keys(vars)) {
 		env.Variables = append(env.Variables, mesos.Environment_Variable{Name: k, Value: ptr(vars[k])})
+	}
+	for _, k := range slices.Sorted(maps.Keys(l.Spec.App.Env)) {
+		if v := l.Spec.App.Env[k]; v.Secret != "" {
+			env.Variables = append(env.Variables, mesos.Environment_Variable{
+				Name: k, Type: mesos.Environment_Variable_SECRET.Enum(), Secret: secret(l.Spec.App, v.Secret)})
+		}
 	}
 	return env
 }
@@ -51,7 +57,7 @@ func contextVars(vars map[string]string, l *core.Launch) {
 	vars["MARATHON_APP_RESOURCE_MEM"] = javaNumber(a.Mem)
 	vars["MARATHON_APP_RESOURCE_DISK"] = javaNumber(a.Disk)
 	vars["MARATHON_APP_RESOURCE_GPUS"] = strconv.Itoa(a.GPUs)
-	vars["MARATHON_APP_ENFORCE_GROUP_ROLE"] = "FALSE"
+	vars["MARATHON_APP_ENFORCE_GROUP_ROLE"] = strings.ToUpper(strconv.FormatBool(l.EnforceRole))
 	var names []string
 	for _, k := range slices.Sorted(maps.Keys(a.Labels)) {
 		if len(k) >= maxLabelKey || len(a.Labels[k]) >= maxLabelValue {

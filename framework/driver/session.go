@@ -118,7 +118,7 @@ func (s *session) run(ctx context.Context) error {
 		s.d.deliver(core.Disconnected{})
 	}()
 	s.d.log.Info("subscribed", "master", s.addr, "framework", s.frameworkID)
-	s.d.deliver(core.Subscribed{FrameworkID: s.frameworkID, Master: s.addr})
+	s.d.deliver(core.Subscribed{FrameworkID: s.frameworkID, Master: s.addr, HomeRegion: homeRegion(&first)})
 
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -168,6 +168,14 @@ func (s *session) begin(e *scheduler.Event) error {
 	}
 	s.frameworkID = e.Subscribed.FrameworkID.Value
 	return nil
+}
+
+// homeRegion is where the master says it is, "" when it does not.
+func homeRegion(e *scheduler.Event) string {
+	if m := e.Subscribed.MasterInfo; m != nil && m.Domain != nil && m.Domain.FaultDomain != nil {
+		return m.Domain.FaultDomain.Region.Name
+	}
+	return ""
 }
 
 // errorEvent tells what an ERROR means for us.

@@ -23,9 +23,7 @@ func (d *Driver) taskInfo(l *core.Launch) mesos.TaskInfo {
 		HealthCheck: healthCheck(a, ports),
 		Check:       taskCheck(a.Check, ports),
 	}
-	for _, r := range l.Resources {
-		t.Resources = append(t.Resources, wireResource(r, v.Role))
-	}
+	t.Resources = wireResources(l.Resources, v.Role)
 	if g := a.TaskKillGraceSeconds; g != nil {
 		t.KillPolicy = &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(*g) * int64(time.Second)}}
 	}
@@ -46,6 +44,7 @@ func (d *Driver) taskInfo(l *core.Launch) mesos.TaskInfo {
 		return t
 	}
 	t.Executor = executor(a, cmd, box, id)
+	t.Executor.Resources = wireResources(l.Executor, v.Role)
 	return t
 }
 

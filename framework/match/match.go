@@ -144,7 +144,7 @@ func (t *table) refuse(spec, n int) {
 
 // try places one instance or tells the first reason against it, in the order of the funnel.
 func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
-	if t.offer.Role != s.Role || !s.Reserved && !s.held && !t.anyFor(s) {
+	if t.offer.Role != s.Role || !s.held && !t.anyFor(s) {
 		return Launch{}, UnfulfilledRole, false
 	}
 	if rules.HomeRegion != "" && t.offer.Region != "" && t.offer.Region != rules.HomeRegion && !s.anyRegion() {
@@ -152,9 +152,6 @@ func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
 	}
 	if !s.constraintsHold(&t.place) {
 		return Launch{}, UnfulfilledConstraint, false
-	}
-	if s.Reserved {
-		return Launch{}, NoCorrespondingReservationFound, false
 	}
 	if !rules.IgnoreMaintenance && t.down(rules) {
 		return Launch{}, AgentMaintenance, false

@@ -38,7 +38,6 @@ func TestConformance_6_9_RejectReasons(t *testing.T) {
 	}{
 		{"role", func(s *Spec) { s.Role = "dev" }, nil, UnfulfilledRole},
 		{"constraint", func(s *Spec) { s.Constraints = []Constraint{must("hostname", "LIKE", "other")} }, nil, UnfulfilledConstraint},
-		{"reservation", func(s *Spec) { s.Reserved = true }, nil, NoCorrespondingReservationFound},
 		{"maintenance", nil, func(o *Offer) { o.Unavailable = time.Unix(900, 0) }, AgentMaintenance},
 		{"cpus", func(s *Spec) { s.Cpus = 4001 }, nil, InsufficientCpus},
 		{"cpus of a role not accepted", nil, func(o *Offer) { o.Resources[0].Role = "dev" }, InsufficientCpus},

@@ -19,9 +19,6 @@ type Spec struct {
 	Volumes []Volume
 	// AnyGPU lets instances that need no GPU go where there are some (Rules.KeepGPUs).
 	AnyGPU bool
-	// Reserved says that the instances wait for reservations they have, which no other offer
-	// can fulfil: it counts offers and is never placed.
-	Reserved bool
 	// Want is how many instances to place at most.
 	Want int
 

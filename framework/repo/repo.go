@@ -158,6 +158,7 @@ func (r *Repo) Load(ctx context.Context) (core.Stored, error) {
 		each(ctx, r.store, core.AppPrefix, func(v *app.App) { st.Apps[v.ID] = append(st.Apps[v.ID], v) }),
 		each(ctx, r.store, core.InstancePrefix, func(v *app.Instance) { st.Instances = append(st.Instances, v) }),
 		each(ctx, r.store, core.DeploymentPrefix, func(v *core.PlanRecord) { st.Plans = append(st.Plans, v) }),
+		each(ctx, r.store, core.LeftoverPrefix, func(v *app.Leftover) { st.Leftovers = append(st.Leftovers, v) }),
 		each(ctx, r.store, core.FailurePrefix, func(v *app.TaskFailure) { st.Failures = append(st.Failures, v) }),
 	)
 	for _, versions := range st.Apps {

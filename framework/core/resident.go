@@ -1,0 +1,108 @@
+package core
+
+import (
+	"github.com/stoa-project/stoa/framework/app"
+)
+
+// Life of an instance with a reservation: it waits for an offer, reserves, waits for the
+// offer that shows the reservation, runs, and is relaunched only there. Retired, its task
+// is killed and it is suspended: its goal is Stopped and its resources stay reserved.
+// Growing wakes it. Decommissioned, it is forgotten and its reservation is a leftover.
+
+// leftoverFor is how long offers are asked for to free a leftover. An agent that
+// stays away longer is freed when it offers anything.
+const leftoverFor = app.Timestamp(7 * 24 * 60 * 60 * 1000)
+
+// idle tells whether no task of the instance can be alive.
+func (i *instance) idle() bool { return i.view.Condition == app.Scheduled || i.view.Ended() }
+
+// held tells whether the instance waits for the offer of its own reservation.
+func (i *instance) held() bool { return i.waits() && i.view.Reservation != nil }
+
+// suspended tells whether the instance is only there for its reservation.
+func (i *instance) suspended() bool {
+	return i.view.Goal == app.GoalStopped && (i.idle() || i.view.Lost())
+}
+
+// retire gives an instance up for as long as its app does not grow: one with a reservation
+// keeps it, any other is decommissioned.
+func (c *Core) retire(i *instance) {
+	if i.view.Reservation == nil {
+		c.decommission(i)
+		return
+	}
+	if i.view.Goal == app.GoalRunning {
+		c.set(i, func(v *app.Instance) { v.Goal = app.GoalStopped })
+	}
+	if !i.suspended() {
+		c.kill(i)
+	}
+}
+
+// grow adds an instance of a definition to the launch queue: a suspended one that can be
+// had, else a fresh one.
+func (c *Core) grow(spec *app.RunSpec) {
+	if spec.Resident {
+		for _, i := range c.line(spec.ID).instances {
+			if i.suspended() && !i.view.Lost() {
+				c.wake(i, spec)
+				return
+			}
+		}
+	}
+	c.schedule(spec)
+}
+
+// wake puts an idle instance with a reservation into the launch queue, as one of this
+// definition.
+func (c *Core) wake(i *instance, spec *app.RunSpec) {
+	i.spec = spec
+	c.set(i, func(v *app.Instance) { v.Goal, v.AppVersion = app.GoalRunning, spec.Version })
+	c.reschedule(i)
+}
+
+// leave notes that the reservation of an instance about to be forgotten is to be freed.
+func (c *Core) leave(i *instance) {
+	v := i.view
+	if v.Reservation == nil {
+		return
+	}
+	lo := &app.Leftover{Instance: v.ID, Role: v.Role, AgentID: v.AgentID, Since: app.At(c.now)}
+	c.leftovers[v.ID] = lo
+	c.out.change(Change{Key: leftoverKey(v.ID), Value: lo})
+	c.inRole(v.Role).fresh = true
+}
+
+// freed drops a leftover that was offered and given back.
+func (c *Core) freed(id app.InstanceID) {
+	if c.leftovers[id] != nil {
+		delete(c.leftovers, id)
+		c.out.change(Change{Key: leftoverKey(id)})
+	}
+}
+
+// abandon forgets an instance whose reservation does not exist (any more).
+func (c *Core) abandon(i *instance) {
+	v := *i.view
+	v.Reservation = nil
+	i.view = &v
+	c.forget(i)
+}
+
+// expireLeftovers stops asking for offers of agents that do not come back.
+func (c *Core) expireLeftovers() {
+	for _, id := range sortedKeys(c.leftovers) {
+		if app.At(c.now)-c.leftovers[id].Since > leftoverFor {
+			c.freed(id)
+		}
+	}
+}
+
+// unconfirmed gives up an instance whose reservation never showed in an offer; should it
+// exist, it belongs to nobody and is freed when it is offered.
+func (c *Core) unconfirmed(i *instance) {
+	if i.held() && i.view.Launch == 0 && !i.confirmed && c.now.Sub(i.reservedAt) >= c.cfg.ReservationTimeout {
+		c.note("the reservation does not come: trying again", "instance", i.view.ID, "agent", i.view.AgentID)
+		c.abandon(i)
+	}
+}
