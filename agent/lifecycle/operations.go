@@ -96,7 +96,7 @@ func (a *Agent) recordResources() {
 // applyOperation does all of an operation or nothing, and has its outcome told until
 // that is acknowledged.
 func (a *Agent) applyOperation(ev ApplyOperation) {
-	a.altering = nil
+	a.altering, a.has.before = nil, nil
 	if known := a.operation(ev.UUID); known != nil { // the master repeats itself
 		known.interval = 0
 		a.sendOperation(known)
@@ -223,7 +223,7 @@ func unkeepable(rs []*mesos.Resource) string {
 }
 
 func (a *Agent) checkpointResources(ev CheckpointResources) {
-	a.altering = nil
+	a.altering, a.has.before = nil, nil
 	next := resource.Of(ev.Resources...).Unallocate()
 	why := ""
 	if len(ev.Resources) > 0 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -27,6 +28,8 @@ type world struct {
 	ids   byte
 	box   map[string]ContainerID // task or executor -> its container
 	heads map[string]*messages.StatusUpdate
+	own   []*mesos.Resource // what the agent was started with
+	ops   []*messages.UpdateOperationStatusMessage
 	slow  bool // limits are changed only when the script says so
 }
 
@@ -40,7 +43,7 @@ func (w *world) agent() *Agent {
 	return New(Config{
 		PID: "slave(1)@10.0.0.1:5051", Endpoint: "10.0.0.1:5051", IP: "10.0.0.1", WorkDir: "/w", SwitchUser: true,
 		ShutdownGrace: 5 * time.Second, RegisterTimeout: time.Minute, ReregisterTimeout: 2 * time.Second, RecoveryTimeout: 15 * time.Minute,
-		Info: &mesos.AgentInfo{Hostname: ptr("h")},
+		Info: &mesos.AgentInfo{Hostname: ptr("h"), Resources: w.own},
 		NewID: func() [16]byte {
 			w.ids++
 			return [16]byte{15: w.ids}
@@ -75,7 +78,7 @@ func (w *world) take(out Output) {
 		}
 	}()
 	for _, r := range out.Records {
-		if r.Framework == nil && r.Executor == nil && r.Task == nil && r.Nested == nil {
+		if r.Removal() {
 			delete(w.saved, r.Key)
 			w.say("  record -%s", r.Key)
 			continue
@@ -84,6 +87,9 @@ func (w *world) take(out Output) {
 		detail := ""
 		if r.Task != nil {
 			detail = fmt.Sprintf(" %s pending=%d", short(r.Task.State), len(r.Task.Pending))
+		}
+		if r.Resources != nil {
+			detail = fmt.Sprintf(" %s operations=%d doomed=%d", resource.Resources(r.Resources.Checkpointed), len(r.Resources.Operations), len(r.Resources.Doomed))
 		}
 		w.say("  record %s%s", r.Key, detail)
 	}
@@ -139,6 +145,15 @@ func (w *world) take(out Output) {
 			w.say("  start checks of %s", e.Key.Task)
 		case StopChecks:
 			w.say("  stop checks of %s", e.Key.Task)
+		case SendOperation:
+			w.ops = append(w.ops, e.Update)
+			st := e.Update.GetStatus()
+			w.say("  operation %x is %s, repeated until acknowledged: %v %q", e.Update.GetOperationUuid().GetValue(),
+				strings.TrimPrefix(st.GetState().String(), "OPERATION_"), st.GetUuid() != nil, st.GetMessage())
+		case MakeVolumes:
+			w.say("  make %s", resource.Resources(e.Volumes))
+		case RemoveVolumes:
+			w.say("  remove %s", resource.Resources(e.Volumes))
 		case SendExited:
 			w.say("  executor %s exited %d", e.Key.Executor, e.Status)
 		default:
