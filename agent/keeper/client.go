@@ -68,14 +68,16 @@ var errClosed = fault.New("keeper", fault.Unavailable, "client", errors.New("clo
 // no error: PID is 0, the reason is on the task's stderr, and an exit with code 1 is
 // told as Mesos tells it (mesos-agent.md 2.2).
 func (c *Client) Start(ctx context.Context, spec Spec) (Task, error) {
-	if spec.needsRoot() {
+	if need := spec.needs(); len(need) > 0 {
 		info, err := c.Info(ctx)
 		if err != nil {
 			return Task{}, err
 		}
-		if !slices.Contains(info.Can, "root") { // it would run the program on the host
-			return Task{}, fault.New("keeper.start", fault.Unsupported, "root",
-				fmt.Errorf("the keeper (process %d) is older than this agent and has no root file systems: stop it once its tasks may end", info.PID))
+		for _, n := range need {
+			if !slices.Contains(info.Can, n) { // it would run the program with less around it
+				return Task{}, fault.New("keeper.start", fault.Unsupported, n,
+					fmt.Errorf("the keeper (process %d) is older than this agent and cannot start such a process: stop it once its tasks may end", info.PID))
+			}
 		}
 	}
 	r, err := c.call(ctx, request{Op: "start", Spec: &spec})

@@ -164,8 +164,14 @@ func (k *Keeper) signalTree(t *task, sig syscall.Signal) (int, error) {
 	if t.Init && sig != syscall.SIGKILL {
 		return 1, k.signalFirst(t, sig)
 	}
+	spare := 0 // process 1 would pass it on to who gets it already
+	if t.First && sig != syscall.SIGKILL {
+		k.mu.Lock()
+		spare = t.PID
+		k.mu.Unlock()
+	}
 	if dir := t.group(); dir != "" {
-		n, err := cgroup.Signal(dir, sig)
+		n, err := cgroup.Signal(dir, sig, spare)
 		if err == nil || n > 0 {
 			return n, err
 		}
@@ -176,7 +182,9 @@ func (k *Keeper) signalTree(t *task, sig syscall.Signal) (int, error) {
 		return 0, err
 	}
 	for _, m := range members {
-		err = errors.Join(err, m.Signal(sig))
+		if m.PID != spare {
+			err = errors.Join(err, m.Signal(sig))
+		}
 	}
 	return len(members), err
 }
@@ -247,9 +255,16 @@ func (k *Keeper) end(t *task, notRun string) {
 	case notRun != "":
 		exit.Status, exit.Reason = 1<<8, notRun
 	case !t.child:
+		if status, ok := k.firstStatus(t); ok {
+			exit.Status = int(status)
+			break
+		}
 		exit.Lost, exit.Reason = true, "the keeper was replaced while the task ran, so its exit status could not be read"
 	default:
 		status, ok := reap(t.PID)
+		if inner, known := k.firstStatus(t); known {
+			status, ok = inner, true
+		}
 		exit.Status = int(status)
 		if !ok {
 			exit.Lost, exit.Reason = true, "the exit status was not there to be read"
@@ -283,6 +298,7 @@ func (k *Keeper) record(t *task, exit Exit) {
 		k.log.Error("an exit waits for the disk", "task", t.ID, "error", err)
 		time.Sleep(wait)
 	}
+	_ = os.Remove(statusPath(k.cfg.Dir, t.ID))
 	k.mu.Lock()
 	t.Exit = &exit
 	k.seq++

@@ -88,7 +88,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if !filepath.IsAbs(k.cfg.Dir) {
 		return fault.New(op, fault.Invalid, "runtime_dir", fmt.Errorf("%q is not an absolute path", k.cfg.Dir))
 	}
-	if err := os.MkdirAll(k.cfg.Dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(k.cfg.Dir, statusFolder), 0o700); err != nil {
 		return fault.New(op, fault.Unavailable, k.cfg.Dir, err)
 	}
 	keepDescriptors()
@@ -155,7 +155,8 @@ func (k *Keeper) reserve(spec *Spec) (*task, error) {
 		return nil, err
 	}
 	t := &task{
-		Task:  Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Shared: spec.Shared, Init: spec.Init, Started: time.Now()},
+		Task: Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Shared: spec.Shared, Init: spec.Init, Started: time.Now(),
+			Spaces: spec.spaces(), First: spec.Confine != nil && spec.Confine.PID},
 		ready: make(chan struct{}), ended: make(chan struct{}), pidfd: -1, child: true,
 	}
 	k.mu.Lock()
@@ -199,10 +200,15 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		k.mu.Unlock()
 	}
 	var out spawned
-	if inside, err := k.host(spec); err != nil {
+	if inside, err := k.host(spec.Inside); err != nil {
+		out.err = err
+	} else if joined, err := k.host(spec.joins()); err != nil {
 		out.err = err
 	} else {
-		out = k.spawner.run(spec, io, inside)
+		out = k.spawner.run(spec, io, inside, joined)
+	}
+	if out.report != nil {
+		out.notRun, out.err = out.await(t.ID)
 	}
 	if io != nil {
 		io.started()
@@ -211,6 +217,7 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		}
 	}
 	if out.err != nil {
+		_ = os.Remove(statusPath(k.cfg.Dir, t.ID))
 		_ = k.journal.append(entry{Op: "forget", ID: t.ID})
 		return out.err
 	}
@@ -233,11 +240,11 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 }
 
 // host gives the task whose namespaces a new one is to live in; nil when there is none.
-func (k *Keeper) host(spec *Spec) (*Task, error) {
-	if spec.Inside == "" {
+func (k *Keeper) host(id string) (*Task, error) {
+	if id == "" {
 		return nil, nil
 	}
-	t, err := k.find("keeper.start", spec.Inside)
+	t, err := k.find("keeper.start", id)
 	if err != nil {
 		return nil, err
 	}
@@ -294,6 +301,9 @@ func (s *Spec) validate() error {
 	}
 	if err := s.validateMounts(); err != nil {
 		return bad("mounts", "%w", err)
+	}
+	if err := s.validateConfine(); err != nil {
+		return bad("confine", "%w", err)
 	}
 	for _, c := range s.Cgroups {
 		if !filepath.IsAbs(c) || filepath.Clean(c) != c {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/keeper/box"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -51,7 +52,17 @@ type Spec struct {
 	// Session leaves stdin, stdout and stderr to whoever attaches; nothing is read before,
 	// and nothing goes to Stdout and Stderr, which may be empty.
 	Session bool `json:"session,omitempty"`
+	// Confine confines the process further, between fork and exec; nil for nothing.
+	Confine *Confine `json:"confine,omitempty"`
+	// OOMScore is the oom_score_adj of the process, -1000 to 1000. Less than 0 needs root.
+	OOMScore int `json:"oom_score,omitempty"`
 }
+
+// What the process confines itself by; see package box.
+type (
+	Confine = box.Confine
+	User    = box.User
+)
 
 // Mount binds a folder or file of the host to another path. Without a root of the task's
 // own that path must exist; in one it is made.
@@ -96,13 +107,6 @@ type Chunk struct {
 	End    bool   `json:"end,omitempty"`
 }
 
-// User is who the process runs as.
-type User struct {
-	UID    uint32   `json:"uid"`
-	GID    uint32   `json:"gid"`
-	Groups []uint32 `json:"groups,omitempty"`
-}
-
 // Task is one process the keeper knows.
 type Task struct {
 	ID      string    `json:"id"`
@@ -113,7 +117,9 @@ type Task struct {
 	Note    string    `json:"note,omitempty"`
 	Shared  bool      `json:"shared,omitempty"` // see Spec
 	Init    bool      `json:"init,omitempty"`
-	Exit    *Exit     `json:"exit,omitempty"` // nil while any process of it is left
+	Spaces  uint64    `json:"spaces,omitempty"` // flags of clone(2): namespaces that are not the host's
+	First   bool      `json:"first,omitempty"`  // its first process is process 1 of a PID namespace; see package box
+	Exit    *Exit     `json:"exit,omitempty"`   // nil while any process of it is left
 }
 
 // Exit is how a task ended. It is on disk before anyone is told.
@@ -138,7 +144,7 @@ type Info struct {
 	Tasks   int    `json:"tasks"`
 	Boot    string `json:"boot"` // boot id of the host
 	// Can names what a keeper of this version may lack: "root" for Spec.Root, Spec.Inside
-	// and what Mount has beside Source, Target and ReadOnly.
+	// and what Mount has beside Source, Target and ReadOnly; "confine" for Spec.Confine.
 	Can []string `json:"can,omitempty"`
 }
 

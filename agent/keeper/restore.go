@@ -40,6 +40,10 @@ func (k *Keeper) restore(bootBefore string) int {
 		default:
 			k.keep(t)
 			k.sweep(t)
+			if status, ok := k.firstStatus(t); ok {
+				k.record(t, Exit{At: time.Now(), Status: int(status)})
+				break
+			}
 			k.record(t, Exit{At: time.Now(), Lost: true, Reason: "the task ended while no keeper was running, so its exit status could not be read"})
 		}
 	}

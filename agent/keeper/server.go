@@ -198,7 +198,7 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 func (k *Keeper) info() *Info {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot, Can: []string{"root"}}
+	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot, Can: []string{"root", "confine"}}
 }
 
 // answer does what is asked; reserved is the task of a start.

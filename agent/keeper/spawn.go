@@ -16,6 +16,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/agent/keeper/box"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -35,6 +36,7 @@ type spawnJob struct {
 	spec   *Spec
 	io     *board // nil: plain files
 	inside *Task  // whose namespaces are entered; nil: none
+	joined *Task  // of which single namespaces are entered; nil: none
 	done   chan<- spawned
 }
 
@@ -43,6 +45,7 @@ type spawnJob struct {
 type spawned struct {
 	pid    int
 	pidfd  int
+	report *os.File // what a confined process says before it becomes the program; nil without one
 	notRun error
 	err    error
 }
@@ -59,6 +62,7 @@ func newSpawner(dir string, threads int) *spawner {
 			f.Close() // not root: the host's default stays
 		}
 	}
+	boxProgram() // while this is the host's mount namespace
 	for range threads {
 		s.wg.Add(1)
 		go s.thread()
@@ -101,9 +105,9 @@ func (s *spawner) thread() {
 	runtime.UnlockOSThread()
 }
 
-func (s *spawner) run(spec *Spec, io *board, inside *Task) spawned {
+func (s *spawner) run(spec *Spec, io *board, inside, joined *Task) spawned {
 	done := make(chan spawned, 1)
-	s.jobs <- spawnJob{spec: spec, io: io, inside: inside, done: done}
+	s.jobs <- spawnJob{spec: spec, io: io, inside: inside, joined: joined, done: done}
 	return <-done
 }
 
@@ -179,6 +183,16 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 		}
 		back = append(back, own)
 	}
+	var prepared boxed
+	if spec.Confine != nil {
+		var err error
+		prepared, stuck, err = s.prepareBox(job, args, sys.Credential != nil)
+		defer prepared.close()
+		if err != nil {
+			out, _ := fail(fault.Unavailable, "confine", err)
+			return out, stuck
+		}
+	}
 	if elsewhere || len(spec.Mounts) > 0 {
 		stuck = true // the thread is in the task's namespaces from here on
 		if err := enter(job, files); err != nil {
@@ -190,12 +204,15 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 			return out, true
 		}
 	}
-	program, notRun := lookPath(spec)
+	if spec.Confine != nil {
+		return s.spawnBox(spec, &prepared, files, sys), stuck
+	}
+	program, notRun := box.LookPath(spec.Path, spec.Env, spec.Dir)
 	if notRun != nil {
-		sayNotRun(stderr, spec.Path, notRun)
+		box.SayNotRun(stderr, spec.Path, notRun)
 		return spawned{pidfd: -1, notRun: notRun}, stuck
 	}
-	pid, err := s.forkExec(program, args, &syscall.ProcAttr{
+	pid, err := s.forkExec(spec, program, args, &syscall.ProcAttr{
 		Dir: spec.Dir, Env: markedEnv(spec.Env, s.dir, spec.ID),
 		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()}, Sys: sys,
 	})
@@ -205,7 +222,7 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 		out, _ := fail(fault.Unavailable, spec.ID, fmt.Errorf("cannot start a process: %w", err))
 		return out, stuck
 	default:
-		sayNotRun(stderr, spec.Path, err)
+		box.SayNotRun(stderr, spec.Path, err)
 		return spawned{pidfd: -1, notRun: err}, stuck
 	}
 	if pidfd < 0 {
@@ -255,14 +272,15 @@ func plainFiles(spec *Spec) (files [3]*os.File, subject string, err error) {
 	return files, "", nil
 }
 
-// forkExec starts the program with the host's usual oom_score_adj.
-func (s *spawner) forkExec(program string, args []string, attr *syscall.ProcAttr) (int, error) {
+// forkExec starts the program with the oom_score_adj that is wanted, the host's usual 0
+// unless said otherwise.
+func (s *spawner) forkExec(spec *Spec, program string, args []string, attr *syscall.ProcAttr) (int, error) {
 	if s.adj == nil {
 		return syscall.ForkExec(program, args, attr)
 	}
 	s.fork.Lock()
 	defer s.fork.Unlock()
-	_, _ = s.adj.WriteAt([]byte("0"), 0)
+	_, _ = s.adj.WriteAt([]byte(strconv.Itoa(spec.OOMScore)), 0)
 	defer s.adj.WriteAt([]byte(ownScore), 0)
 	return syscall.ForkExec(program, args, attr)
 }
@@ -276,46 +294,6 @@ func isForkError(err error) bool {
 		}
 	}
 	return false
-}
-
-// sayNotRun tells the task's owner what Mesos tells (mesos-agent.md 2.2).
-func sayNotRun(stderr *os.File, path string, err error) {
-	var errno syscall.Errno
-	text := err.Error()
-	if errors.As(err, &errno) {
-		text = errnoText(errno)
-	}
-	fmt.Fprintf(stderr, "Failed to execute '%s': %s\n", path, text)
-}
-
-// errnoText is strerror(3) for what exec says most.
-func errnoText(e syscall.Errno) string {
-	text := e.Error()
-	return strings.ToUpper(text[:1]) + text[1:]
-}
-
-// lookPath finds the program: as given when it has a slash, else in PATH of the task's
-// environment, else in its folder.
-func lookPath(spec *Spec) (string, error) {
-	if strings.Contains(spec.Path, "/") {
-		return spec.Path, nil // relative ones count from Dir, where the child is by then
-	}
-	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	for _, v := range spec.Env {
-		if p, ok := strings.CutPrefix(v, "PATH="); ok {
-			path = p
-		}
-	}
-	for _, dir := range append(filepath.SplitList(path), spec.Dir) {
-		if dir == "" || !filepath.IsAbs(dir) {
-			dir = filepath.Join(spec.Dir, dir)
-		}
-		file := filepath.Join(dir, spec.Path)
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return file, nil
-		}
-	}
-	return "", syscall.ENOENT
 }
 
 func mark(dir, id string) string { return dir + "/" + id }

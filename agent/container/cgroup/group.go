@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -71,8 +72,8 @@ func numbers(file string) ([]int, error) {
 // Signal sends sig to every process of a group, catching those that are forked
 // meanwhile: with version 2 and SIGKILL by cgroup.kill, with the freezer of version 1
 // while the group is frozen, else by going round until no new process appears. It gives
-// the number of processes that were found.
-func Signal(path string, sig syscall.Signal) (int, error) {
+// the number of processes that were found. Those in spare are left out, but not by SIGKILL.
+func Signal(path string, sig syscall.Signal, spare ...int) (int, error) {
 	if sig == syscall.SIGKILL {
 		err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0)
 		if err == nil {
@@ -91,7 +92,7 @@ func Signal(path string, sig syscall.Signal) (int, error) {
 		}
 		fresh := false
 		for _, pid := range pids {
-			if seen[pid] || pid == self {
+			if seen[pid] || pid == self || (sig != syscall.SIGKILL && slices.Contains(spare, pid)) {
 				continue
 			}
 			seen[pid], fresh = true, true

@@ -1,0 +1,294 @@
+package keeper
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/agent/container/spaces"
+	"github.com/stoa-project/stoa/agent/keeper/box"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+// boxPatience is how long a confined process may take to become the program.
+const boxPatience = time.Minute
+
+// boxProgram gives the path by which a process is started that confines itself: this very
+// binary. As root it leads over a read-only mount that nobody else can reach, so that a
+// task that gets hold of /proc/PID/exe cannot write to the host's file.
+var boxProgram = sync.OnceValue(func() string {
+	const plain = "/proc/self/exe"
+	fd, err := unix.OpenTree(unix.AT_FDCWD, plain, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return plain // not root, or Linux before 5.2
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		unix.Close(fd)
+		return plain // Linux before 5.12
+	}
+	// Above the descriptors that the process is given, which replace what has their numbers.
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 64)
+	unix.Close(fd)
+	if err != nil {
+		return plain
+	}
+	return "/proc/self/fd/" + strconv.Itoa(high)
+})
+
+// boxed is what a confined process is given beside stdin, stdout and stderr.
+type boxed struct {
+	plan, report, status, shared *os.File // report is the end that is written to; shared may be nil
+	reader                       *os.File // the other end of report
+}
+
+// prepareBox makes all that while the calling thread still sees the host's files, and
+// enters single namespaces of another task: entered tells that the thread must not be
+// used for others then. The caller closes b, also after an error.
+func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b boxed, entered bool, err error) {
+	spec, c := job.spec, job.spec.Confine
+	plan := box.Plan{
+		Confine: *c, Path: spec.Path, Args: args, Env: markedEnv(spec.Env, s.dir, spec.ID), Dir: spec.Dir,
+		Terminal: spec.Terminal != nil, Shared: c.JoinIPC,
+	}
+	if changeUser {
+		plan.User = spec.User
+	}
+	if spec.Root != nil {
+		plan.ReadOnly, plan.Masked = procOnly()
+	}
+	if b.plan, err = planFile(&plan); err != nil {
+		return b, false, err
+	}
+	if b.reader, b.report, err = os.Pipe(); err != nil {
+		return b, false, err
+	}
+	if b.status, err = os.OpenFile(statusPath(s.dir, spec.ID), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600); err != nil {
+		return b, false, err
+	}
+	if c.JoinIPC {
+		if b.shared, err = sharedMemoryOf(job.joined); err != nil {
+			return b, false, fmt.Errorf("/dev/shm of %s: %w", c.Join, err)
+		}
+	}
+	if job.joined == nil {
+		return b, false, nil
+	}
+	if err := spaces.Enter(job.joined.PID, job.joined.Start, c.Joined()...); err != nil {
+		return b, true, fmt.Errorf("entering namespaces of %s: %w", c.Join, err)
+	}
+	return b, true, nil
+}
+
+// close lets go of what the child has, or does not need.
+func (b *boxed) close() {
+	for _, f := range []*os.File{b.plan, b.report, b.status, b.shared, b.reader} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// spawnBox forks a process that confines itself.
+func (s *spawner) spawnBox(spec *Spec, b *boxed, files [3]*os.File, sys *syscall.SysProcAttr) spawned {
+	fail := func(kind fault.Kind, subject string, err error) spawned {
+		return spawned{err: fault.New("keeper.start", kind, subject, err)}
+	}
+	sys.Credential = nil // the process changes users itself, after all that needs rights
+	if spec.Confine.PID {
+		sys.Setctty = false // the terminal is the program's, not process 1's
+	}
+	sys.Cloneflags = spec.Confine.CloneFlags()
+	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Sys: sys}
+	for _, f := range []*os.File{files[0], files[1], files[2], b.plan, b.report, b.status, b.shared} {
+		if f != nil {
+			attr.Files = append(attr.Files, f.Fd())
+		}
+	}
+	pid, err := s.forkExec(spec, boxProgram(), []string{box.Name, spec.ID}, attr)
+	if err != nil {
+		return fail(fault.Unavailable, spec.ID, fmt.Errorf("cannot start a process: %w", err))
+	}
+	pidfd := *sys.PidFD
+	if pidfd < 0 {
+		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_, _ = syscall.Wait4(pid, nil, 0, nil)
+			return fail(fault.Unsupported, "pidfd", fmt.Errorf("%w: Linux 5.4 or newer is needed", err))
+		}
+	}
+	out := spawned{pid: pid, pidfd: pidfd, report: b.reader}
+	b.reader = nil
+	return out
+}
+
+// planFile holds a plan in memory. It may carry secrets, which belong on no disk and in
+// no list of processes.
+func planFile(p *box.Plan) (*os.File, error) {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "plan")
+	if _, err := f.Write(raw); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// sharedMemoryOf gives a detached copy of another task's /dev/shm.
+func sharedMemoryOf(t *Task) (f *os.File, err error) {
+	spaces.OnThread(func() {
+		if err = spaces.Enter(t.PID, t.Start, "mnt"); err != nil {
+			return
+		}
+		var fd int
+		if fd, err = unix.OpenTree(unix.AT_FDCWD, "/dev/shm", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC); err == nil {
+			f = os.NewFile(uintptr(fd), "/dev/shm")
+		}
+	})
+	return f, err
+}
+
+// procOnly gives what is read-only and what is masked in the /proc of a root of a task's own.
+func procOnly() (readOnly, hidden []string) {
+	for _, s := range special {
+		if s.kind == "" && strings.HasPrefix(s.at, "/proc/") {
+			readOnly = append(readOnly, s.at)
+		}
+	}
+	for _, m := range masked {
+		if strings.HasPrefix(m, "/proc/") {
+			hidden = append(hidden, m)
+		}
+	}
+	return readOnly, hidden
+}
+
+// await waits until a confined process has become the program. Otherwise it is gone when
+// await returns: notRun is the task's own fault, err is not.
+func (out *spawned) await(id string) (notRun, err error) {
+	defer out.report.Close()
+	_ = out.report.SetReadDeadline(time.Now().Add(boxPatience))
+	raw, err := io.ReadAll(io.LimitReader(out.report, 64<<10))
+	if err == nil && len(raw) == 0 {
+		return nil, nil
+	}
+	_ = unix.PidfdSendSignal(out.pidfd, unix.SIGKILL, nil, 0)
+	_, _ = syscall.Wait4(out.pid, nil, 0, nil)
+	unix.Close(out.pidfd)
+	if err != nil {
+		return nil, fault.New("keeper.start", fault.Timeout, id, fmt.Errorf("the process was not ready within %s: %w", boxPatience, err))
+	}
+	var r box.Report
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return nil, fault.New("keeper.start", fault.Unavailable, id, fmt.Errorf("the process said %q", raw))
+	}
+	if r.NotRun {
+		return r.Err(), nil
+	}
+	return nil, fault.New("keeper.start", fault.Invalid, r.Step, errors.New(r.Text))
+}
+
+// statusFolder holds what processes 1 write down about the end of their programs.
+const statusFolder = "status"
+
+func statusPath(dir, id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return filepath.Join(dir, statusFolder, hex.EncodeToString(sum[:16]))
+}
+
+// firstStatus reads how the program of a task with a process 1 ended.
+func (k *Keeper) firstStatus(t *task) (syscall.WaitStatus, bool) {
+	if !t.First {
+		return 0, false
+	}
+	raw, err := os.ReadFile(statusPath(k.cfg.Dir, t.ID))
+	if err != nil {
+		return 0, false
+	}
+	return box.StatusOf(raw)
+}
+
+// joins gives the task of which a spec wants single namespaces; empty for none.
+func (s *Spec) joins() string {
+	if s.Confine == nil {
+		return ""
+	}
+	return s.Confine.Join
+}
+
+// spaces gives the namespaces that a process of a spec does not share with the host, as
+// far as the spec says so.
+func (s *Spec) spaces() uint64 {
+	var flags uint64
+	if len(s.Mounts) > 0 || s.Root != nil {
+		flags |= unix.CLONE_NEWNS
+	}
+	if c := s.Confine; c != nil {
+		flags |= uint64(c.CloneFlags())
+		if c.JoinPID {
+			flags |= unix.CLONE_NEWPID
+		}
+		if c.JoinIPC {
+			flags |= unix.CLONE_NEWIPC
+		}
+	}
+	return flags
+}
+
+// validateConfine says what is wrong with how a task is to be confined.
+func (s *Spec) validateConfine() error {
+	if s.OOMScore < -1000 || s.OOMScore > 1000 {
+		return fmt.Errorf("oom_score %d is not from -1000 to 1000", s.OOMScore)
+	}
+	c := s.Confine
+	if c == nil {
+		return nil
+	}
+	switch {
+	case c.Join == "" && (c.JoinPID || c.JoinIPC):
+		return errors.New("join is missing: it names the task whose namespaces are shared")
+	case c.Join != "" && !c.JoinPID && !c.JoinIPC:
+		return errors.New("join names a task of which nothing is shared")
+	case c.PID && c.JoinPID, c.IPC && c.JoinIPC:
+		return errors.New("a namespace cannot be both its own and another task's")
+	case s.Inside != "" && (c.PID || c.IPC || c.Join != ""):
+		return errors.New("a process inside another task has no namespaces of its own")
+	case c.Capabilities != nil && c.Capabilities.Effective&^c.Capabilities.Bounding != 0:
+		return errors.New("effective capabilities must be bounding ones too")
+	case len(c.Seccomp) > 4096*8:
+		return fmt.Errorf("a filter of %d bytes is larger than the kernel takes, %d", len(c.Seccomp), 4096*8)
+	}
+	return nil
+}
+
+// needs names what a keeper must be able to do for a spec; see Info.Can.
+func (s *Spec) needs() []string {
+	var out []string
+	if s.needsRoot() {
+		out = append(out, "root")
+	}
+	if s.Confine != nil || s.OOMScore != 0 {
+		out = append(out, "confine")
+	}
+	return slices.Clip(out)
+}
