@@ -171,8 +171,8 @@ func (c *Core) census(a *action, l *line) census {
 		} else {
 			r.fresh = append(r.fresh, i)
 		}
-		if c.serves(i) {
-			r.healthy++
+		if c.serves(i) && (old || i.isReady()) {
+			r.healthy++ // a new one that is not ready yet takes no old one's place
 		}
 	}
 	return r
