@@ -155,6 +155,7 @@ func (c *Core) adopt(root *app.Group, plan *deploy.Plan) {
 		rv.changed = append(rv.changed, ch.ID)
 		l := c.line(ch.ID)
 		l.spec = ch.New
+		c.retireChecks(l)
 		c.dirty.mark(ch.ID)
 		if ch.New != nil {
 			c.inRole(ch.New.Role)

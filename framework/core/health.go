@@ -20,12 +20,8 @@ func (c *Core) startProbes(i *instance) {
 	if !wantReady && !own || i.probing && (i.polling || !wantReady) {
 		return
 	}
-	if own && !i.probing {
-		for k := range i.spec.HealthChecks {
-			if h := &i.spec.HealthChecks[k]; h.ByFramework() {
-				c.publish(HealthCheckAdded{At: c.at(), App: i.line.id, Version: i.view.AppVersion, Check: h})
-			}
-		}
+	if own {
+		c.announceChecks(i)
 	}
 	i.probing, i.polling = true, wantReady
 	c.emit(StartProbes{Instance: i.view, Spec: i.spec.App, Readiness: wantReady})

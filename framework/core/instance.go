@@ -14,14 +14,15 @@ type instance struct {
 	spec *app.RunSpec // definition of view.AppVersion
 	line *line
 
-	lostAt   app.Timestamp // when it became unreachable, kept while inactive
-	recorded bool          // the store has a record
-	checks   []checkState
-	healthy  *bool // all checks alive; nil while one has no result
-	ready    *Readiness
-	awaited  *action // the scale action that waits for it, nil: none
-	probing  bool
-	polling  bool // the readiness check runs
+	lostAt    app.Timestamp // when it became unreachable, kept while inactive
+	recorded  bool          // the store has a record
+	checks    []checkState
+	healthy   *bool // all checks alive; nil while one has no result
+	ready     *Readiness
+	awaited   *action // the scale action that waits for it, nil: none
+	probing   bool
+	polling   bool // the readiness check runs
+	announced bool // its configuration's checks were told of
 
 	reservedAt time.Time // when its reservation was asked for, or loaded
 	confirmed  bool      // an offer showed the reservation
@@ -31,11 +32,12 @@ type instance struct {
 // launch queue.
 type line struct {
 	id        app.PathID
-	spec      *app.RunSpec             // in the root, nil once deleted
-	instances []*instance              // in order of creation
-	scheduled int                      // how many of them wait for an offer
-	delays    map[app.Timestamp]*delay // by configuration
-	held      bool                     // a delay holds it out of the demand
+	spec      *app.RunSpec                     // in the root, nil once deleted
+	instances []*instance                      // in order of creation
+	scheduled int                              // how many of them wait for an offer
+	delays    map[app.Timestamp]*delay         // by configuration
+	held      bool                             // a delay holds it out of the demand
+	checked   map[app.Timestamp]*checkedConfig // by configuration, nil without checks of the framework
 	stats     stats
 }
 
@@ -197,6 +199,10 @@ func (c *Core) forget(i *instance) {
 		c.out.change(Change{Key: instanceKey(i.view.ID)})
 	}
 	c.dirty.mark(l.id)
+	if i.announced {
+		l.checked[i.spec.ConfigVersion].n--
+		c.retireChecks(l)
+	}
 	if l.spec == nil && len(l.instances) == 0 {
 		c.dropLine(l.id)
 	}
