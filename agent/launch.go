@@ -172,6 +172,15 @@ func exited(ev container.Event) lifecycle.Exited {
 	x := lifecycle.Exited{Container: lifecycle.ContainerID(ev.ID), Exit: lifecycle.Exit{
 		Known: ev.Exit.Known, Code: ev.Exit.Code, Signal: ev.Exit.Signal, CoreDumped: ev.Exit.CoreDumped,
 	}}
+	if !ev.Exit.Known {
+		x.Exit.Why = ev.Exit.Message
+	}
+	if ev.Exit.Switch {
+		x.Limitation = &lifecycle.Limitation{
+			Reason:  mesos.TaskStatus_REASON_IO_SWITCHBOARD_EXITED,
+			Message: "'IOSwitchboard' exited with status 1: the terminal was lost with the keeper that held it",
+		}
+	}
 	if oom := ev.Exit.OOM; oom != nil {
 		mb := float64(oom.Limit) / (1 << 20)
 		name, kind := "mem", mesos.Value_SCALAR

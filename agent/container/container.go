@@ -151,6 +151,7 @@ type Exit struct {
 	At         time.Time
 	Message    string // why it is not Known, or why the program could not be executed; else empty
 	OOM        *OOM   // set when the memory limit ended it
+	Switch     bool   // its terminal or session was lost with the process that held it, which ended it
 }
 
 // OOM is the memory limit that was reached (mesos-agent.md 7.3).

@@ -30,7 +30,9 @@ type ClientConfig struct {
 // Errors: fault.Invalid, fault.Conflict, fault.NotFound, fault.Unsupported as the
 // methods say; fault.Unavailable when no keeper answers or its disk takes no record.
 type Client struct {
-	cfg ClientConfig
+	cfg  ClientConfig
+	path string // of the program a keeper should be
+	exe  string // identifies it, see ExeOf
 
 	mu     sync.Mutex // guards conn and closed, and is held while a connection is made
 	conn   *conn
@@ -44,6 +46,7 @@ func Dial(ctx context.Context, cfg ClientConfig) (*Client, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{cfg: cfg}
+	c.path, c.exe = program(cfg.Command)
 	if _, err := c.get(ctx); err != nil {
 		return nil, err
 	}
@@ -167,7 +170,7 @@ func (c *Client) Watch(ctx context.Context, f func(Event)) error {
 		cn, err := c.dial(ctx)
 		if err == nil {
 			began := time.Now()
-			err = cn.watch(ctx, f)
+			err = c.watchOn(ctx, cn, f)
 			if time.Since(began) > 5*time.Second {
 				wait = 50 * time.Millisecond
 			}
@@ -218,7 +221,7 @@ func (c *Client) get(ctx context.Context) (*conn, error) {
 
 // dial connects and shakes hands; when nobody answers it starts a keeper.
 func (c *Client) dial(ctx context.Context) (*conn, error) {
-	cn, err := connect(ctx, c.cfg.Dir)
+	cn, err := c.current(ctx)
 	if err == nil || fault.KindOf(err) == fault.Unsupported {
 		return cn, err
 	}

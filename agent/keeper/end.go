@@ -111,7 +111,14 @@ func (k *Keeper) killAfter(id string, grace time.Duration) error {
 	if grace > 0 {
 		t.kill.timer = time.AfterFunc(time.Until(due), func() { k.killNow(t) })
 	}
+	asked := Killing{First: t.kill.first, Due: due}
 	k.mu.Unlock()
+	if grace > 0 {
+		// Before the signal: a successor of this keeper must know that SIGKILL is due.
+		if err := k.journal.append(entry{Op: "kill", ID: id, Kill: &asked}); err != nil {
+			k.log.Error("a kill is not recorded", "task", id, "error", err)
+		}
+	}
 	if !again && !(t.Init && grace == 0) {
 		if _, err := k.signalTree(t, syscall.SIGTERM); err != nil {
 			k.log.Warn("SIGTERM failed", "task", id, "error", err)
@@ -244,8 +251,8 @@ func (k *Keeper) pidfdReady(fd int) {
 // the zombie keeps the session's number from being used again; then its status; then
 // the record; then the news.
 func (k *Keeper) end(t *task, notRun string) {
-	if notRun == "" {
-		k.clear(t, time.Time{})
+	if notRun == "" && !k.clear(t, time.Time{}) {
+		return // the next program sees it off; until then it stays a zombie
 	}
 	if t.board != nil {
 		k.finishBoard(t.ID, t.board)
@@ -257,9 +264,11 @@ func (k *Keeper) end(t *task, notRun string) {
 	case !t.child:
 		if status, ok := k.firstStatus(t); ok {
 			exit.Status = int(status)
-			break
+		} else if status, ok := exitOf(t.pidfd); ok {
+			exit.Status = int(status)
+		} else {
+			exit.Lost, exit.Reason = true, "the keeper was replaced while the task ran, so its exit status could not be read"
 		}
-		exit.Lost, exit.Reason = true, "the keeper was replaced while the task ran, so its exit status could not be read"
 	default:
 		status, ok := reap(t.PID)
 		if inner, known := k.firstStatus(t); known {
@@ -275,6 +284,7 @@ func (k *Keeper) end(t *task, notRun string) {
 		t.kill.timer.Stop()
 	}
 	exit.Stopped = !t.kill.first.IsZero()
+	exit.Switch = t.Attached && t.board == nil
 	if t.pidfd >= 0 {
 		unix.Close(t.pidfd)
 		t.pidfd = -1
@@ -312,18 +322,24 @@ func (k *Keeper) record(t *task, exit Exit) {
 
 // clear ends what is left of a tree and returns when it is empty. There is nothing to
 // wait on for that, so it looks again in growing intervals. A limit that is not zero
-// makes it give up then; so does the end of the keeper, soon.
-func (k *Keeper) clear(t *task, limit time.Time) {
+// makes it give up then; so does the end of the keeper, soon. It is false when the keeper's
+// program changes before the tree is empty.
+func (k *Keeper) clear(t *task, limit time.Time) (cleared bool) {
 	began := time.Now()
 	warned, sent := false, false
 	for wait := time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
 		n, err := k.rest(t)
 		if err != nil {
 			k.log.Warn("cannot see what is left of a task", "task", t.ID, "error", err)
-			return
+			return true
 		}
 		if n == 0 {
-			return
+			return true
+		}
+		select {
+		case <-k.leaving:
+			return false
+		default:
 		}
 		select {
 		case <-k.ending: // an exit code is worth more than the last straggler
@@ -334,7 +350,7 @@ func (k *Keeper) clear(t *task, limit time.Time) {
 		}
 		if !limit.IsZero() && time.Now().After(limit) {
 			k.log.Error("processes do not end in spite of SIGKILL; given up", "task", t.ID, "processes", n)
-			return
+			return true
 		}
 		k.mu.Lock()
 		first, due, killed := t.kill.first, t.kill.due, t.kill.killed

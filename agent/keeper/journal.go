@@ -31,11 +31,12 @@ type journal struct {
 
 // entry is one line.
 type entry struct {
-	Op   string `json:"op"`             // boot intent start exit forget
-	Boot string `json:"boot,omitempty"` // of op boot: the host's boot id
-	ID   string `json:"id,omitempty"`
-	Task *Task  `json:"task,omitempty"` // of intent and start
-	Exit *Exit  `json:"exit,omitempty"`
+	Op   string   `json:"op"`             // boot intent start kill exit forget upgrade; others are ignored
+	Boot string   `json:"boot,omitempty"` // of op boot: the host's boot id
+	ID   string   `json:"id,omitempty"`
+	Task *Task    `json:"task,omitempty"` // of intent and start
+	Exit *Exit    `json:"exit,omitempty"`
+	Kill *Killing `json:"kill,omitempty"`
 }
 
 type appendJob struct {
@@ -132,6 +133,11 @@ func (j *journal) apply(e entry) {
 	case "start": // the intent's line has the cgroups and the note
 		if t, ok := j.image[e.ID]; ok && e.Task != nil {
 			t.PID, t.Start, t.Started = e.Task.PID, e.Task.Start, e.Task.Started
+			j.image[e.ID] = t
+		}
+	case "kill":
+		if t, ok := j.image[e.ID]; ok {
+			t.Killing = e.Kill
 			j.image[e.ID] = t
 		}
 	case "exit":

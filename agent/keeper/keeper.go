@@ -30,6 +30,8 @@ type Keeper struct {
 	cfg     Config
 	log     *slog.Logger
 	boot    string
+	exe     string // see Info.Exe
+	since   time.Time
 	journal *journal
 	spawner *spawner
 	poller  *poller
@@ -38,6 +40,7 @@ type Keeper struct {
 	work    sync.WaitGroup // goroutines that end tasks
 	stop    context.CancelFunc
 	ending  <-chan struct{} // closed when Run is to return
+	leaving chan struct{}   // closed when the program is to change: tasks are left as they are
 
 	mu      sync.Mutex        // guards all below
 	boards  map[string]*board // input and output of tasks that have any to attach to
@@ -47,6 +50,7 @@ type Keeper struct {
 	seq     uint64
 	news    chan struct{} // closed and replaced when exits grows
 	clients int
+	next    []string  // program and arguments to become
 	busy    time.Time // last time there was something to stay for
 }
 
@@ -70,8 +74,9 @@ func New(cfg Config, log *slog.Logger) *Keeper {
 		cfg.Idle = 10 * time.Minute
 	}
 	return &Keeper{
-		cfg: cfg, log: log, boot: bootID(), busy: time.Now(),
+		cfg: cfg, log: log, boot: bootID(), exe: ExeOf(ownExe), since: time.Now(), busy: time.Now(),
 		tasks: map[string]*task{}, boards: map[string]*board{}, byFD: map[int]*task{}, news: make(chan struct{}),
+		leaving: make(chan struct{}),
 	}
 }
 
@@ -82,6 +87,7 @@ var ErrRunning = errors.New("another keeper is running")
 // long. Tasks run on when it returns, but after a shutdown with a grace period.
 func (k *Keeper) Run(ctx context.Context) error {
 	const op = "keeper.Run"
+	outer := ctx
 	ctx, k.stop = context.WithCancel(ctx)
 	defer k.stop()
 	k.ending = ctx.Done()
@@ -92,8 +98,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return fault.New(op, fault.Unavailable, k.cfg.Dir, err)
 	}
 	keepDescriptors()
-	lock, err := takeLock(filepath.Join(k.cfg.Dir, "keeper.lock"))
-	if err != nil {
+	came := takeOver(k.cfg.Dir)
+	var lock *os.File
+	var err error
+	if came != nil {
+		lock = inherited(came.Lock, "keeper.lock")
+	} else if lock, err = takeLock(filepath.Join(k.cfg.Dir, "keeper.lock")); err != nil {
 		return fault.New(op, fault.Conflict, k.cfg.Dir, err)
 	}
 	defer lock.Close()
@@ -114,17 +124,28 @@ func (k *Keeper) Run(ctx context.Context) error {
 	polled := make(chan error, 1)
 	go func() { polled <- k.poller.run(k.pidfdReady) }()
 
-	restored := k.restore(before)
-	listener, err := listen(k.cfg.Dir)
+	var terminals map[string]*board
+	if came != nil {
+		terminals = came.boards()
+	}
+	restored := k.restore(before, terminals)
+	listener, err := k.listener(came)
+	var socket *os.File
 	if err == nil {
-		k.log.Info("keeper is up", "pid", os.Getpid(), "dir", k.cfg.Dir, "tasks", restored)
-		err = k.serve(ctx, listener)
+		k.log.Info("keeper is up", "pid", os.Getpid(), "dir", k.cfg.Dir, "tasks", restored, "upgraded", came != nil)
+		if socket, err = listener.File(); err == nil {
+			defer socket.Close()
+			err = k.serve(ctx, listener)
+		}
 	}
 	k.stop()
 	k.spawner.close()
 	k.poller.stop()
 	<-polled
 	k.work.Wait()
+	if k.next != nil {
+		k.pause()
+	}
 	k.census.close()
 	k.journal.close()
 	k.mu.Lock()
@@ -132,7 +153,29 @@ func (k *Keeper) Run(ctx context.Context) error {
 		unix.Close(fd)
 	}
 	k.mu.Unlock()
-	return err
+	if k.next == nil || err != nil {
+		return err
+	}
+	// From here on this program goes on only when the other one could not be executed.
+	err = k.become(lock, socket)
+	k.log.Error("the keeper stays what it is", "error", err)
+	lock.Close() // a copy that was to go along holds it; if there is none it is taken anew
+	for _, b := range k.boards {
+		b.closeAll()
+	}
+	return New(k.cfg, k.log).Run(outer)
+}
+
+// listener gives the socket, the one that came along or a new one.
+func (k *Keeper) listener(came *handover) (*net.UnixListener, error) {
+	if came != nil {
+		l, err := came.listener()
+		if err == nil {
+			return l, nil
+		}
+		k.log.Error("the socket that came along is unusable", "error", err)
+	}
+	return listen(k.cfg.Dir)
 }
 
 // takeLock holds the folder for the life of the process.
@@ -156,7 +199,7 @@ func (k *Keeper) reserve(spec *Spec) (*task, error) {
 	}
 	t := &task{
 		Task: Task{ID: spec.ID, Cgroups: spec.Cgroups, Note: spec.Note, Shared: spec.Shared, Init: spec.Init, Started: time.Now(),
-			Spaces: spec.spaces(), First: spec.Confine != nil && spec.Confine.PID},
+			Attached: spec.Terminal != nil || spec.Session, Spaces: spec.spaces(), First: spec.Confine != nil && spec.Confine.PID},
 		ready: make(chan struct{}), ended: make(chan struct{}), pidfd: -1, child: true,
 	}
 	k.mu.Lock()

@@ -119,7 +119,16 @@ type Task struct {
 	Init    bool      `json:"init,omitempty"`
 	Spaces  uint64    `json:"spaces,omitempty"` // flags of clone(2): namespaces that are not the host's
 	First   bool      `json:"first,omitempty"`  // its first process is process 1 of a PID namespace; see package box
-	Exit    *Exit     `json:"exit,omitempty"`   // nil while any process of it is left
+	// Attached means that it has a terminal or a session, which lives in the keeper.
+	Attached bool     `json:"attached,omitempty"`
+	Killing  *Killing `json:"killing,omitempty"` // what was asked for its end; nil while nothing was
+	Exit     *Exit    `json:"exit,omitempty"`    // nil while any process of it is left
+}
+
+// Killing is a Kill under way: it goes on under a keeper's successor.
+type Killing struct {
+	First time.Time `json:"first"` // SIGTERM then
+	Due   time.Time `json:"due"`   // SIGKILL then
 }
 
 // Exit is how a task ended. It is on disk before anyone is told.
@@ -128,6 +137,7 @@ type Exit struct {
 	Lost    bool      `json:"lost,omitempty"`   // nobody saw the status; Reason says why
 	Reason  string    `json:"reason,omitempty"` // why lost, or why the program could not be executed
 	At      time.Time `json:"at"`
+	Switch  bool      `json:"switch,omitempty"`  // its terminal or session was lost with a keeper, which ended it
 	Stopped bool      `json:"stopped,omitempty"` // a Signal, Stop or Kill had been asked for before
 }
 
@@ -139,10 +149,12 @@ type Event struct {
 
 // Info is what a keeper says of itself.
 type Info struct {
-	Version int    `json:"version"`
-	PID     int    `json:"pid"`
-	Tasks   int    `json:"tasks"`
-	Boot    string `json:"boot"` // boot id of the host
+	Version int       `json:"version"`
+	PID     int       `json:"pid"`
+	Tasks   int       `json:"tasks"`
+	Boot    string    `json:"boot"`          // boot id of the host
+	Since   time.Time `json:"since"`         // when this program began to keep
+	Exe     string    `json:"exe,omitempty"` // identifies its program file, see ExeOf
 	// Can names what a keeper of this version may lack: "root" for Spec.Root, Spec.Inside
 	// and what Mount has beside Source, Target and ReadOnly; "confine" for Spec.Confine.
 	Can []string `json:"can,omitempty"`
@@ -151,16 +163,17 @@ type Info struct {
 // request and reply are the frames. A reply with Event set answers nothing.
 type request struct {
 	Num     uint64        `json:"num"`
-	Op      string        `json:"op"` // hello start signal stop kill list watch forget shutdown output input
+	Op      string        `json:"op"` // hello start signal stop kill list watch forget shutdown output input upgrade
 	Version int           `json:"version,omitempty"`
 	ID      string        `json:"id,omitempty"`
 	Spec    *Spec         `json:"spec,omitempty"`
 	Signal  int           `json:"signal,omitempty"`
 	Grace   time.Duration `json:"grace,omitempty"`
-	First   bool          `json:"first,omitempty"`  // of signal: the first process only
-	Data    []byte        `json:"data,omitempty"`   // of input
-	EOF     bool          `json:"eof,omitempty"`    // of input: stdin ends here
-	Window  *Window       `json:"window,omitempty"` // of input: the terminal's new size
+	First   bool          `json:"first,omitempty"`   // of signal: the first process only
+	Data    []byte        `json:"data,omitempty"`    // of input
+	EOF     bool          `json:"eof,omitempty"`     // of input: stdin ends here
+	Window  *Window       `json:"window,omitempty"`  // of input: the terminal's new size
+	Command []string      `json:"command,omitempty"` // of upgrade: the program and what precedes "keeper"
 }
 
 type reply struct {
@@ -182,6 +195,9 @@ type wireError struct {
 }
 
 func toWire(err error) *wireError {
+	if err == nil {
+		return nil
+	}
 	var f *fault.Error
 	if !errors.As(err, &f) {
 		return &wireError{Op: "keeper", Text: err.Error()}

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -10,8 +11,9 @@ import (
 	"github.com/stoa-project/stoa/agent/container/tree"
 )
 
-// restore takes over what an earlier keeper left. It gives the number of running tasks.
-func (k *Keeper) restore(bootBefore string) int {
+// restore takes over what an earlier keeper left, or what this process was under another
+// program, whose terminals came along. It gives the number of running tasks.
+func (k *Keeper) restore(bootBefore string, terminals map[string]*board) int {
 	rebooted := bootBefore != "" && bootBefore != k.boot
 	running := 0
 	var left []Task // the journal's image belongs to its writer from here on
@@ -35,17 +37,22 @@ func (k *Keeper) restore(bootBefore string) int {
 			if err := k.journal.append(entry{Op: "forget", ID: t.ID}); err != nil {
 				k.log.Error("journal", "error", err)
 			}
-		case k.adopt(t):
+		case k.adopt(t, terminals[t.ID]):
+			delete(terminals, t.ID)
 			running++
 		default:
 			k.keep(t)
 			k.sweep(t)
 			if status, ok := k.firstStatus(t); ok {
-				k.record(t, Exit{At: time.Now(), Status: int(status)})
+				k.record(t, Exit{At: time.Now(), Status: int(status), Switch: t.Attached})
 				break
 			}
-			k.record(t, Exit{At: time.Now(), Lost: true, Reason: "the task ended while no keeper was running, so its exit status could not be read"})
+			k.record(t, Exit{At: time.Now(), Lost: true, Switch: t.Attached,
+				Reason: "the task ended while no keeper was running, so its exit status could not be read"})
 		}
+	}
+	for _, b := range terminals { // of tasks that ended
+		b.closeAll()
 	}
 	return running
 }
@@ -66,26 +73,54 @@ func (k *Keeper) keepEnded(t *task) {
 	close(t.ended)
 }
 
-// adopt watches a process that still runs. It is not a child of this keeper.
-func (k *Keeper) adopt(t *task) bool {
+// adopt watches a process that still runs. It is a child of this keeper only when the
+// keeper's program has changed; then it may have ended, too, and wait to be reaped.
+func (k *Keeper) adopt(t *task, terminal *board) bool {
 	fd, err := unix.PidfdOpen(t.PID, 0)
 	if err != nil {
 		return false
 	}
 	// The descriptor is bound first, then compared: the number cannot change owner between.
-	if !tree.Alive(t.PID, t.Start) {
+	s, err := tree.Read(t.PID)
+	t.child = s.Parent == os.Getpid()
+	if err != nil || s.Start != t.Start || !t.child && (s.State == 'Z' || s.State == 'X') {
 		unix.Close(fd)
 		return false
 	}
-	t.pidfd = fd
+	t.pidfd, t.board = fd, terminal
 	k.keep(t)
 	k.mu.Lock()
 	k.byFD[fd] = t
+	if terminal != nil {
+		k.boards[t.ID] = terminal
+	}
 	k.mu.Unlock()
+	if terminal != nil {
+		terminal.started()
+	}
 	if err := k.poller.add(fd); err != nil {
 		k.log.Error("a task cannot be watched", "task", t.ID, "error", err)
 	}
+	switch {
+	case t.Attached && terminal == nil: // nobody can ever read or write it again
+		k.log.Warn("a task ends because its terminal was lost with the keeper before", "task", t.ID)
+		k.killNow(t)
+	case t.Killing != nil:
+		k.resumeKill(t)
+	}
 	return true
+}
+
+// resumeKill goes on with a kill that was under way. The signal is sent again: it may not
+// have reached everybody.
+func (k *Keeper) resumeKill(t *task) {
+	k.mu.Lock()
+	t.kill.first, t.kill.due = t.Killing.First, t.Killing.Due
+	t.kill.timer = time.AfterFunc(time.Until(t.kill.due), func() { k.killNow(t) })
+	k.mu.Unlock()
+	if _, err := k.signalTree(t, syscall.SIGTERM); err != nil {
+		k.log.Warn("SIGTERM failed", "task", t.ID, "error", err)
+	}
 }
 
 // sweep kills every process that is left of a task.

@@ -153,6 +153,10 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 		if err := readFrame(in, &req); err != nil {
 			return
 		}
+		if req.Op == "upgrade" { // callers of any version may ask for it, before a greeting too
+			_ = send(reply{Num: req.Num, Error: toWire(k.upgrade(req.Command))})
+			continue
+		}
 		if !greeted {
 			greeted = req.Op == "hello" && req.Version == Version
 			if !greeted {
@@ -198,7 +202,7 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 func (k *Keeper) info() *Info {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot, Can: []string{"root", "confine"}}
+	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot, Exe: k.exe, Since: k.since, Can: []string{"root", "confine"}}
 }
 
 // answer does what is asked; reserved is the task of a start.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +51,36 @@ func reap(pid int) (status syscall.WaitStatus, ok bool) {
 			continue
 		}
 		return status, err == nil && got == pid
+	}
+}
+
+// pidfdInfo is struct pidfd_info of linux/pidfd.h, in its first size.
+type pidfdInfo struct {
+	mask   uint64
+	cgroup uint64
+	ids    [11]uint32
+	exit   int32
+}
+
+const (
+	pidfdGetInfo  = 0xc040ff0b // _IOWR(0xff, 11, 64 bytes)
+	pidfdInfoExit = 1 << 3
+)
+
+// exitOf reads the exit status of a process that is no child from its pidfd, which Linux
+// 6.15 and newer keep there once its parent has reaped it. ok is false on others, or when
+// the parent takes too long.
+func exitOf(fd int) (status syscall.WaitStatus, ok bool) {
+	for wait, end := time.Millisecond, time.Now().Add(2*time.Second); ; wait = min(2*wait, 50*time.Millisecond) {
+		info := pidfdInfo{mask: pidfdInfoExit}
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+		switch {
+		case errno == 0 && info.mask&pidfdInfoExit != 0:
+			return syscall.WaitStatus(info.exit), true
+		case errno == unix.ENOTTY, errno == unix.EINVAL, errno == unix.ENOSYS, time.Now().After(end):
+			return 0, false
+		}
+		time.Sleep(wait)
 	}
 }
 

@@ -126,6 +126,7 @@ type Exit struct {
 	Code       int  // exit code, when Signal is 0
 	Signal     int  // number of the signal that ended it, or 0
 	CoreDumped bool
+	Why        string // it is not Known
 }
 
 // Limitation is a limit that ended a container from outside of it.

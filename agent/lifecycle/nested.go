@@ -244,7 +244,7 @@ func (a *Agent) nestedExited(n *nested, exit Exit, lim *Limitation) {
 			a.destroyNested(child)
 		}
 	}
-	if lim != nil && shared(n.box) && e.limit == nil {
+	if lim != nil && shared(n.box) && e.limit == nil && lim.Reason != mesos.TaskStatus_REASON_IO_SWITCHBOARD_EXITED {
 		// The limit belongs to the root: it ends with all its containers.
 		e.limit = lim
 		a.endRoot(e)
@@ -259,7 +259,9 @@ func (a *Agent) nestedExited(n *nested, exit Exit, lim *Limitation) {
 			if lim != nil {
 				st.State, st.Reason = mesos.TaskState_TASK_FAILED.Enum(), lim.Reason.Enum()
 				st.Message = ptr(exit.text() + ": " + lim.Message)
-				st.Limitation = &mesos.TaskResourceLimitation{Resources: lim.Resources}
+				if len(lim.Resources) > 0 {
+					st.Limitation = &mesos.TaskResourceLimitation{Resources: lim.Resources}
+				}
 			}
 			shrinks := e.phase == running && !t.exec.fw.terminating
 			t.stream.held = shrinks

@@ -264,9 +264,12 @@ func (a *Agent) stopNested(t *task, grace time.Duration) {
 
 // limitStatus is the last status of a task that a limit of its executor ended.
 func limitStatus(lim *Limitation) *mesos.TaskStatus {
-	return &mesos.TaskStatus{
+	st := &mesos.TaskStatus{
 		State: mesos.TaskState_TASK_FAILED.Enum(), Source: mesos.TaskStatus_SOURCE_AGENT.Enum(),
 		Reason: lim.Reason.Enum(), Message: ptr(lim.Message),
-		Limitation: &mesos.TaskResourceLimitation{Resources: lim.Resources},
 	}
+	if len(lim.Resources) > 0 {
+		st.Limitation = &mesos.TaskResourceLimitation{Resources: lim.Resources}
+	}
+	return st
 }

@@ -34,6 +34,8 @@ func signalName(n int) string {
 // text is the message of a command task's terminal update.
 func (e Exit) text() string {
 	switch {
+	case !e.Known && e.Why != "":
+		return "Failed to get exit status for Command: " + e.Why
 	case !e.Known:
 		return "Failed to get exit status for Command"
 	case e.Signal != 0 && e.CoreDumped:

@@ -318,7 +318,7 @@ func (r *Runtime) Watch(ctx context.Context, f func(container.Event)) error {
 
 // exit translates what the keeper says and looks whether the memory limit was the cause.
 func (r *Runtime) exit(t keeper.Task) container.Exit {
-	e := container.Exit{Known: !t.Exit.Lost, At: t.Exit.At, Message: t.Exit.Reason}
+	e := container.Exit{Known: !t.Exit.Lost, At: t.Exit.At, Message: t.Exit.Reason, Switch: t.Exit.Switch}
 	status := syscall.WaitStatus(t.Exit.Status)
 	switch {
 	case t.Exit.Lost:
