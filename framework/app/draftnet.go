@@ -114,30 +114,35 @@ func readVolume(n node) Volume {
 		Mode:          n.get("mode").enum("", "RO", "RW"),
 		Secret:        n.get("secret").str(),
 	}
-	if p := n.get("persistent"); p.object() {
-		pv := &PersistentVolume{
-			Size:        p.get("size").required().integer(0),
-			MaxSize:     p.get("maxSize").optInt(),
-			ProfileName: p.get("profileName").str(),
-		}
-		def := "root"
-		if pv.ProfileName != "" {
-			def = "mount"
-		}
-		pv.Type = p.get("type").enum(def, "root", "path", "mount")
-		for _, c := range p.get("constraints").list() {
-			parts := c.strings()
-			if len(parts) != 3 || parts[0] != "path" || (parts[1] != "LIKE" && parts[1] != "UNLIKE") {
-				c.fail(`illegal constraint specification: want ["path", "LIKE" or "UNLIKE", regex]`)
-				continue
-			}
-			pv.Constraints = append(pv.Constraints, Constraint{parts[0], Operator(parts[1]), parts[2]})
-		}
-		v.Persistent = pv
-	}
+	v.Persistent = readPersistent(n.get("persistent"))
 	if e := n.get("external"); e.object() {
 		v.External = &ExternalVolume{Name: e.get("name").str(), Provider: e.get("provider").str(),
 			Size: e.get("size").optInt(), Options: e.get("options").dict(), Shared: e.get("shared").boolean(false)}
 	}
 	return v
+}
+
+func readPersistent(p node) *PersistentVolume {
+	if !p.object() {
+		return nil
+	}
+	pv := &PersistentVolume{
+		Size:        p.get("size").required().integer(0),
+		MaxSize:     p.get("maxSize").optInt(),
+		ProfileName: p.get("profileName").str(),
+	}
+	def := "root"
+	if pv.ProfileName != "" {
+		def = "mount"
+	}
+	pv.Type = p.get("type").enum(def, "root", "path", "mount")
+	for _, c := range p.get("constraints").list() {
+		parts := c.strings()
+		if len(parts) != 3 || parts[0] != "path" || (parts[1] != "LIKE" && parts[1] != "UNLIKE") {
+			c.fail(`illegal constraint specification: want ["path", "LIKE" or "UNLIKE", regex]`)
+			continue
+		}
+		pv.Constraints = append(pv.Constraints, Constraint{parts[0], Operator(parts[1]), parts[2]})
+	}
+	return pv
 }

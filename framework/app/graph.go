@@ -2,7 +2,7 @@ package app
 
 import "slices"
 
-// Levels gives each app's place in the order of deployment: 1 for an app that depends
+// Levels gives each app's and pod's place in the order of deployment: 1 for an app that depends
 // on nothing, else one more than the highest app it depends on. Apps of one level are
 // independent of each other (marathon.md 4.3, 5.2). Dependencies on groups mean
 // every app in and below them, dependencies of a group hold for every app in and below
@@ -16,6 +16,8 @@ func Levels(root *Group, ids ...PathID) (map[PathID]int, error) {
 	for _, id := range ids {
 		if a := root.App(id); a != nil {
 			l.app(a, l.inherited(id.Parent()))
+		} else if p := root.Pod(id); p != nil {
+			l.pod(p, l.inherited(id.Parent()))
 		}
 	}
 	if l.cyclic {
@@ -30,12 +32,17 @@ func mayCycle(from, to *Group) bool {
 	if from == to {
 		return false
 	}
-	if from == nil || len(from.Apps) < len(to.Apps) || !slices.Equal(from.Dependencies, to.Dependencies) {
+	if from == nil || len(from.Apps) < len(to.Apps) || len(from.Pods) < len(to.Pods) || !slices.Equal(from.Dependencies, to.Dependencies) {
 		return true
 	}
 	for _, a := range to.Apps {
 		i, ok := appAt(from.Apps, a.ID)
 		if !ok || from.Apps[i] != a && !slices.Equal(from.Apps[i].Dependencies, a.Dependencies) {
+			return true
+		}
+	}
+	for _, p := range to.Pods {
+		if _, ok := podAt(from.Pods, p.ID); !ok {
 			return true
 		}
 	}
@@ -55,7 +62,7 @@ type visit struct {
 
 // leveller walks the graph depth first. Groups are vertices of their own, so that a
 // dependency between two groups costs one edge per app and not one per pair.
-// Vertices are *App, and *Group for the set of all apps in and below it.
+// Vertices are *App, *Pod, and *Group for the set of all apps in and below it.
 type leveller struct {
 	root   *Group
 	level  map[PathID]int
@@ -68,25 +75,35 @@ func (l *leveller) group(g *Group, inherited []PathID) {
 	for _, a := range g.Apps {
 		l.app(a, deps)
 	}
+	for _, p := range g.Pods {
+		l.pod(p, deps)
+	}
 	for _, s := range g.Groups {
 		l.group(s, deps)
 	}
 }
 
 func (l *leveller) app(a *App, inherited []PathID) int {
-	if st, seen := l.state[a]; seen {
+	return l.leaf(a, a.ID, inherited, a.Dependencies)
+}
+
+// pod places a pod; only its groups can depend on something.
+func (l *leveller) pod(p *Pod, inherited []PathID) int { return l.leaf(p, p.ID, inherited, nil) }
+
+func (l *leveller) leaf(vertex any, id PathID, inherited, own []PathID) int {
+	if st, seen := l.state[vertex]; seen {
 		l.cyclic = l.cyclic || !st.done
 		return st.level
 	}
-	l.state[a] = visit{}
+	l.state[vertex] = visit{}
 	top := 0
-	for _, deps := range [][]PathID{inherited, a.Dependencies} {
+	for _, deps := range [][]PathID{inherited, own} {
 		for _, dep := range deps {
 			top = max(top, l.target(dep))
 		}
 	}
-	l.state[a] = visit{true, top + 1}
-	l.level[a.ID] = top + 1
+	l.state[vertex] = visit{true, top + 1}
+	l.level[id] = top + 1
 	return top + 1
 }
 
@@ -94,6 +111,9 @@ func (l *leveller) app(a *App, inherited []PathID) int {
 func (l *leveller) target(id PathID) int {
 	if a := l.root.App(id); a != nil {
 		return l.app(a, l.inherited(id.Parent()))
+	}
+	if p := l.root.Pod(id); p != nil {
+		return l.pod(p, l.inherited(id.Parent()))
 	}
 	if g := l.root.Group(id); g != nil {
 		return l.below(g)
@@ -112,6 +132,9 @@ func (l *leveller) below(g *Group) int {
 	deps := l.inherited(g.ID)
 	for _, a := range g.Apps {
 		top = max(top, l.app(a, deps))
+	}
+	for _, p := range g.Pods {
+		top = max(top, l.pod(p, deps))
 	}
 	for _, s := range g.Groups {
 		top = max(top, l.below(s))

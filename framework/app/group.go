@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// Group is one node of the tree of apps. Trees are immutable: every change copies the
+// Group is one node of the tree of apps and pods. Trees are immutable: every change copies the
 // path from the root and shares the rest, so a *Group may be kept and compared.
 type Group struct {
 	ID           PathID       `json:"id"`
 	Apps         List[*App]   `json:"apps"`   // sorted by ID; direct children
+	Pods         List[*Pod]   `json:"pods"`   // sorted by ID; direct children
 	Groups       List[*Group] `json:"groups"` // sorted by ID; direct children
 	Dependencies List[PathID] `json:"dependencies"`
 	EnforceRole  bool         `json:"enforceRole"` // top-level groups only
@@ -24,6 +25,10 @@ func appAt(l []*App, id PathID) (int, bool) {
 	return slices.BinarySearchFunc(l, id, func(a *App, id PathID) int { return strings.Compare(string(a.ID), string(id)) })
 }
 
+func podAt(l []*Pod, id PathID) (int, bool) {
+	return slices.BinarySearchFunc(l, id, func(p *Pod, id PathID) int { return strings.Compare(string(p.ID), string(id)) })
+}
+
 func groupAt(l []*Group, id PathID) (int, bool) {
 	return slices.BinarySearchFunc(l, id, func(g *Group, id PathID) int { return strings.Compare(string(g.ID), string(id)) })
 }
@@ -33,6 +38,16 @@ func (g *Group) App(id PathID) *App {
 	if parent := g.Group(id.Parent()); parent != nil {
 		if i, ok := appAt(parent.Apps, id); ok {
 			return parent.Apps[i]
+		}
+	}
+	return nil
+}
+
+// Pod finds a pod anywhere in the tree, nil when there is none.
+func (g *Group) Pod(id PathID) *Pod {
+	if parent := g.Group(id.Parent()); parent != nil {
+		if i, ok := podAt(parent.Pods, id); ok {
+			return parent.Pods[i]
 		}
 	}
 	return nil
@@ -84,9 +99,31 @@ func (g *Group) walk(yield func(*App) bool) bool {
 	return true
 }
 
-// Empty tells whether no app lies in g or below.
+// AllPods iterates over the pods of g and of every group below, by group, then by id.
+func (g *Group) AllPods() iter.Seq[*Pod] {
+	return func(yield func(*Pod) bool) { g.walkPods(yield) }
+}
+
+func (g *Group) walkPods(yield func(*Pod) bool) bool {
+	for _, p := range g.Pods {
+		if !yield(p) {
+			return false
+		}
+	}
+	for _, s := range g.Groups {
+		if !s.walkPods(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Empty tells whether no app and no pod lies in g or below.
 func (g *Group) Empty() bool {
 	for range g.AllApps() {
+		return false
+	}
+	for range g.AllPods() {
 		return false
 	}
 	return true
@@ -128,10 +165,48 @@ func (g *Group) PutApp(a *App, version Timestamp) *Group {
 		} else {
 			p.Apps = slices.Insert(p.Apps, i, a)
 		}
-		if i, ok := groupAt(p.Groups, a.ID); ok && p.Groups[i].Empty() {
-			p.Groups = slices.Delete(slices.Clone(p.Groups), i, i+1)
-		}
+		p.giveWay(a.ID)
 	})
+}
+
+// giveWay drops the group of the id if it is empty; p is a copy that nobody shares.
+func (p *Group) giveWay(id PathID) {
+	if i, ok := groupAt(p.Groups, id); ok && p.Groups[i].Empty() {
+		p.Groups = slices.Delete(slices.Clone(p.Groups), i, i+1)
+	}
+}
+
+// PutPod is PutApp for a pod.
+func (g *Group) PutPod(n *Pod, version Timestamp) *Group {
+	return g.edit(n.ID.Parent(), version, func(p *Group) {
+		i, ok := podAt(p.Pods, n.ID)
+		p.Pods = slices.Clone(p.Pods)
+		if ok {
+			p.Pods[i] = n
+		} else {
+			p.Pods = slices.Insert(p.Pods, i, n)
+		}
+		p.giveWay(n.ID)
+	})
+}
+
+// Put gives a tree with the definition in place of whatever app or pod has its id.
+func (g *Group) Put(s *RunSpec, version Timestamp) *Group {
+	if s.Pod != nil {
+		return g.RemoveApp(s.ID, version).PutPod(s.Pod, version)
+	}
+	return g.RemovePod(s.ID, version).PutApp(s.App, version)
+}
+
+// Remove gives a tree without the app or pod; its group stays, perhaps empty.
+func (g *Group) Remove(id PathID, version Timestamp) *Group {
+	return g.RemoveApp(id, version).RemovePod(id, version)
+}
+
+// PutPod is Group.PutPod for a pod that a user sent; the same holds for a top-level group
+// above it as in PutApp.
+func (r Rules) PutPod(root *Group, n *Pod, version Timestamp) *Group {
+	return r.enforceAbove(root, root.PutPod(n, version), n.ID)
 }
 
 // PutApp is Group.PutApp for an app that a user sent: a top-level group that comes into
@@ -167,6 +242,17 @@ func (g *Group) RemoveApp(id PathID, version Timestamp) *Group {
 	return g.edit(id.Parent(), version, func(p *Group) {
 		i, _ := appAt(p.Apps, id)
 		p.Apps = slices.Delete(slices.Clone(p.Apps), i, i+1)
+	})
+}
+
+// RemovePod gives a tree without the pod; its group stays, perhaps empty.
+func (g *Group) RemovePod(id PathID, version Timestamp) *Group {
+	if g.Pod(id) == nil {
+		return g
+	}
+	return g.edit(id.Parent(), version, func(p *Group) {
+		i, _ := podAt(p.Pods, id)
+		p.Pods = slices.Delete(slices.Clone(p.Pods), i, i+1)
 	})
 }
 

@@ -47,6 +47,9 @@ func (r Rules) RolesAt(root *Group, id PathID) Roles {
 	if a := root.App(id); a != nil && a.Role != "" {
 		out.Allowed = append(out.Allowed, a.Role)
 	}
+	if p := root.Pod(id); p != nil && p.Role != "" {
+		out.Allowed = append(out.Allowed, p.Role)
+	}
 	return out
 }
 

@@ -41,8 +41,9 @@ type RunSpec struct {
 	// ReadinessChecks gate deployments; only apps have them.
 	ReadinessChecks []ReadinessCheck
 
-	// App is the definition, nil when it is that of a pod.
+	// App or Pod is the definition, the other is nil.
 	App *App
+	Pod *Pod
 }
 
 // TaskSpec is one task of an instance.
@@ -102,13 +103,31 @@ func (s *RunSpec) TaskIndex(name string) int {
 }
 
 // Kind is the word for what it defines: app or pod.
-func (s *RunSpec) Kind() string { return "app" }
+func (s *RunSpec) Kind() string {
+	if s.Pod != nil {
+		return "pod"
+	}
+	return "app"
+}
 
-// Definition is the app or pod itself, for records.
-func (s *RunSpec) Definition() any { return s.App }
+// Record is what the store holds of the definition.
+func (s *RunSpec) Record() any {
+	if s.Pod != nil {
+		return &PodRecord{s.Pod, s.Pod.VersionInfo}
+	}
+	return s.App
+}
 
 // Compare tells what it takes to get from one definition to the other.
-func (s *RunSpec) Compare(to *RunSpec) ChangeKind { return Compare(s.App, to.App) }
+func (s *RunSpec) Compare(to *RunSpec) ChangeKind {
+	switch {
+	case s.App != nil && to.App != nil:
+		return Compare(s.App, to.App)
+	case s.Pod != nil && to.Pod != nil:
+		return ComparePods(s.Pod, to.Pod)
+	}
+	return ConfigChanged
+}
 
 // RunSpec gives the app as the core sees it.
 func (a *App) RunSpec() *RunSpec {
@@ -143,6 +162,9 @@ func gpuLabel(labels Dict) *bool {
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// duration reads seconds with a fraction.
+func duration(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 func (a *App) hostPorts() []HostPort {
 	var out []HostPort

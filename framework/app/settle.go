@@ -37,6 +37,37 @@ func Compare(from, to *App) ChangeKind {
 	return Unchanged
 }
 
+// ComparePods is Compare for pods.
+func ComparePods(from, to *Pod) ChangeKind {
+	if from == to {
+		return Unchanged
+	}
+	if !bytes.Equal(from.fingerprint(), to.fingerprint()) {
+		return ConfigChanged
+	}
+	if from.Scaling.Instances != to.Scaling.Instances {
+		return Scaled
+	}
+	return Unchanged
+}
+
+// fingerprint is the JSON of everything but instances and version, with the set-like lists
+// in a fixed order.
+func (p *Pod) fingerprint() []byte {
+	c := *p
+	c.Scaling.Instances, c.Version = 0, 0
+	c.Scheduling.Placement.Constraints = slices.Clone(c.Scheduling.Placement.Constraints)
+	slices.SortFunc(c.Scheduling.Placement.Constraints, func(x, y PodConstraint) int {
+		return strings.Compare(x.Field+"\x00"+string(x.Operator)+"\x00"+x.Value, y.Field+"\x00"+string(y.Operator)+"\x00"+y.Value)
+	})
+	c.Scheduling.Placement.AcceptedResourceRoles = slices.Sorted(slices.Values(c.Scheduling.Placement.AcceptedResourceRoles))
+	b, err := json.Marshal(&c)
+	if err != nil {
+		panic("app: a canonical definition does not encode: " + err.Error())
+	}
+	return b
+}
+
 // fingerprint is the JSON of everything that makes running tasks outdated, with the
 // set-like lists in a fixed order.
 func (a *App) fingerprint() []byte {
@@ -109,6 +140,18 @@ func settle(from, to *Group, version Timestamp, ports *portAssigner, restart []P
 		}
 		out.Apps[i] = settled
 	}
+	out.Pods = slices.Clone(to.Pods)
+	for i, n := range out.Pods {
+		var old *Pod
+		if j, ok := podAt(from.Pods, n.ID); ok {
+			old = from.Pods[j]
+		}
+		settled, err := settlePod(old, n, version, slices.Contains(restart, n.ID))
+		if err != nil {
+			return nil, err
+		}
+		out.Pods[i] = settled
+	}
 	out.Groups = slices.Clone(to.Groups)
 	for i, g := range out.Groups {
 		var old *Group
@@ -137,24 +180,49 @@ func settleApp(old, a *App, version Timestamp, ports *portAssigner, restart bool
 		n.VersionInfo = VersionInfo{version, version}
 		return &n, nil
 	}
-	switch kind := Compare(old, &n); {
-	case kind == ConfigChanged:
-		n.VersionInfo = VersionInfo{version, version}
-	case restart && kind == Unchanged:
-		n.VersionInfo = VersionInfo{old.VersionInfo.LastScalingAt, version}
-	case kind == Scaled:
-		n.VersionInfo = VersionInfo{version, old.VersionInfo.LastConfigChangeAt}
-		if restart {
-			n.VersionInfo.LastConfigChangeAt = version
-		}
-	default:
+	kind := Compare(old, &n)
+	if kind == Unchanged && !restart {
 		return old, nil
 	}
+	n.VersionInfo = old.VersionInfo.next(kind, restart, version)
 	return &n, nil
 }
 
-// checkTree refuses apps and groups that share an id, and apps that lie elsewhere than
-// their id says.
+// next dates a change (marathon.md 2.9).
+func (v VersionInfo) next(kind ChangeKind, restart bool, version Timestamp) VersionInfo {
+	if kind != Unchanged {
+		v.LastScalingAt = version
+	}
+	if kind == ConfigChanged || restart {
+		v.LastConfigChangeAt = version
+	}
+	return v
+}
+
+// settlePod is settleApp for a pod. The error is an *Invalid: of a pod with persistent
+// volumes much may not change.
+func settlePod(old, p *Pod, version Timestamp, restart bool) (*Pod, error) {
+	if old == p && !restart {
+		return p, nil
+	}
+	n := *p
+	n.Version = version
+	if old == nil {
+		n.VersionInfo = VersionInfo{version, version}
+		return &n, nil
+	}
+	if err := residentChange(old, &n); err != nil {
+		return nil, err
+	}
+	kind := ComparePods(old, &n)
+	if kind == Unchanged && !restart {
+		return old, nil
+	}
+	n.VersionInfo = old.VersionInfo.next(kind, restart, version)
+	return &n, nil
+}
+
+// checkTree refuses apps, pods and groups that share an id.
 func checkTree(g *Group) error {
 	p := &problems{}
 	checkNames(g, p)
@@ -166,7 +234,15 @@ func checkNames(g *Group, p *problems) {
 		if _, clash := appAt(g.Apps, s.ID); clash {
 			p.add("/", "Groups and Applications may not have the same identifier. "+string(s.ID)+" is both.")
 		}
+		if _, clash := podAt(g.Pods, s.ID); clash {
+			p.add("/", "Groups and Pods may not have the same identifier. "+string(s.ID)+" is both.")
+		}
 		checkNames(s, p)
+	}
+	for _, n := range g.Pods {
+		if _, clash := appAt(g.Apps, n.ID); clash {
+			p.add("/", "Applications and Pods may not share the same id. "+string(n.ID)+" is both.")
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ func java(f float64) string {
 // checkID judges an app's own id.
 func checkID(id PathID, path string, p *problems) {
 	if id.IsRoot() {
-		p.add(path, "must not be empty: an app needs a name")
+		p.add(path, "must not be empty: an app or pod needs a name")
 		return
 	}
 	p.add(path, CheckPath(id)...)
@@ -128,13 +128,18 @@ func checkLimit(path string, l *Limit, requested float64, p *problems) {
 	}
 }
 
+// checkRole judges a role by its grammar and by where the app or pod stands.
+func checkRole(role string, roles Roles, p *problems) {
+	if !slices.Contains(roles.Allowed, role) {
+		p.add("/role", fmt.Sprintf("got %s, expected one of: [%s]", clip(role), strings.Join(roles.Allowed, ", ")))
+	}
+	if role == "" || role == "." || role == ".." || strings.HasPrefix(role, "-") || strings.ContainsAny(role, "\t\n\v\f\r /\x7f") {
+		p.add("/role", fmt.Sprintf("%q is not a valid role: no blank, slash or control character, not empty, . or .., no leading -", clip(role)))
+	}
+}
+
 func (a *App) checkRoles(r Rules, roles Roles, p *problems) {
-	if !slices.Contains(roles.Allowed, a.Role) {
-		p.add("/role", fmt.Sprintf("got %s, expected one of: [%s]", clip(a.Role), strings.Join(roles.Allowed, ", ")))
-	}
-	if a.Role == "" || a.Role == "." || a.Role == ".." || strings.HasPrefix(a.Role, "-") || strings.ContainsAny(a.Role, "\t\n\v\f\r /\x7f") {
-		p.add("/role", fmt.Sprintf("%q is not a valid role: no blank, slash or control character, not empty, . or .., no leading -", clip(a.Role)))
-	}
+	checkRole(a.Role, roles, p)
 	if a.AcceptedResourceRoles != nil {
 		if len(a.AcceptedResourceRoles) == 0 {
 			p.add("/acceptedResourceRoles", "must not be empty")
@@ -155,14 +160,30 @@ func (a *App) checkRoles(r Rules, roles Roles, p *problems) {
 	}
 }
 
-func (a *App) checkStrategies(p *problems) {
+// check judges the two fractions.
+func (u UpgradeStrategy) check(path string, p *problems) {
 	fraction := func(path string, v float64) {
 		if !(v >= 0 && v <= 1) {
 			p.add(path, fmt.Sprintf("got %s, expected between 0.0 and 1.0", java(v)))
 		}
 	}
-	fraction("/upgradeStrategy/minimumHealthCapacity", a.Upgrade.MinimumHealthCapacity)
-	fraction("/upgradeStrategy/maximumOverCapacity", a.Upgrade.MaximumOverCapacity)
+	fraction(path+"/minimumHealthCapacity", u.MinimumHealthCapacity)
+	fraction(path+"/maximumOverCapacity", u.MaximumOverCapacity)
+}
+
+// check judges the two times.
+func (u UnreachableStrategy) check(path string, p *problems) {
+	switch {
+	case u.InactiveAfterSeconds < 0:
+		p.add(path+"/inactiveAfterSeconds", fmt.Sprintf("got %d, expected 0 or more", u.InactiveAfterSeconds))
+	case u.ExpungeAfterSeconds < u.InactiveAfterSeconds:
+		p.add(path+"/inactiveAfterSeconds", fmt.Sprintf("got %d, expected %d or less: not more than expungeAfterSeconds",
+			u.InactiveAfterSeconds, u.ExpungeAfterSeconds))
+	}
+}
+
+func (a *App) checkStrategies(p *problems) {
+	a.Upgrade.check("/upgradeStrategy", p)
 	zero := func(path string, v float64, who string) {
 		if v != 0 {
 			p.add(path, fmt.Sprintf("got %s, expected 0.0 for %s", java(v), who))
@@ -175,20 +196,16 @@ func (a *App) checkStrategies(p *problems) {
 	if a.IsResident() || a.hasExternalVolume() {
 		zero("/upgradeStrategy/maximumOverCapacity", a.Upgrade.MaximumOverCapacity, "an app with volumes of its own")
 	}
-	u := a.Unreachable
-	switch {
-	case a.IsResident() && !u.Disabled:
+	if a.IsResident() && !a.Unreachable.Disabled {
 		p.add("/unreachableStrategy", "unreachableStrategy must be disabled for resident tasks")
-	case u.InactiveAfterSeconds < 0:
-		p.add("/unreachableStrategy/inactiveAfterSeconds", fmt.Sprintf("got %d, expected 0 or more", u.InactiveAfterSeconds))
-	case u.ExpungeAfterSeconds < u.InactiveAfterSeconds:
-		p.add("/unreachableStrategy/inactiveAfterSeconds", fmt.Sprintf("got %d, expected %d or less: not more than expungeAfterSeconds",
-			u.InactiveAfterSeconds, u.ExpungeAfterSeconds))
+		return
 	}
+	a.Unreachable.check("/unreachableStrategy", p)
 }
 
+const secretsOff = "Feature secrets is not enabled. Enable with --enable_features secrets)"
+
 func (a *App) checkSecrets(r Rules, p *problems) {
-	const off = "Feature secrets is not enabled. Enable with --enable_features secrets)"
 	used := len(a.Secrets) > 0
 	for k, v := range a.Env {
 		if v.Secret == "" {
@@ -214,6 +231,6 @@ func (a *App) checkSecrets(r Rules, p *problems) {
 		}
 	}
 	if used && !r.Features["secrets"] {
-		p.add("/secrets", off)
+		p.add("/secrets", secretsOff)
 	}
 }

@@ -35,13 +35,13 @@ func (seen portNames) check(list string, i int, name string, p *problems) {
 	seen[name] = true
 }
 
-// checkNetworking judges networks and the ports of host mode (marathon.md 2.5).
-func (a *App) checkNetworking(p *problems) {
+// checkNetworks judges a list of networks and gives their names (marathon.md 2.5).
+func checkNetworks(networks []Network, p *problems) map[string]bool {
 	names := map[string]bool{}
-	for i, n := range a.Networks {
+	for i, n := range networks {
 		path := index("/networks", i)
 		switch {
-		case n.Mode != NetworkContainer && len(a.Networks) > 1:
+		case n.Mode != NetworkContainer && len(networks) > 1:
 			p.add("/networks", "must be exactly one host network, exactly one container/bridge network, or container networks only")
 		case n.Mode != NetworkContainer && n.Name != "":
 			p.add(path+"/name", "must be empty: a network of mode "+string(n.Mode)+" has no name")
@@ -55,6 +55,12 @@ func (a *App) checkNetworking(p *problems) {
 		}
 		names[n.Name] = true
 	}
+	return names
+}
+
+// checkNetworking judges networks and the ports of host mode (marathon.md 2.5).
+func (a *App) checkNetworking(p *problems) {
+	names := checkNetworks(a.Networks, p)
 	if !a.HostNetworking() {
 		if len(a.PortDefinitions) > 0 {
 			p.add("/portDefinitions", "portDefinitions are only allowed with host-networking")
@@ -130,13 +136,8 @@ func (a *App) checkContainer(r Rules, p *problems) {
 	if a.GPUs > 0 && !r.Features["gpu_resources"] {
 		p.add("/gpus", "Feature gpu_resources is not enabled. Enable with --enable_features gpu_resources)")
 	}
-	if l := c.LinuxInfo; l != nil {
-		if s := l.Seccomp; s != nil && (s.ProfileName != "") == s.Unconfined {
-			p.add("/container/linuxInfo/seccomp", "must have either a profileName or unconfined true")
-		}
-		if i := l.IPCInfo; i != nil && i.ShmSize != nil && i.Mode != "PRIVATE" {
-			p.add("/container/linuxInfo/ipcInfo/shmSize", "is only allowed with mode PRIVATE")
-		}
+	if c.LinuxInfo != nil {
+		c.LinuxInfo.check("/container/linuxInfo", p)
 	}
 	for i := range c.Volumes {
 		a.checkVolume(index("/container/volumes", i), &c.Volumes[i], r, p)
@@ -181,13 +182,18 @@ func (a *App) checkVolume(path string, v *Volume, r Rules, p *problems) {
 	if slices.Contains([]string{".", ".."}, v.ContainerPath) || slices.Contains([]byte(v.ContainerPath), '/') {
 		p.add(path+"/containerPath", `value must not contain "/"`)
 	}
+	pv.check(path+"/persistent", p)
+}
+
+// check judges the wish for a persistent volume (marathon.md 2.8).
+func (pv *PersistentVolume) check(path string, p *problems) {
 	if pv.Size <= 0 {
-		p.add(path+"/persistent/size", fmt.Sprintf("got %d, expected 1 or more", pv.Size))
+		p.add(path+"/size", fmt.Sprintf("got %d, expected 1 or more", pv.Size))
 	}
 	if pv.MaxSize != nil && (pv.Type != "mount" || *pv.MaxSize <= pv.Size) {
-		p.add(path+"/persistent/maxSize", "is only allowed for type mount and must be greater than size")
+		p.add(path+"/maxSize", "is only allowed for type mount and must be greater than size")
 	}
 	if len(pv.Constraints) > 0 && pv.Type == "root" {
-		p.add(path+"/persistent/constraints", "are not allowed on root volumes")
+		p.add(path+"/constraints", "are not allowed on root volumes")
 	}
 }

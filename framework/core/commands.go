@@ -115,7 +115,7 @@ func (c *Core) fits(plan *deploy.Plan) error {
 			return fault.New("deploy", fault.TooLarge, "id", fmt.Errorf("it has %d bytes and the limit is %d: shorten it", len(ch.ID), maxPath))
 		}
 		if ch.New != nil {
-			if err := check(ch.New.Kind()+" "+string(ch.ID), ch.New.Definition()); err != nil {
+			if err := check(ch.New.Kind()+" "+string(ch.ID), ch.New.Record()); err != nil {
 				return err
 			}
 		}
@@ -160,7 +160,7 @@ func (c *Core) adopt(root *app.Group, plan *deploy.Plan) {
 		if ch.New != nil {
 			c.inRole(ch.New.Role)
 			c.versions[ch.ID] = append(c.versions[ch.ID], ch.New)
-			c.out.change(Change{Key: specKey(ch.New), Value: ch.New.Definition()})
+			c.out.change(Change{Key: specKey(ch.New), Value: ch.New.Record()})
 		}
 	}
 	if n := len(c.roots); n > 0 && c.roots[n-1].group.Version == root.Version {
