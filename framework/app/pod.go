@@ -235,8 +235,13 @@ func (p *Pod) RunSpec() *RunSpec {
 		AcceptedResourceRoles: at.Placement.AcceptedResourceRoles, KillSelection: at.KillSelection,
 		Unreachable: at.Unreachable, Upgrade: at.Upgrade, Resident: p.IsResident(),
 		Backoff:  Backoff{First: duration(back.Backoff), Limit: duration(back.MaxLaunchDelay), Factor: back.BackoffFactor},
-		Overhead: Amounts{Cpus: p.ExecutorResources.Cpus, Mem: p.ExecutorResources.Mem, Disk: p.ExecutorResources.Disk},
+		Executor: Amounts{Cpus: p.ExecutorResources.Cpus, Mem: p.ExecutorResources.Mem, Disk: p.ExecutorResources.Disk},
 		Pod:      p,
+	}
+	for i := range p.Volumes {
+		if v := &p.Volumes[i]; v.Persistent != nil {
+			s.Volumes = append(s.Volumes, VolumeSpec{v.Name, *v.Persistent})
+		}
 	}
 	if s.ConfigVersion == 0 {
 		s.ConfigVersion = p.Version

@@ -358,7 +358,8 @@ func residentChange(from, to *Pod) error {
 	if !sameVolumes(from, to) {
 		p.add("/", "persistent volumes cannot be updated")
 	}
-	a, b := from.RunSpec().Total(), to.RunSpec().Total()
+	all := func(s *RunSpec) Amounts { return s.Total().Plus(s.Executor) }
+	a, b := all(from.RunSpec()), all(to.RunSpec())
 	for _, each := range []struct {
 		what string
 		same bool

@@ -23,9 +23,7 @@ type RunSpec struct {
 
 	// Tasks lists the tasks of one instance, at least one.
 	Tasks []TaskSpec
-	// Overhead is what an instance takes beside its tasks: the executor of a pod.
-	Overhead Amounts
-	// Executor is what the executor that comes with an app's task takes for itself.
+	// Executor is what the executor that comes with the tasks takes for itself.
 	Executor Amounts
 	// Volumes are the persistent volumes of one instance.
 	Volumes []VolumeSpec
@@ -75,9 +73,8 @@ type Backoff struct {
 	Factor       float64 // at least 1
 }
 
-// Total is what one instance takes.
-func (s *RunSpec) Total() Amounts {
-	sum := s.Overhead
+// Total is what the tasks of one instance take.
+func (s *RunSpec) Total() (sum Amounts) {
 	for i := range s.Tasks {
 		sum = sum.Plus(s.Tasks[i].Amounts)
 	}

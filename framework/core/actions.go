@@ -7,11 +7,11 @@ import (
 	"github.com/stoa-project/stoa/framework/deploy"
 )
 
-// action is the work of one step on one app. Everything it knows can be found again
+// action is the work of one step on one app or pod. Everything it knows can be found again
 // from the instances, so a new leader starts it afresh.
 type action struct {
-	kind   deploy.ActionKind
-	app    app.PathID
+	verb   deploy.Verb
+	id     app.PathID   // of the app or pod
 	target *app.RunSpec // nil: stop
 	begun  bool
 	done   bool
@@ -25,45 +25,45 @@ type action struct {
 
 // replaces tells whether the action puts a newer instance in place of this one.
 func (a *action) replaces(i *instance) bool {
-	return a.kind == deploy.RestartApplication && i.view.AppVersion < a.target.Version
+	return a.verb == deploy.Restart && i.view.AppVersion < a.target.Version
 }
 
 // act moves an action on as far as it can go now.
 func (c *Core) act(a *action, p *deploy.Plan) {
-	switch a.kind {
-	case deploy.StopApplication:
+	switch a.verb {
+	case deploy.Stop:
 		c.stop(a)
-	case deploy.ScaleApplication:
-		c.scale(a, p.Sentenced[a.app])
-	case deploy.RestartApplication:
+	case deploy.Scale:
+		c.scale(a, p.Sentenced[a.id])
+	case deploy.Restart:
 		c.restart(a)
-	default: // StartApplication: the app is in the tree, nothing is launched
+	default: // Start: the app is in the tree, nothing is launched
 		a.done = true
 	}
 }
 
 // stop gives up all instances of a removed app.
 func (c *Core) stop(a *action) {
-	if l := c.lines[a.app]; l != nil {
+	if l := c.lines[a.id]; l != nil {
 		for _, i := range slices.Clone(l.instances) {
 			c.decommission(i)
 		}
 	}
-	if l := c.lines[a.app]; l != nil && len(l.instances) > 0 {
+	if l := c.lines[a.id]; l != nil && len(l.instances) > 0 {
 		return
 	}
-	c.dropLine(a.app)
-	if c.failures[a.app] != nil {
-		delete(c.failures, a.app)
-		c.out.change(Change{Key: failureKey(a.app)})
+	c.dropLine(a.id)
+	if c.failures[a.id] != nil {
+		delete(c.failures, a.id)
+		c.out.change(Change{Key: failureKey(a.id)})
 	}
-	c.publish(AppTerminated{At: c.at(), App: a.app})
+	c.publish(AppTerminated{At: c.at(), App: a.id})
 	a.done = true
 }
 
 // scale brings an app to its number of instances (marathon.md 5.3).
 func (c *Core) scale(a *action, sentenced []app.InstanceID) {
-	l := c.line(a.app)
+	l := c.line(a.id)
 	n := a.target.Instances
 	c.shrink(l, a.target, n, sentenced)
 	for k := l.active(); k < n; k++ {
@@ -93,7 +93,7 @@ func (c *Core) scale(a *action, sentenced []app.InstanceID) {
 // restart replaces old instances within the limits of the upgrade strategy
 // (marathon.md 5.4).
 func (c *Core) restart(a *action) {
-	l := c.line(a.app)
+	l := c.line(a.id)
 	n := a.target.Instances
 	// Old instances without a task need no place in the limits.
 	for _, i := range slices.Clone(l.instances) {
@@ -108,7 +108,7 @@ func (c *Core) restart(a *action) {
 	r := c.census(a, l)
 	if !a.begun {
 		c.resetDelay(l)
-		a.limits, a.budget = deploy.Restart{
+		a.limits, a.budget = deploy.RestartState{
 			Instances: n, Upgrade: a.target.Upgrade, Resident: a.target.Resident,
 			Current: len(r.old) + len(r.fresh), Healthy: r.healthy,
 		}.Begin()

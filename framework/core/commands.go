@@ -207,6 +207,13 @@ func lower(killed map[app.PathID][]app.InstanceID) Edit {
 	return func(old *app.Group, _ History, version app.Timestamp) (*app.Group, error) {
 		root := old
 		for _, id := range sortedKeys(killed) {
+			if p := root.Pod(id); p != nil {
+				cp := *p
+				cp.Scaling.Instances = max(0, p.Scaling.Instances-len(killed[id]))
+				cp.Version, cp.VersionInfo.LastScalingAt = version, version
+				root = root.PutPod(&cp, version)
+				continue
+			}
 			a := root.App(id)
 			if a == nil {
 				continue
@@ -274,6 +281,9 @@ func (c *Core) pruneApp(id app.PathID, coming *deploy.Plan) {
 	for _, r := range c.roots {
 		if a := r.group.App(id); a != nil {
 			needed[a.Version] = true
+		}
+		if p := r.group.Pod(id); p != nil {
+			needed[p.Version] = true
 		}
 	}
 	if l != nil {

@@ -58,10 +58,10 @@ func (c *Core) nextStep(d *deployment) {
 	step := d.plan.Steps[d.step]
 	d.actions, d.byApp = make([]*action, 0, len(step.Actions)), make(map[app.PathID]*action, len(step.Actions))
 	for _, a := range step.Actions {
-		ch := d.plan.Change(a.App)
-		act := &action{kind: a.Kind, app: a.App, target: ch.New}
-		d.actions, d.byApp[a.App] = append(d.actions, act), act
-		c.dirty.mark(a.App)
+		ch := d.plan.Change(a.ID)
+		act := &action{verb: a.Verb, id: a.ID, target: ch.New}
+		d.actions, d.byApp[a.ID] = append(d.actions, act), act
+		c.dirty.mark(a.ID)
 	}
 	c.publish(DeploymentInfo{At: c.at(), Plan: d.plan, Step: step})
 }

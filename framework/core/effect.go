@@ -62,7 +62,8 @@ type Launch struct {
 	Spec     *app.RunSpec
 	// HostPorts has one entry for each of Spec's Ports, 0 where it has no host port.
 	HostPorts []uint32
-	// Resources are the blocks taken from the offer.
+	// Resources are the blocks taken from the offer for all its tasks, and Executor those
+	// for the executor that runs them.
 	Resources []match.Resource
 	// Executor are the blocks of the executor that comes with the task.
 	Executor []match.Resource

@@ -154,8 +154,8 @@ func (c *Core) specOf(a *app.RunSpec) *match.Spec {
 	all := a.Total()
 	s := &match.Spec{
 		Role: a.Role, Accept: a.AcceptedResourceRoles,
-		Cpus: milli(all.Cpus), Mem: milli(all.Mem), Disk: milli(all.Disk), Gpus: int64(all.GPUs) * 1000,
-		Executor: match.Executor{Cpus: milli(a.Executor.Cpus), Mem: milli(a.Executor.Mem), Disk: milli(a.Executor.Disk)},
+		Cpus: Milli(all.Cpus), Mem: Milli(all.Mem), Disk: Milli(all.Disk), Gpus: int64(all.GPUs) * 1000,
+		Executor: match.Executor{Cpus: Milli(a.Executor.Cpus), Mem: Milli(a.Executor.Mem), Disk: Milli(a.Executor.Disk)},
 		Reserve:  a.Resident, Volumes: volumesOf(a), AnyGPU: a.AnyGPU != nil && *a.AnyGPU || a.AnyGPU == nil && c.cfg.AnyGPU,
 	}
 	for _, p := range a.Ports {
@@ -208,8 +208,8 @@ func compiled(list []app.Constraint) []match.Constraint {
 	return out
 }
 
-// milli is the fixed-point form that Mesos computes with: thousandths, rounded.
-func milli(v float64) int64 { return int64(v*1000 + 0.5) }
+// Milli is the fixed-point form that Mesos computes with: thousandths, rounded.
+func Milli(v float64) int64 { return int64(v*1000 + 0.5) }
 
 // provision writes a match into the instance.
 func (c *Core) provision(i *instance, o *match.Offer, l match.Launch) {

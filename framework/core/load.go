@@ -1,7 +1,9 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
@@ -69,6 +71,14 @@ func (c *Core) loadTree(st Stored) error {
 			c.version = max(c.version, a.Version)
 		}
 	}
+	for id, vs := range st.Pods {
+		for _, p := range vs {
+			c.versions[id] = append(c.versions[id], p.RunSpec())
+			c.version = max(c.version, p.Version)
+		}
+		// An id may have been an app's before.
+		slices.SortFunc(c.versions[id], func(a, b *app.RunSpec) int { return cmp.Compare(a.Version, b.Version) })
+	}
 	for _, r := range st.Roots {
 		g, err := c.restoreGroup(r.Root)
 		if err != nil {
@@ -81,6 +91,10 @@ func (c *Core) loadTree(st Stored) error {
 	for a := range c.root.AllApps() {
 		c.line(a.ID).spec = c.specVersion(a.ID, a.Version)
 		c.inRole(a.Role)
+	}
+	for p := range c.root.AllPods() {
+		c.line(p.ID).spec = c.specVersion(p.ID, p.Version)
+		c.inRole(p.Role)
 	}
 	return nil
 }
@@ -115,6 +129,14 @@ func (c *Core) restoreGroup(r *GroupRecord) (*app.Group, error) {
 				"the root names this version of %s but its record is missing", id))
 		}
 		g.Apps = append(g.Apps, a)
+	}
+	for _, id := range sortedKeys(r.Pods) {
+		s := c.specVersion(id, r.Pods[id])
+		if s == nil || s.Pod == nil {
+			return nil, fault.New("load", fault.Invalid, podKey(id, r.Pods[id]), fmt.Errorf(
+				"the root names this version of %s but its record is missing", id))
+		}
+		g.Pods = append(g.Pods, s.Pod)
 	}
 	for _, sub := range r.Groups {
 		s, err := c.restoreGroup(sub)

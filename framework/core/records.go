@@ -13,6 +13,7 @@ const (
 	FrameworkKey     = "framework"
 	RootPrefix       = "roots"       // roots/<milliseconds>: RootRecord
 	AppPrefix        = "apps"        // apps/<safe id>/<milliseconds>: app.App
+	PodPrefix        = "pods"        // pods/<safe id>/<milliseconds>: app.PodRecord
 	InstancePrefix   = "instances"   // instances/<instance id>: app.Instance
 	DeploymentPrefix = "deployments" // deployments/<id>: PlanRecord
 	LeftoverPrefix   = "leftovers"   // leftovers/<instance id>: app.Leftover
@@ -28,13 +29,14 @@ type FrameworkRecord struct {
 // by themselves, so that no record grows with the size of the apps.
 type RootRecord struct {
 	Root    *GroupRecord `json:"root"`
-	Changed []app.PathID `json:"changed,omitempty"` // apps whose version began with this root
+	Changed []app.PathID `json:"changed,omitempty"` // apps and pods whose version began with this root
 }
 
 // GroupRecord is one group of a RootRecord.
 type GroupRecord struct {
 	ID           app.PathID                   `json:"id"`
 	Apps         map[app.PathID]app.Timestamp `json:"apps,omitempty"`
+	Pods         map[app.PathID]app.Timestamp `json:"pods,omitempty"`
 	Groups       []*GroupRecord               `json:"groups,omitempty"`
 	Dependencies []app.PathID                 `json:"dependencies,omitempty"`
 	EnforceRole  bool                         `json:"enforceRole,omitempty"`
@@ -52,7 +54,7 @@ type PlanRecord struct {
 	Sentenced map[app.PathID][]app.InstanceID `json:"sentenced,omitempty"`
 }
 
-// ChangeRecord is one deploy.Change; 0 stands for no app.
+// ChangeRecord is one deploy.Change; 0 stands for no definition.
 type ChangeRecord struct {
 	ID  app.PathID    `json:"id"`
 	Old app.Timestamp `json:"old,omitempty"`
@@ -78,6 +80,7 @@ type Stored struct {
 	FrameworkID string
 	Roots       []*RootRecord // oldest first
 	Apps        map[app.PathID][]*app.App
+	Pods        map[app.PathID][]*app.Pod
 	Instances   []*app.Instance
 	Plans       []*PlanRecord // oldest first
 	Failures    []*app.TaskFailure
@@ -90,7 +93,16 @@ func appKey(id app.PathID, v app.Timestamp) string {
 	return AppPrefix + "/" + id.Safe() + "/" + stamp(v)
 }
 
-func specKey(s *app.RunSpec) string { return appKey(s.ID, s.Version) }
+func podKey(id app.PathID, v app.Timestamp) string {
+	return PodPrefix + "/" + id.Safe() + "/" + stamp(v)
+}
+
+func specKey(s *app.RunSpec) string {
+	if s.Pod != nil {
+		return podKey(s.ID, s.Version)
+	}
+	return appKey(s.ID, s.Version)
+}
 
 func instanceKey(id app.InstanceID) string { return InstancePrefix + "/" + string(id) }
 
@@ -113,6 +125,12 @@ func groupRecord(g *app.Group) *GroupRecord {
 			r.Apps = make(map[app.PathID]app.Timestamp, len(g.Apps))
 		}
 		r.Apps[a.ID] = a.Version
+	}
+	for _, p := range g.Pods {
+		if r.Pods == nil {
+			r.Pods = make(map[app.PathID]app.Timestamp, len(g.Pods))
+		}
+		r.Pods[p.ID] = p.Version
 	}
 	for _, sub := range g.Groups {
 		r.Groups = append(r.Groups, groupRecord(sub))

@@ -320,9 +320,9 @@ func (w *world) restarting(id app.PathID) (deploy.Limits, *app.App, bool) {
 			continue
 		}
 		for _, a := range d.Plan.Steps[d.Step].Actions {
-			if a.App == id && a.Kind == deploy.RestartApplication {
+			if a.ID == id && a.Verb == deploy.Restart {
 				n := d.Plan.Change(id).New
-				l, _ := deploy.Restart{Instances: n.Instances, Upgrade: n.Upgrade}.Begin()
+				l, _ := deploy.RestartState{Instances: n.Instances, Upgrade: n.Upgrade}.Begin()
 				return l, n.App, true
 			}
 		}

@@ -3,23 +3,77 @@
 // is pure: the core feeds it trees and counts, and acts on the answers.
 package deploy
 
-import "github.com/stoa-project/stoa/framework/app"
+import (
+	"encoding/json"
+	"strings"
 
-// ActionKind is what a step does with one app, under the names of GET /v2/deployments.
-type ActionKind string
+	"github.com/stoa-project/stoa/framework/app"
+)
 
-// The actions of Marathon 1.8 and later on apps.
+// Verb is what a step does with one app or pod.
+type Verb string
+
+// The verbs.
 const (
-	StartApplication   ActionKind = "StartApplication"   // bookkeeping: the app exists, nothing launches
-	ScaleApplication   ActionKind = "ScaleApplication"   // to the target's number of instances
-	RestartApplication ActionKind = "RestartApplication" // replace old instances within the upgrade limits
-	StopApplication    ActionKind = "StopApplication"    // kill everything and forget the app
+	Start   Verb = "Start"   // bookkeeping: the app exists, nothing launches
+	Scale   Verb = "Scale"   // to the target's number of instances
+	Restart Verb = "Restart" // replace old instances within the upgrade limits
+	Stop    Verb = "Stop"    // kill everything and forget the app
 )
 
 // Action is one piece of work inside a step; the actions of a step run concurrently.
 type Action struct {
-	Kind ActionKind `json:"action"`
-	App  app.PathID `json:"app"`
+	Verb Verb
+	ID   app.PathID
+	Pod  bool // ID is a pod's, not an app's
+}
+
+// Names of what actions work on, as GET /v2/deployments has them after the verb and as
+// key of the id.
+const (
+	appWord, appKey = "Application", "app"
+	podWord, podKey = "Pod", "pod"
+)
+
+// Name is the verb with what it works on: RestartApplication, ScalePod.
+func (a Action) Name() string {
+	if a.Pod {
+		return string(a.Verb) + podWord
+	}
+	return string(a.Verb) + appWord
+}
+
+// String is for logs and tests.
+func (a Action) String() string { return a.Name() + " " + string(a.ID) }
+
+// Fields are the members of the action's JSON.
+func (a Action) Fields() map[string]any {
+	key := appKey
+	if a.Pod {
+		key = podKey
+	}
+	return map[string]any{"action": a.Name(), key: a.ID}
+}
+
+// MarshalJSON writes {"action":"RestartApplication","app":"/x"} or, for a pod,
+// {"action":"RestartPod","pod":"/x"}.
+func (a Action) MarshalJSON() ([]byte, error) { return json.Marshal(a.Fields()) }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (a *Action) UnmarshalJSON(b []byte) error {
+	var f struct {
+		Action   string
+		App, Pod app.PathID
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	if verb, ok := strings.CutSuffix(f.Action, podWord); ok {
+		*a = Action{Verb(verb), f.Pod, true}
+		return nil
+	}
+	*a = Action{Verb(strings.TrimSuffix(f.Action, appWord)), f.App, false}
+	return nil
 }
 
 // Step is done when all its actions are.
@@ -33,6 +87,14 @@ type Change struct {
 	ID  app.PathID
 	Old *app.RunSpec
 	New *app.RunSpec
+}
+
+// Pod tells whether it is a pod that comes, changes or goes.
+func (c *Change) Pod() bool {
+	if c.New != nil {
+		return c.New.Pod != nil
+	}
+	return c.Old.Pod != nil
 }
 
 // GroupChange is one group the plan created, removed or gave other dependencies;

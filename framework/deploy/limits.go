@@ -13,9 +13,9 @@ type Limits struct {
 	MaxCapacity int // instances that may run at once
 }
 
-// Restart is what a rolling restart knows when it begins, or when a new leader takes
+// RestartState is what a rolling restart knows when it begins, or when a new leader takes
 // it up again.
-type Restart struct {
+type RestartState struct {
 	Instances int // wanted
 	Upgrade   app.UpgradeStrategy
 	Resident  bool // instances own reservations: nothing may run beside the old one
@@ -25,7 +25,7 @@ type Restart struct {
 
 // Begin gives the limits of a restart and how many old instances to kill at once. After
 // that each new instance that becomes healthy and ready allows one more kill.
-func (r Restart) Begin() (l Limits, kill int) {
+func (r RestartState) Begin() (l Limits, kill int) {
 	n := float64(r.Instances)
 	l.MinHealthy = int(math.Ceil(n * r.Upgrade.MinimumHealthCapacity))
 	l.MaxCapacity = int(math.Floor(n * (1 + r.Upgrade.MaximumOverCapacity)))

@@ -32,7 +32,7 @@ func TestConformance_5_4_RestartMaths(t *testing.T) {
 		{100, 0.55, 0, 100, 100, false, 56, 100, 44, 0},
 		{10, 0, 0, 10, 10, false, 0, 10, 10, 0},
 	} {
-		r := Restart{c.n, app.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over}, c.resident, c.old, c.healthy}
+		r := RestartState{c.n, app.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over}, c.resident, c.old, c.healthy}
 		l, kill := r.Begin()
 		launch := l.Launch(c.n, c.old, 0)
 		if l.MinHealthy != c.minHealthy || l.MaxCapacity != c.maxCap || kill != c.kill || launch != c.launch {
@@ -54,7 +54,7 @@ func TestRestartKeepsLimits(t *testing.T) {
 		if resident {
 			up.MaximumOverCapacity = 0
 		}
-		l, kill := Restart{n, up, resident, n, n}.Begin()
+		l, kill := RestartState{n, up, resident, n, n}.Begin()
 		// old: healthy old ones; dying: old ones told to stop; fresh: started and not yet healthy.
 		old, dying, fresh, done := n, 0, 0, 0
 		allowed := kill

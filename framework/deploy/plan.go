@@ -16,6 +16,7 @@ func NewPlan(id string, from, to *app.Group, version app.Timestamp, restart ...a
 	p := &Plan{ID: id, Version: version}
 	diffGroups(p, from, to)
 	slices.SortFunc(p.Changes, func(a, b Change) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	p.Changes = joined(p.Changes)
 	slices.SortFunc(p.Groups, func(a, b GroupChange) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	if len(p.Changes) == 0 {
 		return p, nil
@@ -30,14 +31,14 @@ func NewPlan(id string, from, to *app.Group, version app.Timestamp, restart ...a
 	for i := range p.Changes {
 		c := &p.Changes[i]
 		if c.New == nil {
-			stop.Actions = append(stop.Actions, Action{StopApplication, c.ID})
+			stop.Actions = append(stop.Actions, c.act(Stop))
 			continue
 		}
 		if c.Old == nil {
-			start.Actions = append(start.Actions, Action{StartApplication, c.ID})
+			start.Actions = append(start.Actions, c.act(Start))
 		}
-		kind := c.action(slices.Contains(restart, c.ID))
-		if kind == "" {
+		verb := c.verb(slices.Contains(restart, c.ID))
+		if verb == "" {
 			continue
 		}
 		level := levels[c.ID]
@@ -45,7 +46,7 @@ func NewPlan(id string, from, to *app.Group, version app.Timestamp, restart ...a
 		if work[level] == nil {
 			work[level] = &Step{}
 		}
-		work[level].Actions = append(work[level].Actions, Action{kind, c.ID})
+		work[level].Actions = append(work[level].Actions, c.act(verb))
 	}
 	for _, s := range []Step{stop, start} {
 		if len(s.Actions) > 0 {
@@ -60,19 +61,22 @@ func NewPlan(id string, from, to *app.Group, version app.Timestamp, restart ...a
 	return p, nil
 }
 
-// action chooses what brings a kept or new app to its target, "" when nothing must.
-func (c *Change) action(restart bool) ActionKind {
+// act is the action of a verb on what changes.
+func (c *Change) act(v Verb) Action { return Action{v, c.ID, c.Pod()} }
+
+// verb chooses what brings a kept or new app to its target, "" when nothing must.
+func (c *Change) verb(restart bool) Verb {
 	if c.Old == nil {
-		return ScaleApplication
+		return Scale
 	}
 	kind := c.Old.Compare(c.New)
 	switch {
 	case kind == app.Unchanged && !restart:
 		return ""
 	case kind == app.Scaled && !restart, c.New.Instances == 0:
-		return ScaleApplication
+		return Scale
 	}
-	return RestartApplication
+	return Restart
 }
 
 // diffGroups records what differs between two versions of one group, skipping subtrees
@@ -95,17 +99,49 @@ func diffGroups(p *Plan, from, to *app.Group) {
 	}
 	pairs(old.Apps, now.Apps, func(a *app.App) app.PathID { return a.ID }, func(o, n *app.App) {
 		if o != n {
-			var c Change
-			if o != nil {
-				c.ID, c.Old = o.ID, o.RunSpec()
-			}
-			if n != nil {
-				c.ID, c.New = n.ID, n.RunSpec()
-			}
-			p.Changes = append(p.Changes, c)
+			p.Changes = append(p.Changes, changed(o, n))
+		}
+	})
+	pairs(old.Pods, now.Pods, func(d *app.Pod) app.PathID { return d.ID }, func(o, n *app.Pod) {
+		if o != n {
+			p.Changes = append(p.Changes, changed(o, n))
 		}
 	})
 	pairs(old.Groups, now.Groups, func(g *app.Group) app.PathID { return g.ID }, func(o, n *app.Group) { diffGroups(p, o, n) })
+}
+
+// changed makes a Change of a pair of definitions, of which one may be nil.
+func changed[T any, D interface {
+	*T
+	RunSpec() *app.RunSpec
+}](o, n D) (c Change) {
+	if o != nil {
+		c.Old = o.RunSpec()
+		c.ID = c.Old.ID
+	}
+	if n != nil {
+		c.New = n.RunSpec()
+		c.ID = c.New.ID
+	}
+	return c
+}
+
+// joined makes one change of an app that goes and a pod that comes under its id, or the
+// other way round.
+func joined(sorted []Change) []Change {
+	out := sorted[:0]
+	for _, c := range sorted {
+		if n := len(out); n > 0 && out[n-1].ID == c.ID {
+			if c.New != nil {
+				out[n-1].New = c.New
+			} else {
+				out[n-1].Old = c.Old
+			}
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // pairs walks two sorted lists side by side; the missing side of a pair is nil.
@@ -125,7 +161,7 @@ func pairs[T any](old, now []*T, id func(*T) app.PathID, f func(o, n *T)) {
 	}
 }
 
-// Affected lists the apps the plan creates, changes or removes, sorted. They are what
+// Affected lists the apps and pods the plan creates, changes or removes, sorted. They are what
 // the plan locks (marathon.md 5.5).
 func (p *Plan) Affected() []app.PathID {
 	out := make([]app.PathID, 0, len(p.Changes))
@@ -164,9 +200,9 @@ func (p *Plan) Revert(root *app.Group, version app.Timestamp) *app.Group {
 	for i := range p.Changes {
 		c := &p.Changes[i]
 		if c.Old == nil {
-			root = root.RemoveApp(c.ID, version)
+			root = root.Remove(c.ID, version)
 		} else {
-			root = root.PutApp(c.Old.App, version)
+			root = root.Put(c.Old, version)
 		}
 	}
 	// Deepest first, so that a created group is empty once its created subgroups are gone.
@@ -176,7 +212,7 @@ func (p *Plan) Revert(root *app.Group, version app.Timestamp) *app.Group {
 		switch {
 		case g.Created && now != nil && now.Empty() && !g.ID.IsRoot():
 			root = root.RemoveGroup(g.ID, version)
-		case g.Removed && now == nil && root.App(g.ID) == nil:
+		case g.Removed && now == nil && root.App(g.ID) == nil && root.Pod(g.ID) == nil:
 			root = root.PutGroup(&app.Group{ID: g.ID, Dependencies: g.OldDeps, EnforceRole: g.Enforce}, version)
 		case now != nil && !g.Created && slices.Equal(now.Dependencies, g.NewDeps):
 			c := *now

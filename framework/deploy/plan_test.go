@@ -40,7 +40,7 @@ func steps(p *Plan) string {
 	for _, s := range p.Steps {
 		var actions []string
 		for _, a := range s.Actions {
-			actions = append(actions, strings.TrimSuffix(string(a.Kind), "Application")+" "+string(a.App))
+			actions = append(actions, string(a.Verb)+" "+string(a.ID))
 		}
 		out = append(out, strings.Join(actions, ", "))
 	}
@@ -186,10 +186,10 @@ func TestPlanOrder(t *testing.T) {
 		at := map[app.PathID]int{}
 		for i, s := range p.Steps {
 			for _, a := range s.Actions {
-				if a.Kind != RestartApplication {
+				if a.Verb != Restart {
 					rt.Fatalf("unexpected %v", a)
 				}
-				at[a.App] = i + 1
+				at[a.ID] = i + 1
 			}
 		}
 		var latest func(i int) int // last step of i's changed dependencies

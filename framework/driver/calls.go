@@ -72,13 +72,7 @@ func (s *session) callsFor(e core.Effect) []*scheduler.Call {
 	switch e := e.(type) {
 	case core.Accept:
 		ops := append(freeing(e.Free), s.reserving(e.Reserve)...)
-		if len(e.Tasks) > 0 {
-			tasks := make([]mesos.TaskInfo, 0, len(e.Tasks))
-			for i := range e.Tasks {
-				tasks = append(tasks, d.taskInfo(&e.Tasks[i]))
-			}
-			ops = append(ops, calls.OpLaunch(tasks...))
-		}
+		ops = append(ops, d.operations(e.Tasks, s.frameworkID)...)
 		c := calls.Accept(ops.WithOffers(mesos.OfferID{Value: e.Offer}))
 		return one(c.With(calls.RefuseSeconds(e.Refuse)))
 	case core.Decline:
@@ -102,6 +96,24 @@ func (s *session) callsFor(e core.Effect) []*scheduler.Call {
 		return reconcile(e.Tasks)
 	}
 	return nil
+}
+
+// operations launches the tasks of all apps together and each instance of a pod as a group.
+func (d *Driver) operations(launches []core.Launch, frameworkID string) calls.OfferOperations {
+	var tasks []mesos.TaskInfo
+	var out calls.OfferOperations
+	for i := range launches {
+		if l := &launches[i]; l.Spec.Pod != nil {
+			executor, group := d.taskGroup(l, frameworkID)
+			out = append(out, calls.OpLaunchGroup(executor, group...))
+		} else {
+			tasks = append(tasks, d.taskInfo(l))
+		}
+	}
+	if len(tasks) > 0 {
+		out = append(out, calls.OpLaunch(tasks...))
+	}
+	return out
 }
 
 func one(c *scheduler.Call) []*scheduler.Call { return []*scheduler.Call{c} }

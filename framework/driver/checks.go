@@ -91,14 +91,16 @@ func taskCheck(c *app.Check, ports []port) *mesos.CheckInfo {
 		out.Type = mesos.CheckInfo_TCP
 		out.TCP = &mesos.CheckInfo_Tcp{Port: at(c.TCP.Port, c.TCP.PortIndex)}
 	case c.Exec != nil:
-		cmd := mesos.CommandInfo{Shell: ptr(len(c.Exec.Command.Argv) == 0)}
-		if argv := c.Exec.Command.Argv; len(argv) > 0 {
-			cmd.Value, cmd.Arguments = ptr(argv[0]), argv
-		} else {
-			cmd.Value = ptr(c.Exec.Command.Shell)
-		}
 		out.Type = mesos.CheckInfo_COMMAND
-		out.Command = &mesos.CheckInfo_Command{Command: cmd}
+		out.Command = &mesos.CheckInfo_Command{Command: execCommand(c.Exec.Command)}
 	}
 	return out
+}
+
+// execCommand is a command of a check.
+func execCommand(c app.CheckCommand) mesos.CommandInfo {
+	if len(c.Argv) > 0 {
+		return mesos.CommandInfo{Shell: ptr(false), Value: ptr(c.Argv[0]), Arguments: c.Argv}
+	}
+	return mesos.CommandInfo{Shell: ptr(true), Value: ptr(c.Shell)}
 }

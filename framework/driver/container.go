@@ -33,7 +33,7 @@ func container(a *app.App, taskID string, ports []port, bridge string) *mesos.Co
 		image := mesos.Image_DOCKER
 		docker := &mesos.Image_Docker{Name: d.Image}
 		if d.PullConfig != nil {
-			docker.Config = secret(a, d.PullConfig.Secret)
+			docker.Config = secret(a.Secrets, d.PullConfig.Secret)
 		}
 		if d.Credential != nil {
 			docker.Credential = &mesos.Credential{Principal: d.Credential.Principal, Secret: optional(d.Credential.Secret)}

@@ -25,21 +25,35 @@ func environment(l *core.Launch, ports []port, prefix string) *mesos.Environment
 	vars := map[string]string{}
 	contextVars(vars, l)
 	portVars(vars, l.Instance.Host, ports, prefix)
-	for k, v := range l.Spec.App.Env {
+	refs := own(vars, l.Spec.App.Env)
+	return variables(vars, refs, l.Spec.App.Secrets)
+}
+
+// own lays variables of a definition over vars; it gives those that name a secret.
+func own(vars map[string]string, env map[string]app.EnvValue) (refs map[string]string) {
+	refs = map[string]string{}
+	for k, v := range env {
 		if v.Secret == "" {
 			vars[k] = v.Value
 		} else {
 			delete(vars, k)
+			refs[k] = v.Secret
 		}
 	}
+	return refs
+}
+
+// variables is an environment of plain values and, for names without one, of references
+// to secrets; each sorted.
+func variables(vars, refs map[string]string, secrets map[string]app.SecretDef) *mesos.Environment {
 	env := &mesos.Environment{}
 	for _, k := range slices.Sorted(maps.Keys(vars)) {
 		env.Variables = append(env.Variables, mesos.Environment_Variable{Name: k, Value: ptr(vars[k])})
 	}
-	for _, k := range slices.Sorted(maps.Keys(l.Spec.App.Env)) {
-		if v := l.Spec.App.Env[k]; v.Secret != "" {
+	for _, k := range slices.Sorted(maps.Keys(refs)) {
+		if _, plain := vars[k]; !plain {
 			env.Variables = append(env.Variables, mesos.Environment_Variable{
-				Name: k, Type: mesos.Environment_Variable_SECRET.Enum(), Secret: secret(l.Spec.App, v.Secret)})
+				Name: k, Type: mesos.Environment_Variable_SECRET.Enum(), Secret: secret(secrets, refs[k])})
 		}
 	}
 	return env
@@ -58,14 +72,19 @@ func contextVars(vars map[string]string, l *core.Launch) {
 	vars["MARATHON_APP_RESOURCE_DISK"] = javaNumber(a.Disk)
 	vars["MARATHON_APP_RESOURCE_GPUS"] = strconv.Itoa(a.GPUs)
 	vars["MARATHON_APP_ENFORCE_GROUP_ROLE"] = strings.ToUpper(strconv.FormatBool(l.EnforceRole))
+	labelVars(vars, a.Labels)
+}
+
+// labelVars tells a task its labels.
+func labelVars(vars map[string]string, labels map[string]string) {
 	var names []string
-	for _, k := range slices.Sorted(maps.Keys(a.Labels)) {
-		if len(k) >= maxLabelKey || len(a.Labels[k]) >= maxLabelValue {
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if len(k) >= maxLabelKey || len(labels[k]) >= maxLabelValue {
 			continue
 		}
 		name := sanitise(k)
 		names = append(names, name)
-		vars["MARATHON_APP_LABEL_"+name] = a.Labels[k]
+		vars["MARATHON_APP_LABEL_"+name] = labels[k]
 	}
 	vars["MARATHON_APP_LABELS"] = strings.Join(names, " ")
 }

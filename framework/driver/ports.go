@@ -72,8 +72,7 @@ func (p *port) protocols() []string {
 }
 
 // discovery is what DNS servers read (marathon.md 7.2).
-func discovery(a *app.App, ports []port) *mesos.DiscoveryInfo {
-	name := a.ID.Host()
+func discovery(name string, networks []app.Network, ports []port) *mesos.DiscoveryInfo {
 	d := &mesos.DiscoveryInfo{Visibility: mesos.FRAMEWORK, Name: &name, Ports: &mesos.Ports{}}
 	for i := range ports {
 		p := &ports[i]
@@ -93,8 +92,8 @@ func discovery(a *app.App, ports []port) *mesos.DiscoveryInfo {
 			if scope == "container" {
 				if len(p.networks) > 0 {
 					all["network-name"] = p.networks[0]
-				} else if len(a.Networks) > 0 && a.Networks[0].Name != "" {
-					all["network-name"] = a.Networks[0].Name
+				} else if len(networks) > 0 && networks[0].Name != "" {
+					all["network-name"] = networks[0].Name
 				}
 			}
 			w.Labels = labels(all)

@@ -19,7 +19,7 @@ func (d *Driver) taskInfo(l *core.Launch) mesos.TaskInfo {
 		TaskID:      mesos.TaskID{Value: id},
 		AgentID:     mesos.AgentID{Value: v.AgentID},
 		Labels:      labels(a.Labels),
-		Discovery:   discovery(a, ports),
+		Discovery:   discovery(a.ID.Host(), a.Networks, ports),
 		HealthCheck: healthCheck(a, ports),
 		Check:       taskCheck(a.Check, ports),
 	}
@@ -27,15 +27,7 @@ func (d *Driver) taskInfo(l *core.Launch) mesos.TaskInfo {
 	if g := a.TaskKillGraceSeconds; g != nil {
 		t.KillPolicy = &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(*g) * int64(time.Second)}}
 	}
-	if lim := a.ResourceLimits; lim != nil {
-		t.Limits = map[string]mesos.Value_Scalar{}
-		if lim.Cpus != nil {
-			t.Limits["cpus"] = mesos.Value_Scalar{Value: float64(*lim.Cpus)}
-		}
-		if lim.Mem != nil {
-			t.Limits["mem"] = mesos.Value_Scalar{Value: float64(*lim.Mem)}
-		}
-	}
+	t.Limits = limits(a.ResourceLimits)
 	cmd := command(a)
 	cmd.Environment = environment(l, ports, d.cfg.EnvPrefix)
 	box := container(a, id, ports, d.cfg.BridgeName)
@@ -46,6 +38,21 @@ func (d *Driver) taskInfo(l *core.Launch) mesos.TaskInfo {
 	t.Executor = executor(a, cmd, box, id)
 	t.Executor.Resources = wireResources(l.Executor, v.Role)
 	return t
+}
+
+// limits are the burst limits, nil for none.
+func limits(l *app.ResourceLimits) map[string]mesos.Value_Scalar {
+	if l == nil {
+		return nil
+	}
+	out := map[string]mesos.Value_Scalar{}
+	if l.Cpus != nil {
+		out["cpus"] = mesos.Value_Scalar{Value: float64(*l.Cpus)}
+	}
+	if l.Mem != nil {
+		out["mem"] = mesos.Value_Scalar{Value: float64(*l.Mem)}
+	}
+	return out
 }
 
 // command builds the CommandInfo without its environment.
@@ -65,14 +72,20 @@ func command(a *app.App) *mesos.CommandInfo {
 	if a.User != "" {
 		c.User = ptr(a.User)
 	}
-	for _, f := range a.Fetch {
+	c.URIs = uris(a.Fetch)
+	return c
+}
+
+// uris lists what is fetched into the sandbox.
+func uris(list []app.Artifact) (out []mesos.CommandInfo_URI) {
+	for _, f := range list {
 		u := mesos.CommandInfo_URI{Value: f.URI, Extract: ptr(f.Extract), Executable: ptr(f.Executable), Cache: ptr(f.Cache)}
 		if f.DestPath != "" {
 			u.OutputFile = ptr(f.DestPath)
 		}
-		c.URIs = append(c.URIs, u)
+		out = append(out, u)
 	}
-	return c
+	return out
 }
 
 // executor wraps the command of an app that brings its own executor program.

@@ -29,7 +29,7 @@ func volume(a *app.App, v *app.Volume) (mesos.Volume, bool) {
 		out.Source = &mesos.Volume_Source{Type: mesos.Volume_Source_DOCKER_VOLUME, DockerVolume: dockerVolume(v.External)}
 	case v.Secret != "":
 		mode = mesos.RO
-		out.Source = &mesos.Volume_Source{Type: mesos.Volume_Source_SECRET, Secret: secret(a, v.Secret)}
+		out.Source = &mesos.Volume_Source{Type: mesos.Volume_Source_SECRET, Secret: secret(a.Secrets, v.Secret)}
 	default:
 		return out, false
 	}
@@ -63,10 +63,10 @@ func dockerVolume(e *app.ExternalVolume) *mesos.Volume_Source_DockerVolume {
 	return out
 }
 
-// secret is a reference to a secret of the app: the agent's resolver finds it by its
+// secret is a reference to one of the secrets of an app or pod: the agent's resolver finds it by its
 // source. Values never pass through here.
-func secret(a *app.App, name string) *mesos.Secret {
-	return &mesos.Secret{Type: mesos.Secret_REFERENCE, Reference: &mesos.Secret_Reference{Name: a.Secrets[name].Source}}
+func secret(secrets map[string]app.SecretDef, name string) *mesos.Secret {
+	return &mesos.Secret{Type: mesos.Secret_REFERENCE, Reference: &mesos.Secret_Reference{Name: secrets[name].Source}}
 }
 
 // linuxInfo builds what a container of the Mesos engine sets of Linux.

@@ -28,8 +28,8 @@ func every() []core.Event {
 	at := core.At(1566162693328)
 	yes, zero := true, 0
 	plan := &deploy.Plan{ID: "867ed450-f6a8-4d33-9b0e-e11c5513990b", Version: 1566162690000, Steps: []deploy.Step{
-		{Actions: []deploy.Action{{Kind: deploy.StartApplication, App: "/shop/web"}}},
-		{Actions: []deploy.Action{{Kind: deploy.ScaleApplication, App: "/shop/web"}}}}}
+		{Actions: []deploy.Action{{Verb: deploy.Start, ID: "/shop/web"}}},
+		{Actions: []deploy.Action{{Verb: deploy.Scale, ID: "/shop/web"}}}}}
 	check := &app.HealthCheck{Protocol: app.HealthHTTP, Path: "/", PortIndex: &zero, GracePeriodSeconds: 300, IntervalSeconds: 60,
 		TimeoutSeconds: 20, MaxConsecutiveFailures: 3, DelaySeconds: 15, IPProtocol: "IPv4"}
 	id := app.NewInstanceID("/shop/web", "c8ac1bd9-ec45-11e6-9d4e-02421c8ac1bd")

@@ -88,7 +88,7 @@ func readable(value []byte) error {
 
 // Apply makes changes durable. All of them happen or, when they do not fit one batch of
 // the store, a beginning of them in an order in which nothing refers to what is not
-// there yet: parts, apps, the tree, deployments, instances, the rest, and deletions last.
+// there yet: parts, apps, pods, the tree, deployments, instances, the rest, and deletions last.
 func (r *Repo) Apply(ctx context.Context, fence zk.Fence, changes []core.Change) error {
 	ops := make([]store.Op, 0, len(changes))
 	for _, ch := range changes {
@@ -130,18 +130,18 @@ func rank(op store.Op) int {
 	if op.Delete {
 		return 9
 	}
-	for i, prefix := range []string{partsPrefix, core.AppPrefix, core.RootPrefix, core.DeploymentPrefix, core.InstancePrefix} {
+	for i, prefix := range []string{partsPrefix, core.AppPrefix, core.PodPrefix, core.RootPrefix, core.DeploymentPrefix, core.InstancePrefix} {
 		if strings.HasPrefix(op.Key, prefix+"/") {
 			return i
 		}
 	}
-	return 5
+	return 6
 }
 
 // Load reads everything. Errors: fault.Malformed naming a record that cannot be read, and
 // the store's.
 func (r *Repo) Load(ctx context.Context) (core.Stored, error) {
-	st := core.Stored{Apps: map[app.PathID][]*app.App{}}
+	st := core.Stored{Apps: map[app.PathID][]*app.App{}, Pods: map[app.PathID][]*app.Pod{}}
 	rec, err := r.store.Get(ctx, core.FrameworkKey)
 	switch {
 	case err == nil:
@@ -156,11 +156,19 @@ func (r *Repo) Load(ctx context.Context) (core.Stored, error) {
 	err = errors.Join(
 		each(ctx, r.store, core.RootPrefix, func(v *core.RootRecord) { st.Roots = append(st.Roots, v) }),
 		each(ctx, r.store, core.AppPrefix, func(v *app.App) { st.Apps[v.ID] = append(st.Apps[v.ID], v) }),
+		each(ctx, r.store, core.PodPrefix, func(v *app.PodRecord) {
+			if v.Pod != nil {
+				st.Pods[v.ID] = append(st.Pods[v.ID], v.Restored())
+			}
+		}),
 		each(ctx, r.store, core.InstancePrefix, func(v *app.Instance) { st.Instances = append(st.Instances, v) }),
 		each(ctx, r.store, core.DeploymentPrefix, func(v *core.PlanRecord) { st.Plans = append(st.Plans, v) }),
 		each(ctx, r.store, core.LeftoverPrefix, func(v *app.Leftover) { st.Leftovers = append(st.Leftovers, v) }),
 		each(ctx, r.store, core.FailurePrefix, func(v *app.TaskFailure) { st.Failures = append(st.Failures, v) }),
 	)
+	for _, versions := range st.Pods {
+		slices.SortFunc(versions, func(a, b *app.Pod) int { return cmp.Compare(a.Version, b.Version) })
+	}
 	for _, versions := range st.Apps {
 		slices.SortFunc(versions, func(a, b *app.App) int { return cmp.Compare(a.Version, b.Version) })
 	}

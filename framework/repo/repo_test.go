@@ -43,10 +43,13 @@ func TestRoundTrip(t *testing.T) {
 			instance := &app.Instance{ID: app.NewInstanceID("/g/a", "u"), App: "/g/a", Goal: app.GoalRunning, Condition: app.Running,
 				AppVersion: 20, Launch: 2, AgentID: "S", Host: "h", HostPorts: []int{31000}, StagedAt: 5, Since: 6, Role: "*"}
 			plan := &core.PlanRecord{ID: "d", Version: 20, Changes: []core.ChangeRecord{{ID: "/g/a", Old: 10, New: 20}},
-				Steps: []deploy.Step{{Actions: []deploy.Action{{Kind: deploy.RestartApplication, App: "/g/a"}}}}}
+				Steps: []deploy.Step{{Actions: []deploy.Action{{Verb: deploy.Restart, ID: "/g/a"}}}}}
 			failure := &app.TaskFailure{AppID: "/g/a", State: "TASK_FAILED", TaskID: instance.TaskID(), Timestamp: 7, Version: 20}
 			root := core.RootRecord{Changed: []app.PathID{"/g/a"}, Root: &core.GroupRecord{ID: "/", Version: 20,
 				Groups: []*core.GroupRecord{{ID: "/g", Version: 20, Apps: map[app.PathID]app.Timestamp{"/g/a": 20}}}}}
+			pod := &app.Pod{ID: "/g/p", Version: 20, VersionInfo: app.VersionInfo{LastScalingAt: 20, LastConfigChangeAt: 10}, Role: "*",
+				Containers: []app.PodContainer{{Name: "c", Exec: &app.PodExec{Command: app.CheckCommand{Shell: "sleep 1"}}}},
+				Scaling:    app.PodScaling{Kind: "fixed", Instances: 2}, Scheduling: app.PodScheduling{Unreachable: app.UnreachableStrategy{Disabled: true}}}
 			changes := []core.Change{
 				{Key: core.InstancePrefix + "/" + string(instance.ID), Value: instance},
 				{Key: core.DeploymentPrefix + "/d", Value: plan},
@@ -54,6 +57,7 @@ func TestRoundTrip(t *testing.T) {
 				{Key: core.FailurePrefix + "/g_a", Value: failure},
 				{Key: core.AppPrefix + "/g_a/20", Value: &now},
 				{Key: core.AppPrefix + "/g_a/10", Value: old},
+				{Key: core.PodPrefix + "/g_p/20", Value: pod.RunSpec().Record()},
 				{Key: core.FrameworkKey, Value: core.FrameworkRecord{ID: "F"}},
 				{Key: core.InstancePrefix + "/gone"},
 			}
@@ -65,7 +69,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := core.Stored{FrameworkID: "F", Roots: []*core.RootRecord{&root}, Apps: map[app.PathID][]*app.App{"/g/a": {old, &now}},
-				Instances: []*app.Instance{instance}, Plans: []*core.PlanRecord{plan}, Failures: []*app.TaskFailure{failure}}
+				Pods: map[app.PathID][]*app.Pod{"/g/p": {pod}}, Instances: []*app.Instance{instance}, Plans: []*core.PlanRecord{plan}, Failures: []*app.TaskFailure{failure}}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("loaded\n%+v\nwant\n%+v", got, want)
 			}

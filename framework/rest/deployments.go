@@ -18,25 +18,29 @@ type deploymentView struct {
 	AffectedApps   app.List[app.PathID]  `json:"affectedApps"`
 	AffectedPods   app.List[app.PathID]  `json:"affectedPods"`
 	Steps          app.List[deploy.Step] `json:"steps"`
-	CurrentActions []currentAction       `json:"currentActions"`
-	CurrentStep    int                   `json:"currentStep"` // from 1
+	CurrentActions []map[string]any      `json:"currentActions"` // of deploy.Action, with readinessCheckResults
+	CurrentStep    int                   `json:"currentStep"`    // from 1
 	TotalSteps     int                   `json:"totalSteps"`
-}
-
-type currentAction struct {
-	deploy.Action
-	Readiness []readinessView `json:"readinessCheckResults"`
 }
 
 func viewDeployment(s *core.Snapshot, d *deploy.Deployment) deploymentView {
 	total := len(d.Plan.Steps)
 	v := deploymentView{
-		ID: d.Plan.ID, Version: d.Plan.Version, AffectedApps: d.Plan.Affected(), Steps: d.Plan.Steps,
-		CurrentActions: []currentAction{}, CurrentStep: min(d.Step+1, total), TotalSteps: total,
+		ID: d.Plan.ID, Version: d.Plan.Version, Steps: d.Plan.Steps,
+		CurrentActions: []map[string]any{}, CurrentStep: min(d.Step+1, total), TotalSteps: total,
+	}
+	for i := range d.Plan.Changes {
+		if ch := &d.Plan.Changes[i]; ch.Pod() {
+			v.AffectedPods = append(v.AffectedPods, ch.ID)
+		} else {
+			v.AffectedApps = append(v.AffectedApps, ch.ID)
+		}
 	}
 	if d.Step >= 0 && d.Step < total {
 		for _, action := range d.Plan.Steps[d.Step].Actions {
-			v.CurrentActions = append(v.CurrentActions, currentAction{action, viewReadiness(s, action.App)})
+			fields := action.Fields()
+			fields["readinessCheckResults"] = viewReadiness(s, action.ID)
+			v.CurrentActions = append(v.CurrentActions, fields)
 		}
 	}
 	return v
