@@ -387,7 +387,7 @@ func TestConformance_5_7_Failover(t *testing.T) {
 		if n == 100 {
 			t.Fatalf("still at %+v", w.shown.Deployments[0])
 		}
-		if got := w.shown.Deployments[0]; got.Plan.ID != id || got.Plan.Steps[0].Actions[0].Kind != deploy.RestartApplication {
+		if got := w.shown.Deployments[0]; got.Plan.ID != id || got.Plan.Steps[0].Actions[0].Verb != deploy.Restart {
 			t.Fatalf("another deployment: %+v", got.Plan)
 		}
 		w.crash()
