@@ -71,8 +71,8 @@ func TestConformance_5_1_FromRequestToDeployment(t *testing.T) {
 		w.log = []string{}
 		w.do(put(basic("/w", 1), false))
 		got := w.logged("persist 2", "reply", "publish group", "publish deployment")
-		w.expect(got[1:], "publish group_change_success", "publish deployment_info [{StartApplication /w}]", "reply 1",
-			"publish deployment_step_success", "publish deployment_info [{ScaleApplication /w}]")
+		w.expect(got[1:], "publish group_change_success", "publish deployment_info [StartApplication /w]", "reply 1",
+			"publish deployment_step_success", "publish deployment_info [ScaleApplication /w]")
 		if !strings.HasPrefix(got[0], "persist") || !strings.Contains(got[0], "+apps/w/") || !strings.Contains(got[0], "+roots/") || !strings.Contains(got[0], "+deployments/") {
 			t.Errorf("the first record is %s", got[0])
 		}
@@ -443,7 +443,7 @@ func TestTrap48_RestartMovesLastConfigChange(t *testing.T) {
 		t.Fatal(r.Err)
 	}
 	a := w.shown.Root.App("/w")
-	if a.VersionInfo.LastConfigChangeAt != a.Version || fmt.Sprint(r.Outcome.Plan.Steps[0].Actions) != "[{RestartApplication /w}]" {
+	if a.VersionInfo.LastConfigChangeAt != a.Version || fmt.Sprint(r.Outcome.Plan.Steps[0].Actions) != "[RestartApplication /w]" {
 		t.Errorf("%+v, %v", a.VersionInfo, r.Outcome.Plan.Steps)
 	}
 }
