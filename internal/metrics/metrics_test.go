@@ -39,7 +39,7 @@ func TestBothForms(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	for _, line := range []string{"stoa_x_total 800\n", "stoa_y 300\n", `stoa_z_total{kind="a"} 7`, "stoa_h_seconds_count 1\n", "go_goroutines ", "process_open_fds "} {
+	for _, line := range []string{"stoa_x_total 800\n", "stoa_y 300\n", `stoa_z_total{kind="a"} 7`, "stoa_h_seconds_count 1\n", "go_goroutines ", "go_gc_heap_live_bytes ", "process_open_fds "} {
 		if !strings.Contains(w.Body.String(), line) {
 			t.Errorf("/metrics lacks %q", line)
 		}

@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"bytes"
 	"sync"
 	"time"
 )
@@ -53,7 +54,7 @@ type page struct {
 // buffers for the next ones.
 type pageStore struct {
 	mu   sync.Mutex // guards the fields below and those of all documents and pages
-	held int        // bytes in kept
+	held int        // bytes that kept takes, with what its buffers have to spare
 	kept []*page    // oldest first
 	free [][]byte
 }
@@ -69,16 +70,35 @@ func (s *pageStore) buffer() []byte {
 }
 
 // keep puts a page with its bytes into the store and lets the oldest go.
-func (s *pageStore) keep(p *page) {
+func (s *pageStore) keep(p *page, plain, packed []byte) {
+	p.plain, p.packed, p.size = s.fit(plain), s.fit(packed), len(plain)
 	p.refs++
 	s.kept = append(s.kept, p)
-	s.held += len(p.plain) + len(p.packed)
+	s.held += p.held()
 	for len(s.kept) > 1 && s.held > storeSize {
 		old := s.kept[0]
 		s.kept[0] = nil
 		s.kept = s.kept[1:]
-		s.held -= len(old.plain) + len(old.packed)
+		s.held -= old.held()
 		s.release(old)
+	}
+}
+
+func (p *page) held() int { return cap(p.plain) + cap(p.packed) }
+
+// fit moves bytes that would waste most of a buffer to memory of their own size: the
+// answers of a small cluster, and what compression leaves.
+func (s *pageStore) fit(b []byte) []byte {
+	if len(b) > cap(b)/2 {
+		return b
+	}
+	s.reuse(b)
+	return bytes.Clone(b)
+}
+
+func (s *pageStore) reuse(b []byte) {
+	if c := cap(b); c >= pageSize && c <= 4*pageSize && len(s.free) < storeSize/pageSize/2 {
+		s.free = append(s.free, b)
 	}
 }
 
@@ -88,11 +108,8 @@ func (s *pageStore) release(p *page) {
 	if p.refs > 0 {
 		return
 	}
-	for _, b := range [][]byte{p.plain, p.packed} {
-		if c := cap(b); c > 0 && c <= 4*pageSize && len(s.free) < storeSize/pageSize/2 {
-			s.free = append(s.free, b)
-		}
-	}
+	s.reuse(p.plain)
+	s.reuse(p.packed)
 	p.plain, p.packed = nil, nil
 }
 
@@ -169,8 +186,7 @@ func (d *document) run() {
 			d.err, d.ended = err, true
 			break
 		}
-		p.plain, p.packed, p.size = plain, packed, len(plain)
-		s.keep(p)
+		s.keep(p, plain, packed)
 		if end {
 			d.ended = true
 			break

@@ -201,3 +201,30 @@ func TestCutOff(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestSmallDocuments: the answers of a small cluster take what they are long, not a page
+// each.
+func TestSmallDocuments(t *testing.T) {
+	store := &pageStore{}
+	for i := range 3000 {
+		d := newDocument(store, []part{one(func(e *encoder) { e.quoted(strings.Repeat("x", 5000)) })})
+		r := d.reader(i%2 == 0)
+		for more := true; more; {
+			var err error
+			if _, _, more, err = r.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.close()
+	}
+	takes := 0
+	for _, p := range store.kept {
+		takes += cap(p.plain) + cap(p.packed)
+	}
+	for _, b := range store.free {
+		takes += cap(b)
+	}
+	if takes > 2*storeSize || store.held > storeSize || len(store.kept) < 1000 {
+		t.Errorf("%d pages and %d empty buffers take %d bytes, %d by the book", len(store.kept), len(store.free), takes, store.held)
+	}
+}
