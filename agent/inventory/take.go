@@ -33,6 +33,9 @@ func take(cfg Config) (Host, error) {
 	if err != nil {
 		return h, fault.New("--resources", fault.Invalid, "", err)
 	}
+	if err := disks(given, cfg.WorkDir); err != nil {
+		return h, err
+	}
 	list, err := complete(given, cfg.DefaultRole, found{
 		cpus: runtime.NumCPU(), mem: memory(), disk: diskSize(cfg.WorkDir),
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,8 +97,15 @@ func (f *framework) next(wanted func(*scheduler.Event) bool) *scheduler.Event {
 			if wanted(e) {
 				return e
 			}
-			if e.GetType() == scheduler.Event_OFFERS {
+			switch e.GetType() {
+			case scheduler.Event_OFFERS:
 				f.passed = append(f.passed, e)
+			case scheduler.Event_RESCIND:
+				for _, p := range f.passed {
+					p.Offers.Offers = slices.DeleteFunc(p.Offers.Offers, func(o *mesos.Offer) bool {
+						return o.GetId().GetValue() == e.GetRescind().GetOfferId().GetValue()
+					})
+				}
 			}
 		case <-deadline:
 			f.t.Fatal("the event did not come in time")
