@@ -35,7 +35,7 @@ type Leftover struct {
 	Instance InstanceID `json:"instance"`
 	Role     string     `json:"role"`
 	AgentID  string     `json:"agentId"`
-	Since    Timestamp  `json:"since"`
+	Until    Timestamp  `json:"until"` // from then on offers are not asked for any more
 }
 
 // VolumeSpec is one persistent volume that each instance has of its own.

@@ -22,7 +22,7 @@ type Core struct {
 	running   []*deployment                // oldest first
 	locks     map[app.PathID]*deployment   // the one that works on an app
 	failures  map[app.PathID]*app.TaskFailure
-	leftovers map[app.InstanceID]*app.Leftover
+	leftovers map[app.InstanceID]*leftover
 	kills     killList
 	timers    timers
 	demand    demandState

@@ -47,8 +47,8 @@ func (c *Core) claim(rules *match.Rules, offers []*match.Offer, answers []answer
 			if i == nil || i.view.Reservation == nil || i.view.AgentID != o.AgentID {
 				c.note("freeing a reservation that no instance owns", "instance", id, "agent", o.AgentID)
 				answers[n].free = append(answers[n].free, blocks[id]...)
-				if lo := c.leftovers[id]; lo != nil && lo.AgentID == o.AgentID {
-					c.freed(id)
+				if lo := c.leftovers[id]; lo != nil {
+					lo.tried = true
 				}
 				continue
 			}
@@ -71,6 +71,7 @@ func (c *Core) claim(rules *match.Rules, offers []*match.Offer, answers []answer
 			answers[n].tasks = append(answers[n].tasks, c.launch(i, l))
 			i.line.stats.lastUsed = app.At(c.now)
 		}
+		c.settleLeftovers(o, blocks)
 	}
 	c.countHeld(offers, refused, answers)
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/match"
 )
 
 // Life of an instance with a reservation: it waits for an offer, reserves, waits for the
@@ -9,9 +10,12 @@ import (
 // is killed and it is suspended: its goal is Stopped and its resources stay reserved.
 // Growing wakes it. Decommissioned, it is forgotten and its reservation is a leftover.
 
-// leftoverFor is how long offers are asked for to free a leftover. An agent that
-// stays away longer is freed when it offers anything.
-const leftoverFor = app.Timestamp(7 * 24 * 60 * 60 * 1000)
+// How long offers are asked for to free a leftover, and one that no offer ever showed. An
+// agent that stays away longer is freed when it offers anything.
+const (
+	leftoverFor    = app.Timestamp(7 * 24 * 60 * 60 * 1000)
+	unconfirmedFor = app.Timestamp(10 * 60 * 1000)
+)
 
 // idle tells whether no task of the instance can be alive.
 func (i *instance) idle() bool { return i.view.Condition == app.Scheduled || i.view.Ended() }
@@ -67,18 +71,35 @@ func (c *Core) leave(i *instance) {
 	if v.Reservation == nil {
 		return
 	}
-	lo := &app.Leftover{Instance: v.ID, Role: v.Role, AgentID: v.AgentID, Since: app.At(c.now)}
-	c.leftovers[v.ID] = lo
+	lo := &app.Leftover{Instance: v.ID, Role: v.Role, AgentID: v.AgentID, Until: app.At(c.now) + leftoverFor}
+	if v.Launch == 0 && !i.confirmed {
+		lo.Until = app.At(c.now) + unconfirmedFor
+	}
+	c.leftovers[v.ID] = &leftover{Leftover: lo}
 	c.out.change(Change{Key: leftoverKey(v.ID), Value: lo})
 	c.inRole(v.Role).fresh = true
 }
 
-// freed drops a leftover that was offered and given back.
-func (c *Core) freed(id app.InstanceID) {
-	if c.leftovers[id] != nil {
-		delete(c.leftovers, id)
-		c.out.change(Change{Key: leftoverKey(id)})
+// leftover is an app.Leftover and whether it was given back, perhaps by an earlier leader:
+// that may have got lost, so the record goes when an offer shows it gone.
+type leftover struct {
+	*app.Leftover
+	tried bool
+}
+
+// settleLeftovers drops leftovers that were given back and of which an offer of their agent
+// shows nothing.
+func (c *Core) settleLeftovers(o *match.Offer, blocks map[app.InstanceID][]match.Resource) {
+	for _, id := range sortedKeys(c.leftovers) {
+		if lo := c.leftovers[id]; lo.tried && lo.AgentID == o.AgentID && lo.Role == o.Role && blocks[id] == nil {
+			c.dropLeftover(id)
+		}
 	}
+}
+
+func (c *Core) dropLeftover(id app.InstanceID) {
+	delete(c.leftovers, id)
+	c.out.change(Change{Key: leftoverKey(id)})
 }
 
 // abandon forgets an instance whose reservation does not exist (any more).
@@ -92,17 +113,16 @@ func (c *Core) abandon(i *instance) {
 // expireLeftovers stops asking for offers of agents that do not come back.
 func (c *Core) expireLeftovers() {
 	for _, id := range sortedKeys(c.leftovers) {
-		if app.At(c.now)-c.leftovers[id].Since > leftoverFor {
-			c.freed(id)
+		if app.At(c.now) > c.leftovers[id].Until {
+			c.dropLeftover(id)
 		}
 	}
 }
 
-// unconfirmed gives up an instance whose reservation never showed in an offer; should it
-// exist, it belongs to nobody and is freed when it is offered.
+// unconfirmed gives up an instance whose reservation never showed in an offer.
 func (c *Core) unconfirmed(i *instance) {
 	if i.held() && i.view.Launch == 0 && !i.confirmed && c.now.Sub(i.reservedAt) >= c.cfg.ReservationTimeout {
 		c.note("the reservation does not come: trying again", "instance", i.view.ID, "agent", i.view.AgentID)
-		c.abandon(i)
+		c.forget(i)
 	}
 }

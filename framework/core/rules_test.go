@@ -125,7 +125,7 @@ func TestConformance_6_6_Backoff(t *testing.T) {
 			t.Errorf("failure %d: delay %s, want %s", n+1, got, want)
 		}
 		before := len(w.tasks)
-		w.wants = true
+		w.ask("*")
 		w.offer(w.agents[0])
 		if len(w.tasks) != before {
 			t.Error("launched before the delay was over")
@@ -168,7 +168,7 @@ func TestConformance_7_6_Unreachable(t *testing.T) {
 			a := basic("/w", 1)
 			a.Unreachable = c.strategy
 			w, i := ran(t, a)
-			w.wants = false
+			w.wants = nil
 			w.step(core.Update{Task: i.TaskID(), AgentID: "S0", State: "TASK_UNREACHABLE"})
 			w.settled()
 			for range 2 {
@@ -222,9 +222,9 @@ func TestQueueTellsWhy(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	w.do(put(a, false))
 	w.offer(w.agents[0])
-	w.wants = true
+	w.ask("*")
 	w.offer(w.agents[0])
-	w.wants = true
+	w.ask("*")
 	w.offer(w.agents[1])
 	q := w.shown.Queue[0]
 	if q.Attempt.Offers != 3 || q.Attempt.Refused[match.InsufficientCpus] != 3 || q.Last.Offers != 2 || q.Unused != 3 || len(q.LastOffers) != 2 {

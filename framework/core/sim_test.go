@@ -14,43 +14,116 @@ import (
 
 // TestSimulation runs random histories: apps come, change, scale and go, tasks fail and
 // get sick, acknowledgements and writes lag, and leaders crash between any two effects.
-// The world checks I4 (limits of restarts), I6 to I8 and "durable before visible" all along;
-// at the end everything must come to rest exactly as wanted.
+// All along the world checks the limits of restarts, that each offer is answered once, that
+// no ACCEPT and no acknowledgement goes out before its record is durable, that UNIQUE holds,
+// that service ports are not shared, and that a reservation serves its instance alone. At the
+// end everything must come to rest exactly as wanted. The name of a subtest is its seed.
 func TestSimulation(t *testing.T) {
-	seeds := uint64(150)
+	seeds := uint64(200)
 	if os.Getenv("STOA_SOAK") == "1" {
-		seeds = 3000
+		seeds = 10_000
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			simulate(t, seed)
+			newWorld(t, seed, 5).simulate(seed)
 		})
 	}
 }
 
-func simulate(t *testing.T, seed uint64) {
-	w := newWorld(t, seed, 5)
+// TestSimulationReplays: a seed is the whole history, to the last effect.
+func TestSimulationReplays(t *testing.T) {
+	for seed := range uint64(3) {
+		var first []string
+		for run := range 2 {
+			w := newWorld(t, seed, 5)
+			w.log = []string{}
+			w.simulate(seed)
+			if run == 0 {
+				first = w.log
+			} else if !slices.Equal(first, w.log) {
+				t.Errorf("seed %d: %d effects, then %d others", seed, len(first), len(w.log))
+			}
+		}
+	}
+}
+
+// TestCrashAtEveryEffect replays one history, each time with the leader dying before another
+// of its effects.
+func TestCrashAtEveryEffect(t *testing.T) {
+	effects, step := 0, 5
+	if os.Getenv("STOA_SOAK") == "1" {
+		step = 1
+	}
+	for crash := 0; crash == 0 || crash <= effects; crash += step {
+		w := newWorld(t, 1, 3)
+		w.agents[2].cpus = 150 // room for one task
+		if w.fuse = crash; crash == 0 {
+			w.fuse = 1 << 30
+		}
+		for _, cmd := range []core.Command{put(basic("/a", 2), false), put(resident(2), false), changed(basic("/a", 2)), changed(resident(2)),
+			put(resident(1), true), put(resident(3), true), remove("/a", true), core.KillTasks{Instances: []app.InstanceID{""}, Wipe: true}, remove("/r", true)} {
+			if k, wipes := cmd.(core.KillTasks); wipes {
+				k.Instances[0] = w.shown.Of("/r").Instances[0].ID
+			}
+			for done := false; !done; {
+				w.token++
+				w.step(core.Do{Token: w.token, Command: cmd})
+				w.settled()
+				_, done = w.replies[w.token]
+				w.rounds(30)
+				if w.dead {
+					w.crash()
+				}
+			}
+			w.rounds(60)
+		}
+		if crash == 0 {
+			effects = 1<<30 - w.fuse
+			t.Logf("%d effects", effects)
+		}
+		w.atRest()
+		if t.Failed() {
+			t.Fatalf("after a crash before effect %d", crash)
+		}
+	}
+}
+
+// changed is the command that gives an app another command line.
+func changed(a app.App) core.Command {
+	a.Cmd = "sleep 11"
+	return put(a, true)
+}
+
+func (w *world) simulate(seed uint64) {
 	faults := seed%3 != 0
 	// Where agents get lost or deployments are forced aside, limits are overrun by what was
 	// begun before; the other histories keep them strictly.
 	w.loose = seed%2 == 0
 	w.partitions = seed%10 == 0
-	ids := []app.PathID{"/a", "/b", "/g/c"}
+	ids := []app.PathID{"/a", "/b", "/g/c", "/r"}
 	for range 250 {
 		w.now = w.now.Add(time.Duration(w.rand.IntN(400)) * time.Millisecond)
+		if faults && w.fuse == 0 && w.rand.IntN(40) == 0 {
+			w.fuse = 1 + w.rand.IntN(30) // the leader dies between two effects
+		}
 		w.random(ids, faults)
+		if w.dead {
+			w.crash()
+		}
 		if !w.loose {
 			w.settled() // limits are checked when a kill goes out; nothing may come between
 		}
 	}
+	w.fuse = 0
 	for _, a := range w.agents {
 		w.reconnect(a)
 	}
 	for _, task := range w.tasks {
 		task.sick = false
 	}
-	w.rounds(1400) // longer than a scale check and every back-off
+	w.rounds(300)
+	w.strides(300, 2*time.Second) // longer than a scale check and every back-off
 	w.atRest()
 }
 
@@ -67,8 +140,17 @@ func (w *world) random(ids []app.PathID, faults bool) {
 			w.step(core.Persisted{Batch: p.Batch})
 		}
 	case n < 45:
-		w.settled()
-		w.offer(w.agents[w.rand.IntN(len(w.agents))])
+		if w.rand.IntN(4) > 0 {
+			w.settled()
+		}
+		roles := slices.Sorted(maps.Keys(w.wants))
+		if len(roles) == 0 {
+			break
+		}
+		w.offerIn(w.agents[w.rand.IntN(len(w.agents))], roles[w.rand.IntN(len(roles))])
+		if w.rand.IntN(2) == 0 {
+			w.settled()
+		}
 	case n < 60:
 		if ids := slices.Sorted(maps.Keys(w.tasks)); len(ids) > 0 {
 			w.advance(ids[w.rand.IntN(len(ids))])
@@ -88,7 +170,8 @@ func (w *world) random(ids []app.PathID, faults bool) {
 		w.crash()
 	case n < 97:
 		w.step(core.Disconnected{})
-		w.wants = true
+		w.void()
+		w.ask(w.roles...)
 		w.step(core.Subscribed{FrameworkID: "F", Master: "m:5050"})
 	case n < 99:
 		if ids := slices.Sorted(maps.Keys(w.tasks)); len(ids) > 0 {
@@ -103,7 +186,9 @@ func (w *world) random(ids []app.PathID, faults bool) {
 		}
 	case w.partitions:
 		a := w.agents[w.rand.IntN(len(w.agents))]
-		if a.down {
+		if w.rand.IntN(3) == 0 {
+			w.gone(a)
+		} else if a.down {
 			w.reconnect(a)
 		} else {
 			w.disconnect(a)
@@ -134,9 +219,15 @@ func (w *world) randomCommand(ids []app.PathID) core.Command {
 		}
 	}
 	a := basic(id, w.rand.IntN(6))
+	if id == "/r" {
+		a = resident(w.rand.IntN(5))
+	}
 	a.Cmd = fmt.Sprintf("sleep %d", 10+w.rand.IntN(3))
 	a.Upgrade = app.UpgradeStrategy{MinimumHealthCapacity: []float64{0, 0.5, 0.7, 1}[w.rand.IntN(4)],
 		MaximumOverCapacity: []float64{0, 0.2, 1}[w.rand.IntN(3)]}
+	if id == "/r" {
+		a.Upgrade.MaximumOverCapacity = 0
+	}
 	if w.rand.IntN(2) == 0 {
 		zero := 0
 		a.HealthChecks = []app.HealthCheck{{Protocol: app.HealthHTTP, IntervalSeconds: 1, TimeoutSeconds: 1,
@@ -207,10 +298,20 @@ func (w *world) atRest() {
 			w.t.Errorf("%s runs and no instance knows it", id)
 		}
 	}
-	for _, id := range []app.PathID{"/a", "/b", "/g/c"} {
-		if live[id] != wanted[id] || len(w.shown.Of(id).Instances) != wanted[id] {
-			w.t.Errorf("%s: %d tasks run, %d instances known, %d wanted", id, live[id], len(w.shown.Of(id).Instances), wanted[id])
+	for _, id := range []app.PathID{"/a", "/b", "/g/c", "/r"} {
+		known := 0
+		for _, i := range w.shown.Of(id).Instances {
+			if i.Goal == app.GoalRunning {
+				known++
+			}
 		}
+		if live[id] != wanted[id] || known != wanted[id] {
+			w.t.Errorf("%s: %d tasks run, %d instances known, %d wanted", id, live[id], known, wanted[id])
+		}
+	}
+	w.reservationsAtRest()
+	if len(w.held) > 0 {
+		w.t.Errorf("%d offers were never answered", len(w.held))
 	}
 	if len(w.updates) > 0 {
 		w.t.Errorf("%d updates never acknowledged", len(w.updates))

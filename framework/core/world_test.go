@@ -6,14 +6,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
 	"github.com/stoa-project/stoa/framework/deploy"
-	"github.com/stoa-project/stoa/framework/match"
 	"github.com/stoa-project/stoa/framework/repo"
 	"github.com/stoa-project/stoa/internal/store"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -39,8 +37,11 @@ type world struct {
 
 	agents     []*simAgent
 	tasks      map[app.TaskID]*simTask
-	updates    []core.Update // sent by the master until acknowledged, in order of their tasks
-	wants      bool          // offers are asked for
+	updates    []core.Update             // sent by the master until acknowledged, in order of their tasks
+	roles      []string                  // in which the framework is subscribed
+	wants      map[string]bool           // roles in which offers are asked for
+	held       map[string]*simAgent      // offers that were not answered yet
+	lastIn     map[app.InstanceID]string // agent of each instance that reserved
 	probing    map[app.InstanceID]core.StartProbes
 	known      map[app.TaskID]*knowledge
 	loose      bool // force is used, capacity checks are off
@@ -48,6 +49,9 @@ type world struct {
 	crashes    int
 	uuids      uint64
 	seen       map[string]bool // task ids ever launched
+
+	fuse int  // effects until the leader dies, 0: it does not
+	dead bool // it died in the middle of a step
 }
 
 // knowledge is what the core was told of a task.
@@ -64,7 +68,10 @@ type simAgent struct {
 	id, host  string
 	cpus, mem int64 // free, thousandths
 	ports     map[uint32]bool
+	disk      int64
 	down      bool
+	offered   bool // an offer of it is out
+	owned     map[app.InstanceID]*simReservation
 }
 
 type simTask struct {
@@ -89,10 +96,11 @@ const portsPerAgent = 40
 func newWorld(t *testing.T, seed uint64, agents int) *world {
 	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 7)), now: time.UnixMilli(1_600_000_000_000),
 		memory: store.NewMemory(), replies: map[uint64]core.Reply{}, tasks: map[app.TaskID]*simTask{},
-		probing: map[app.InstanceID]core.StartProbes{}, known: map[app.TaskID]*knowledge{}, seen: map[string]bool{}}
+		probing: map[app.InstanceID]core.StartProbes{}, known: map[app.TaskID]*knowledge{}, seen: map[string]bool{},
+		held: map[string]*simAgent{}, lastIn: map[app.InstanceID]string{}}
 	w.repo = repo.New(w.memory)
 	for i := range agents {
-		a := &simAgent{id: fmt.Sprintf("S%d", i), host: fmt.Sprintf("host%d", i), cpus: 10_000, mem: 10_000_000, ports: map[uint32]bool{}}
+		a := &simAgent{id: fmt.Sprintf("S%d", i), host: fmt.Sprintf("host%d", i), cpus: 10_000, mem: 10_000_000, disk: 1_000_000, ports: map[uint32]bool{}, owned: map[app.InstanceID]*simReservation{}}
 		for p := range portsPerAgent {
 			a.ports[31000+uint32(p)] = true
 		}
@@ -126,19 +134,22 @@ func (w *world) start() {
 	w.known = map[app.TaskID]*knowledge{}
 	for _, v := range st.Instances {
 		if v.Launch > 0 && v.Condition != app.Scheduled {
+			task := w.tasks[v.TaskID()] // none when the ACCEPT never went out
 			w.known[v.TaskID()] = &knowledge{app: v.App, version: v.AppVersion, state: v.Condition.TaskState(),
 				killed:  v.Goal != app.GoalRunning,
-				checked: len(w.tasks[v.TaskID()].launch.Spec.HealthChecks) > 0}
+				checked: task != nil && len(task.launch.Spec.HealthChecks) > 0}
 		}
 	}
-	w.pending = nil
+	w.pending, w.dead = nil, false
+	w.void()
 	c, effects, err := core.New(w.cfg, w.now, st)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.core = c
+	w.wants, w.roles = nil, []string{"*"}
 	w.carryOut(effects)
-	w.wants = true
+	w.ask(w.roles...)
 	w.step(core.Subscribed{FrameworkID: "F", Master: "m:5050"})
 }
 
@@ -158,6 +169,9 @@ func (w *world) persist(p core.Persist) {
 }
 
 func (w *world) step(in core.Input) {
+	if w.dead {
+		return
+	}
 	if u, ok := in.(core.Update); ok {
 		k := w.known[u.Task]
 		order := []string{"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING"}
@@ -178,6 +192,12 @@ func (w *world) step(in core.Input) {
 
 func (w *world) carryOut(effects []core.Effect) {
 	for _, e := range effects {
+		if w.fuse > 0 {
+			if w.fuse--; w.fuse == 0 {
+				w.dead = true
+				return
+			}
+		}
 		if w.log != nil {
 			w.record(e)
 		}
@@ -194,6 +214,7 @@ func (w *world) effect(e core.Effect) {
 		w.pending = &e
 	case core.Show:
 		w.shown = e.Snapshot
+		w.checkServicePorts()
 	case core.Reply:
 		w.checkReply(e)
 		w.replies[e.Token] = e
@@ -206,10 +227,23 @@ func (w *world) effect(e core.Effect) {
 	case core.Acknowledge:
 		w.checkAck(e)
 		w.updates = slices.DeleteFunc(w.updates, func(u core.Update) bool { return string(u.UUID) == string(e.UUID) })
+	case core.Decline:
+		for _, id := range e.Offers {
+			w.answered(id)
+		}
+	case core.Roles:
+		w.roles = e.Roles
+		for _, role := range e.Roles {
+			if !slices.Contains(e.Suppressed, role) {
+				w.ask(role)
+			}
+		}
 	case core.Revive:
-		w.wants = true
+		w.ask(e.Roles...)
 	case core.Suppress:
-		w.wants = false
+		for _, role := range e.Roles {
+			delete(w.wants, role)
+		}
 	case core.Reconcile:
 		w.reconcile(e)
 	case core.StartProbes:
@@ -221,7 +255,7 @@ func (w *world) effect(e core.Effect) {
 
 // settled finishes writes until none is asked for.
 func (w *world) settled() {
-	for w.pending != nil {
+	for w.pending != nil && !w.dead {
 		p := *w.pending
 		w.pending = nil
 		w.persist(p)
@@ -245,12 +279,15 @@ func (w *world) stored(id app.InstanceID) *app.Instance {
 
 // accept is the master's side of ACCEPT, with the checks of what may be launched.
 func (w *world) accept(e core.Accept) {
-	agentID, _, ok := strings.Cut(strings.TrimPrefix(e.Offer, "O-"), "-")
-	at := slices.IndexFunc(w.agents, func(a *simAgent) bool { return a.id == agentID })
-	if !ok || at < 0 {
-		w.t.Fatalf("accept of unknown offer %s", e.Offer)
+	agent := w.answered(e.Offer)
+	if agent == nil {
+		w.dropped(e)
+		return
 	}
-	agent := w.agents[at]
+	w.free(agent, e.Free)
+	for _, r := range e.Reserve {
+		w.reserve(agent, r)
+	}
 	for _, l := range e.Tasks {
 		id := l.Instance.TaskID()
 		if w.seen[string(id)] {
@@ -261,19 +298,16 @@ func (w *world) accept(e core.Accept) {
 		if rec == nil || rec.Launch != l.Instance.Launch || rec.AgentID != agent.id {
 			w.t.Fatalf("ACCEPT of %s before its record is durable: %+v", id, rec)
 		}
-		for _, r := range l.Resources {
-			switch r.Name {
-			case "cpus":
-				agent.cpus -= r.Milli
-			case "mem":
-				agent.mem -= r.Milli
-			}
+		if l.Spec.Resident {
+			w.occupy(agent, l)
+		} else {
+			agent.take(l.Resources, -1)
 		}
 		if agent.cpus < 0 || agent.mem < 0 {
 			w.t.Fatalf("agent %s oversubscribed by %s", agent.id, id)
 		}
 		for _, p := range l.HostPorts {
-			if p != 0 && !agent.ports[p] {
+			if p != 0 && !l.Spec.Resident && !agent.ports[p] {
 				w.t.Fatalf("port %d of %s used twice, by %s", p, agent.id, id)
 			}
 			delete(agent.ports, p)
@@ -323,6 +357,9 @@ func (w *world) restarting(id app.PathID) (deploy.Limits, *app.App, bool) {
 			if a.ID == id && a.Verb == deploy.Restart {
 				n := d.Plan.Change(id).New
 				l, _ := deploy.RestartState{Instances: n.Instances, Upgrade: n.Upgrade}.Begin()
+				if n.Resident && l.MinHealthy == l.MaxCapacity {
+					l.MinHealthy-- // one below, instead of one above
+				}
 				return l, n.App, true
 			}
 		}
@@ -343,7 +380,7 @@ func (w *world) checkCeiling(id app.PathID) {
 		}
 	}
 	most := max(l.MaxCapacity, target.Instances)
-	if l.MinHealthy >= l.MaxCapacity {
+	if l.MinHealthy >= l.MaxCapacity && !target.IsResident() {
 		most++
 	}
 	if alive > most {
@@ -409,7 +446,7 @@ func (w *world) checkAck(e core.Acknowledge) {
 		case rec == nil:
 			return
 		case terminal(u.State):
-			if rec.Launch == n && rec.Condition != app.Scheduled {
+			if rec.Launch == n && rec.Condition != app.Scheduled && !rec.Condition.Terminal() {
 				w.t.Fatalf("%s of %s acknowledged, the record says %s", u.State, u.Task, rec.Condition)
 			}
 		case rec.Launch == n && rec.Condition == app.Provisioned:
@@ -476,14 +513,13 @@ func (w *world) advance(id app.TaskID) {
 }
 
 func (w *world) release(task *simTask) {
-	for _, r := range task.launch.Resources {
-		switch r.Name {
-		case "cpus":
-			task.agent.cpus += r.Milli
-		case "mem":
-			task.agent.mem += r.Milli
+	if task.launch.Spec.Resident {
+		if r := task.agent.owned[task.launch.Instance.ID]; r != nil {
+			r.user = ""
 		}
+		return
 	}
+	task.agent.take(task.launch.Resources, 1)
 	for _, p := range task.launch.HostPorts {
 		if p != 0 {
 			task.agent.ports[p] = true
@@ -500,22 +536,18 @@ func (w *world) deliver(i int) {
 	w.step(u)
 }
 
-// offer offers what an agent has free.
+// offer offers what an agent has free, in one of the roles that ask for offers.
 func (w *world) offer(a *simAgent) {
-	if !w.wants || a.down {
+	roles := slices.Sorted(maps.Keys(w.wants))
+	if len(roles) == 0 {
 		return
 	}
-	w.uuids++
-	o := &match.Offer{ID: fmt.Sprintf("O-%s-%d", a.id, w.uuids), AgentID: a.id, Hostname: a.host, Role: "*",
-		Resources: []match.Resource{
-			{Name: "cpus", Role: "*", Milli: a.cpus}, {Name: "mem", Role: "*", Milli: a.mem},
-			{Name: "ports", Role: "*"},
-		}}
-	for _, p := range slices.Sorted(maps.Keys(a.ports)) {
-		o.Resources[2].Ranges = append(o.Resources[2].Ranges, match.Range{Begin: p, End: p})
+	role := roles[0]
+	if len(roles) > 1 {
+		role = roles[w.rand.IntN(len(roles))]
 	}
-	w.step(core.Offers{Offers: []*match.Offer{o}})
-	w.settled() // one offer of an agent at a time: its resources are the master's until the answer
+	w.offerIn(a, role)
+	w.settled()
 }
 
 // probe runs the checks of one instance.
@@ -565,14 +597,19 @@ func basic(id app.PathID, n int) app.App {
 		Upgrade:         app.UpgradeStrategy{MaximumOverCapacity: 1, MinimumHealthCapacity: 1}}
 }
 
-// rounds lets the whole cluster move on fairly for a while.
-func (w *world) rounds(n int) {
+// rounds lets the whole cluster move on fairly for a while, half a second at a time.
+func (w *world) rounds(n int) { w.strides(n, 500*time.Millisecond) }
+
+func (w *world) strides(n int, each time.Duration) {
 	for range n {
-		w.now = w.now.Add(500 * time.Millisecond)
+		w.now = w.now.Add(each)
 		w.step(core.Tick{})
 		w.settled()
-		for _, a := range w.agents {
-			w.offer(a)
+		for _, role := range []string{"*", "dev"} {
+			for _, a := range w.agents {
+				w.offerIn(a, role)
+				w.settled()
+			}
 		}
 		for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
 			w.advance(id)
