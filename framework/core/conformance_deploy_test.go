@@ -166,7 +166,7 @@ func TestConformance_5_3_Scale(t *testing.T) {
 		for range 3 {
 			w.now = w.now.Add(time.Minute)
 			w.step(core.Tick{})
-			w.wants = true
+			w.ask("*")
 			w.offer(w.agents[0])
 			w.status(w.nth("/w", 0), "TASK_FAILED")
 			if len(w.shown.Deployments) != 1 {
@@ -209,7 +209,7 @@ func TestConformance_5_4_RestartLoop(t *testing.T) {
 		for range 3 {
 			w.now = w.now.Add(time.Minute)
 			w.step(core.Tick{})
-			w.wants = true
+			w.ask("*")
 			w.offer(w.agents[0])
 			for _, i := range w.shown.Of("/w").Instances {
 				if i.AppVersion == w.shown.Root.App("/w").Version && i.Condition == app.Provisioned {
@@ -328,7 +328,7 @@ func TestConformance_5_5_LocksAndForce(t *testing.T) {
 		a := basic("/w", 1)
 		a.Cmd, a.Upgrade = "sleep 10", app.UpgradeStrategy{MinimumHealthCapacity: 1, MaximumOverCapacity: 1}
 		w.do(put(a, false))
-		w.wants = false
+		w.wants = nil
 		before := len(w.shown.Of("/w").Instances)
 		for range 700 {
 			w.now = w.now.Add(time.Second)

@@ -15,7 +15,7 @@ import (
 func TestConformance_6_1_OfferIsAnswered(t *testing.T) {
 	t.Run("declined for two minutes", func(t *testing.T) {
 		w := atWork(t, basic("/w", 1))
-		w.wants = true
+		w.ask("*")
 		w.offer(w.agents[0])
 		if got := w.logged("decline"); len(got) != 1 || !strings.HasSuffix(got[0], "for 2m0s") {
 			t.Errorf("%v", got)
@@ -326,7 +326,7 @@ func TestConformance_7_5_States(t *testing.T) {
 			}
 			w.now = w.now.Add(time.Minute)
 			w.step(core.Tick{})
-			w.wants = true
+			w.ask("*")
 			w.offer(w.agents[0])
 			if id := w.nth("/w", 0); id != before.ID.Task(2) {
 				t.Errorf("started again as %s", id)
