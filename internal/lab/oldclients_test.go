@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,7 @@ func oldClients(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
 	const mesosGo = "github.com/mesos/mesos-go/api/v1/cmd/"
-	cmd := exec.Command("go", "build", "-o", bin+"/", "./v0driver", mesosGo+"example-scheduler", mesosGo+"example-executor", mesosGo+"msh")
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./v0driver", mesosGo+"example-scheduler", mesosGo+"example-executor", mesosGo+"msh", mesosGo+"mwatch")
 	cmd.Dir = filepath.Join(lab.Root(t), "internal/lab/oldclients")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // msh's terminal code is C
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -31,6 +32,11 @@ func TestClientsOfTheMesosEra(t *testing.T) {
 	bin := oldClients(t)
 	c := lab.StartCluster(t, lab.ClusterConfig{Masters: 1, Agents: 1})
 	master := c.Masters[0].URL
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(master, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := lab.Start(t, "mwatch", filepath.Join(bin, "mwatch"), "-master", host, "-port", port)
 
 	for _, codec := range []string{"protobuf", "json"} {
 		t.Run("example-scheduler runs 20 tasks in "+codec, func(t *testing.T) {
@@ -76,6 +82,12 @@ func TestClientsOfTheMesosEra(t *testing.T) {
 		}
 		if out := s.Output(); s.ExitCode() != 0 || !strings.Contains(out, "old-1 TASK_FINISHED") {
 			t.Errorf("exit code %d: %s", s.ExitCode(), out)
+		}
+	})
+
+	t.Run("mwatch saw the frameworks come and go and their tasks end", func(t *testing.T) {
+		for _, line := range []string{"FRAMEWORK_ADDED ", "TASK_ADDED ", "TASK_UPDATED ", "TASK_FINISHED", "FRAMEWORK_REMOVED "} {
+			watch.AwaitOutput(t, 20*time.Second, line)
 		}
 	})
 }
