@@ -122,7 +122,7 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-func TestTaskID(t *testing.T) {
+func TestConformance_7_1_Identifiers(t *testing.T) {
 	const uuid = "c8ac1bd9-ec45-11e6-9d4e-02421c8ac1bd"
 	id := NewInstanceID("/a/b", uuid)
 	task := id.Task(3)
