@@ -48,8 +48,8 @@ func sameJSON(t *testing.T, got any, want string) {
 	}
 }
 
-// TestCanonicalOutput is the example of marathon.md 2.13.
-func TestCanonicalOutput(t *testing.T) {
+// TestConformance_2_13_CanonicalOutput is the example of marathon.md 2.13.
+func TestConformance_2_13_CanonicalOutput(t *testing.T) {
 	sameJSON(t, settled(t, `{"id":"/w","cmd":"sleep 9"}`), `{"id":"/w","backoffFactor":1.15,"backoffSeconds":1,"cmd":"sleep 9","cpus":1,
 		"disk":0,"executor":"","instances":1,"labels":{},"maxLaunchDelaySeconds":300,"mem":128,"gpus":0,"networks":[{"mode":"host"}],
 		"portDefinitions":[{"name":"default","port":10000,"protocol":"tcp"}],"requirePorts":false,"role":"*",

@@ -108,7 +108,7 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-func TestParsePath(t *testing.T) {
+func TestConformance_2_2_Paths(t *testing.T) {
 	for _, c := range []struct{ text, base, want PathID }{
 		{"a", "/", "/a"}, {"a/b", "/g", "/g/a/b"}, {"/a//b/", "/g", "/a/b"}, {"../b", "/g/h", "/g/b"},
 		{"../../../b", "/g", "/b"}, {"", "/g", "/g"}, {"/", "/g", "/"}, {"./b", "/g", "/g/b"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // GroupUpdate is the body of a request for one group (marathon.md 4.1). A nil
@@ -31,7 +32,7 @@ func ReadGroupUpdate(body []byte) (*GroupUpdate, error) {
 	if v == nil {
 		n.fail("error.expected.jsobject")
 	}
-	u := readGroup(n)
+	u := readGroup(n, 0)
 	if err := p.err(MsgInvalidJSON); err != nil {
 		return nil, err
 	}
@@ -39,14 +40,32 @@ func ReadGroupUpdate(body []byte) (*GroupUpdate, error) {
 	return u, p.err(MsgInvalidObject)
 }
 
-func readGroup(n node) *GroupUpdate {
+// Bounds of one body: what is over them is refused before anything is made of it.
+const (
+	maxNesting  = 400     // groups in groups; ids could not be longer
+	maxBodyApps = 100_000 // definitions
+)
+
+func readGroup(n node, depth int) *GroupUpdate {
 	u := &GroupUpdate{path: n.at()}
 	if !n.object() {
 		return u
 	}
+	if depth > maxNesting {
+		n.fail(fmt.Sprintf("groups may be nested %d deep at most", maxNesting))
+		return u
+	}
 	u.ID = optStr(n.get("id"))
-	u.Apps = each(n.get("apps"), readUpdate)
-	u.Groups = each(n.get("groups"), readGroup)
+	u.Apps = each(n.get("apps"), func(a node) *Update {
+		if a.p.apps++; a.p.apps > maxBodyApps {
+			if a.p.apps == maxBodyApps+1 {
+				a.fail(fmt.Sprintf("one request may define %d apps at most: send the groups one by one", maxBodyApps))
+			}
+			return &Update{}
+		}
+		return readUpdate(a)
+	})
+	u.Groups = each(n.get("groups"), func(g node) *GroupUpdate { return readGroup(g, depth+1) })
 	u.Dependencies = n.get("dependencies").strings()
 	u.ScaleBy = optFloat(n.get("scaleBy"))
 	u.EnforceRole = n.get("enforceRole").optBool()
@@ -127,10 +146,9 @@ func (u *GroupUpdate) apply(root, cur *Group, id PathID, r Rules, p *problems) *
 			if errs := CheckPath(dep); errs != nil {
 				p.add(index(u.path+"/dependencies", i), errs...)
 			}
-			if !slices.Contains(out.Dependencies, dep) {
-				out.Dependencies = append(out.Dependencies, dep)
-			}
+			out.Dependencies = append(out.Dependencies, dep)
 		}
+		out.Dependencies = distinctOf(out.Dependencies)
 	}
 	if u.Apps != nil {
 		out.Apps = u.applyApps(root, id, r, p)
@@ -143,6 +161,7 @@ func (u *GroupUpdate) apply(root, cur *Group, id PathID, r Rules, p *problems) *
 
 func (u *GroupUpdate) applyApps(root *Group, id PathID, r Rules, p *problems) List[*App] {
 	out := make(List[*App], 0, len(u.Apps))
+	seen := make(map[PathID]bool, len(u.Apps))
 	for _, au := range u.Apps {
 		if au.ID == nil {
 			p.add(au.path+"/id", "error.path.missing")
@@ -153,37 +172,40 @@ func (u *GroupUpdate) applyApps(root *Group, id PathID, r Rules, p *problems) Li
 			p.add(au.path+"/id", "Identifier is not child of '"+string(id)+"'. Hint: use relative paths.")
 			continue
 		}
-		i, double := appAt(out, appID)
-		if double {
-			p.add(u.path+"/apps", "app ids must be unique: "+string(appID)+" is given twice")
+		if seen[appID] {
+			p.add(u.path+"/apps", "app ids must be unique: "+clip(string(appID))+" is given twice")
 			continue
 		}
-		out = slices.Insert(out, i, build(au.raw, au.path, appID, r, r.RolesAt(root, appID), p))
+		seen[appID] = true
+		out = append(out, build(au.raw, au.path, appID, r, r.RolesAt(root, appID), p))
 	}
+	slices.SortFunc(out, func(a, b *App) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return out
 }
 
 func (u *GroupUpdate) applyGroups(root, cur *Group, id PathID, r Rules, p *problems) List[*Group] {
 	out := make(List[*Group], 0, len(u.Groups))
+	seen := make(map[PathID]bool, len(u.Groups))
 	for _, gu := range u.Groups {
 		subID := ParsePath(*gu.ID, id)
 		if subID.Parent() != id || subID.IsRoot() {
 			p.add(gu.path+"/id", "Identifier is not child of '"+string(id)+"'. Hint: use relative paths.")
 			continue
 		}
-		i, double := groupAt(out, subID)
-		if double {
-			p.add(u.path+"/groups", "group ids must be unique: "+string(subID)+" is given twice")
+		if seen[subID] {
+			p.add(u.path+"/groups", "group ids must be unique: "+clip(string(subID))+" is given twice")
 			continue
 		}
+		seen[subID] = true
 		var sub *Group
 		if cur != nil {
 			if j, ok := groupAt(cur.Groups, subID); ok {
 				sub = cur.Groups[j]
 			}
 		}
-		out = slices.Insert(out, i, gu.apply(root, sub, subID, r, p))
+		out = append(out, gu.apply(root, sub, subID, r, p))
 	}
+	slices.SortFunc(out, func(a, b *Group) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return out
 }
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestInvalid lists bodies, the message, and a path with a part of the text expected there.
-func TestInvalid(t *testing.T) {
+// TestConformance_2_10_Validation lists bodies, the message, and a path with a part of the text expected there.
+func TestConformance_2_10_Validation(t *testing.T) {
 	for _, c := range []struct{ body, message, path, text string }{
 		// wrong types and missing keys
 		{`{"id":1,"cmd":"sleep 1"}`, MsgInvalidJSON, "/id", "error.expected.jsstring"},

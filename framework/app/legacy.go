@@ -33,6 +33,9 @@ func (d *draft) checkLegacy(p *problems) {
 	if hasDuplicate(d.ports) {
 		p.add("/ports", "ports must be unique")
 	}
+	if d.cmd != nil && len(*d.cmd) < 2 {
+		p.add("/cmd", "must not be an empty string")
+	}
 	if len(d.uris) > 0 && len(d.fetch) > 0 {
 		p.add("/uris", "may not be set in conjunction with fetch")
 	}

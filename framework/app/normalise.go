@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -57,7 +58,7 @@ func (r Rules) RolesAt(root *Group, id PathID) Roles {
 // Dependencies are resolved against the parent group.
 func (d *draft) canonical(id PathID, r Rules, roles Roles, p *problems) *App {
 	a := &App{
-		ID: id, AcceptedResourceRoles: distinct(d.acceptedRoles), Args: d.args, BackoffFactor: d.backoffFactor, BackoffSeconds: d.backoffSeconds,
+		ID: id, AcceptedResourceRoles: distinctOf(d.acceptedRoles), Args: d.args, BackoffFactor: d.backoffFactor, BackoffSeconds: d.backoffSeconds,
 		Check: d.check, Cpus: d.cpus, Mem: d.mem, Disk: d.disk, GPUs: d.gpus, Env: d.env, Executor: d.executor,
 		Fetch: d.fetch, HealthChecks: d.healthChecks, Instances: d.instances, KillSelection: d.killSelection,
 		Labels: d.labels, MaxLaunchDelaySeconds: d.maxLaunchDelay, Networks: d.networks, ReadinessChecks: d.readinessChecks,
@@ -82,10 +83,9 @@ func (d *draft) canonical(id PathID, r Rules, roles Roles, p *problems) *App {
 		if errs := CheckPath(dep); errs != nil {
 			p.add(index("/dependencies", i), errs...)
 		}
-		if !slices.Contains(a.Dependencies, dep) {
-			a.Dependencies = append(a.Dependencies, dep)
-		}
+		a.Dependencies = append(a.Dependencies, dep)
 	}
+	a.Dependencies = distinctOf(a.Dependencies)
 	d.placeNetworking(a, r)
 	d.placeStrategies(a)
 	for i := range a.HealthChecks {
@@ -94,6 +94,7 @@ func (d *draft) canonical(id PathID, r Rules, roles Roles, p *problems) *App {
 			h.PortIndex = new(int)
 		}
 	}
+	a.HealthChecks = distinctChecks(a.HealthChecks)
 	return a
 }
 
@@ -182,22 +183,24 @@ func readConstraints(raw []rawConstraint, p *problems) []Constraint {
 			c.Value = rc.parts[2]
 		}
 		c.check(rc.path, p)
-		if !slices.Contains(out, c) {
-			out = append(out, c)
-		}
+		out = append(out, c)
 	}
-	return out
+	return distinctOf(out)
 }
 
-func distinct(in []string) []string {
-	var out []string
-	for _, s := range in {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
+// distinctChecks leaves out checks that are given twice: they are a set.
+func distinctChecks(in []HealthCheck) []HealthCheck {
+	if len(in) < 2 {
+		return in
 	}
-	if in != nil && out == nil {
-		return []string{}
+	seen := make(map[string]bool, len(in))
+	out := make([]HealthCheck, 0, len(in))
+	for _, h := range in {
+		text, err := json.Marshal(h)
+		if err != nil || !seen[string(text)] { // a check always encodes
+			seen[string(text)] = true
+			out = append(out, h)
+		}
 	}
 	return out
 }

@@ -287,8 +287,12 @@ func (p *portAssigner) assign(a *App, old *App) error {
 	}
 	var own []int
 	if old != nil {
+		given := make(map[int]bool, len(asked))
+		for _, port := range asked {
+			given[port] = true
+		}
 		for _, port := range old.ServicePorts() {
-			if port != 0 && !slices.Contains(asked, port) {
+			if port != 0 && !given[port] {
 				own = append(own, port)
 			}
 		}

@@ -142,6 +142,7 @@ func build(raw map[string]any, at string, id PathID, r Rules, roles Roles, p *pr
 	for _, v := range own.list {
 		p.add(join(at, v.Path), v.Errors...)
 	}
+	p.missed += own.missed
 	return a
 }
 

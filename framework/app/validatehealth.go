@@ -70,13 +70,15 @@ func (a *App) checkHealthTarget(path string, h *HealthCheck, p *problems) {
 func (a *App) checkReadiness(p *problems) {
 	if len(a.ReadinessChecks) > 1 {
 		p.add("/readinessChecks", fmt.Sprintf("has %d elements, expected 1 or less", len(a.ReadinessChecks)))
+		return
 	}
+	names := a.portNames()
 	for i, r := range a.ReadinessChecks {
 		path := index("/readinessChecks", i)
 		if r.TimeoutSeconds < 1 || r.IntervalSeconds < 1 || r.TimeoutSeconds >= r.IntervalSeconds {
 			p.add(path+"/timeoutSeconds", fmt.Sprintf("got %d, expected 1 or more and less than intervalSeconds, which is %d", r.TimeoutSeconds, r.IntervalSeconds))
 		}
-		if !slices.Contains(a.portNames(), r.PortName) {
+		if !slices.Contains(names, r.PortName) {
 			p.add(path+"/portName", fmt.Sprintf("must be the name of one of the app's ports: %q is not", clip(r.PortName)))
 		}
 		for j, code := range r.HTTPStatusCodesForReady {
