@@ -41,6 +41,7 @@ type stack struct {
 	self     bool
 	resigned bool
 	left     repo.Handover
+	stored   int // bytes of all records written
 }
 
 func (s *stack) Leader() (string, bool) {
@@ -81,6 +82,15 @@ func (s *stack) carryOut(effects []core.Effect) {
 	for _, e := range effects {
 		switch e := e.(type) {
 		case core.Persist:
+			for _, ch := range e.Changes {
+				if ch.Value != nil {
+					b, err := json.Marshal(ch.Value)
+					if err != nil {
+						s.t.Fatal(err)
+					}
+					s.stored += len(b)
+				}
+			}
 			s.step(core.Persisted{Batch: e.Batch})
 		case core.Reply:
 			s.replies[e.Token] = e
