@@ -185,7 +185,7 @@ func (p *Pod) checkEndpoint(e *Endpoint, path string, networks map[string]bool, 
 			out.add(index(path+"/networkNames", j), "must be the name of one of the pod's networks: "+clip(n)+" is not")
 		}
 	}
-	if len(distinct(e.Protocol)) != len(e.Protocol) {
+	if len(distinctOf(e.Protocol)) != len(e.Protocol) {
 		out.add(path+"/protocol", "Duplicate protocols within the same endpoint are not allowed")
 	}
 	for j, proto := range e.Protocol {
