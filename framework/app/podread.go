@@ -102,7 +102,7 @@ func readPodDraft(n node) *podDraft {
 				d.Scheduling.Placement.Constraints = append(d.Scheduling.Placement.Constraints, c)
 			}
 		}
-		if roles := distinct(at.get("acceptedResourceRoles").strings()); len(roles) > 0 {
+		if roles := distinctOf(at.get("acceptedResourceRoles").strings()); len(roles) > 0 {
 			d.Scheduling.Placement.AcceptedResourceRoles = roles
 		}
 	}
