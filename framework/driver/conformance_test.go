@@ -45,7 +45,7 @@ func launched(t *testing.T, cfg Config, body string) mesos.TaskInfo {
 	return New(cfg, nil, nil, nil).taskInfo(&l)
 }
 
-func variables(t mesos.TaskInfo) map[string]string {
+func taskVariables(t mesos.TaskInfo) map[string]string {
 	out := map[string]string{}
 	cmd := t.Command
 	if cmd == nil {
@@ -203,7 +203,7 @@ func TestConformance_7_2_WhatMesosSees(t *testing.T) {
 }
 
 func TestConformance_7_3_Environment(t *testing.T) {
-	vars := variables(launched(t, Config{}, `{"id":"/a/b","cmd":"sleep 1","cpus":0.1,"mem":128,"labels":{"a-b.c":"1","Tier":"x","long":"`+strings.Repeat("v", 512)+`"},
+	vars := taskVariables(launched(t, Config{}, `{"id":"/a/b","cmd":"sleep 1","cpus":0.1,"mem":128,"labels":{"a-b.c":"1","Tier":"x","long":"`+strings.Repeat("v", 512)+`"},
 		"env":{"HOST":"mine","X":"1"},"portDefinitions":[{"port":0,"name":"http-api"},{"port":9000}]}`))
 	for name, want := range map[string]string{
 		"MESOS_TASK_ID": "a_b.instance-u._app.1", "MARATHON_APP_ID": "/a/b", "MARATHON_APP_VERSION": "2020-09-13T12:26:40.000Z",
@@ -222,19 +222,19 @@ func TestConformance_7_3_Environment(t *testing.T) {
 		}
 	}
 	t.Run("no ports", func(t *testing.T) {
-		for name := range variables(launched(t, Config{}, `{"id":"/a","cmd":"sleep 1","ports":[]}`)) {
+		for name := range taskVariables(launched(t, Config{}, `{"id":"/a","cmd":"sleep 1","ports":[]}`)) {
 			if strings.HasPrefix(name, "PORT") {
 				t.Errorf("%s is set", name)
 			}
 		}
 	})
 	t.Run("DOCKER engine only", func(t *testing.T) {
-		if v := variables(launched(t, Config{}, `{"id":"/a","container":{"type":"DOCKER","docker":{"image":"nginx"}}}`))["MARATHON_APP_DOCKER_IMAGE"]; v != "nginx" {
+		if v := taskVariables(launched(t, Config{}, `{"id":"/a","container":{"type":"DOCKER","docker":{"image":"nginx"}}}`))["MARATHON_APP_DOCKER_IMAGE"]; v != "nginx" {
 			t.Errorf("%q", v)
 		}
 	})
 	t.Run("prefix", func(t *testing.T) {
-		vars := variables(launched(t, Config{EnvPrefix: "M_"}, `{"id":"/a","cmd":"sleep 1"}`))
+		vars := taskVariables(launched(t, Config{EnvPrefix: "M_"}, `{"id":"/a","cmd":"sleep 1"}`))
 		if vars["M_PORT0"] != "31000" || vars["M_HOST"] != "h1" || vars["MARATHON_APP_ID"] != "/a" || vars["PORT0"] != "" {
 			t.Errorf("%v", vars)
 		}
@@ -243,7 +243,7 @@ func TestConformance_7_3_Environment(t *testing.T) {
 
 // TestTrap47_PortVariables: the dash stays, fixed ports of containers alone are not in PORTS.
 func TestTrap47_PortVariables(t *testing.T) {
-	vars := variables(launched(t, Config{}, `{"id":"/a","cmd":"sleep 1","networks":[{"mode":"container","name":"n"}],"container":{"type":"MESOS",
+	vars := taskVariables(launched(t, Config{}, `{"id":"/a","cmd":"sleep 1","networks":[{"mode":"container","name":"n"}],"container":{"type":"MESOS",
 		"portMappings":[{"containerPort":80,"name":"http-api"},{"containerPort":81,"hostPort":0},{"containerPort":0}]}}`))
 	if vars["PORT_HTTP-API"] != "80" || vars["PORT0"] != "80" || vars["PORT1"] != "31001" || vars["PORT"] != "31001" ||
 		vars["PORTS"] != "31001,"+vars["PORT2"] || vars["PORT_"+vars["PORT2"]] != vars["PORT2"] || len(vars["PORT2"]) < 4 {
