@@ -9,6 +9,7 @@ import (
 	"github.com/stoa-project/stoa/agent/check"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -39,7 +40,9 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		e.answered(ef)
 	case lifecycle.Kill:
 		e.insist("kill", ef.Container, func(ctx context.Context) error {
-			return e.runtime.Kill(ctx, container.ID(ef.Container), ef.Grace)
+			err := e.runtime.Kill(ctx, container.ID(ef.Container), ef.Grace)
+			crash.Here("agent.kill-sent")
+			return err
 		})
 	case lifecycle.Resize:
 		if err := e.share(ef.Share); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/uplink"
 	"github.com/stoa-project/stoa/agent/volume"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -275,7 +276,9 @@ func (e *engine) write(outs []lifecycle.Output) error {
 	if e.jour == nil {
 		return fault.New("agent.write", fault.Unavailable, "journal", errors.New("there is none before the first registration"))
 	}
-	return e.jour.Append(entries)
+	err = e.jour.Append(entries)
+	crash.Here("agent.recorded")
+	return err
 }
 
 // step gives the core an event; only the loop may.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/agent/keeper"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
@@ -31,6 +32,9 @@ import (
 
 // The test binary is also the agent that gets killed, the keeper, and a custom executor.
 func TestMain(m *testing.M) {
+	if folder := os.Getenv("STOA_TEST_CRASH"); folder != "" {
+		crash.Arm(folder)
+	}
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "keeper":
 		dir := strings.TrimPrefix(os.Args[2], "--runtime_dir=")
@@ -245,6 +249,7 @@ func (m *master) kill(task string) {
 type process struct {
 	t    *testing.T
 	cfg  agent.Config
+	env  []string
 	cmd  *exec.Cmd
 	out  bytes.Buffer
 	done chan error
@@ -293,7 +298,7 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), "STOA_TEST_AGENT="+string(b))
+	p.cmd.Env = append(append(os.Environ(), "STOA_TEST_AGENT="+string(b)), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.WaitDelay = time.Second // the keeper inherits nothing, yet be sure
 	if err := p.cmd.Start(); err != nil {

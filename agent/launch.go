@@ -13,6 +13,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -97,7 +98,10 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 	if ef.Docker {
 		spec.Docker = &container.Docker{Box: ef.Box, Resources: ef.Resources, Limits: ef.Limits}
 	}
-	return e.runtime.Start(ctx, spec)
+	crash.Here("agent.sandbox-made")
+	p, err = e.runtime.Start(ctx, spec)
+	crash.Here("agent.started")
+	return p, err
 }
 
 // spec says to the runtime what the core wants.

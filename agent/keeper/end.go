@@ -10,6 +10,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -119,11 +120,13 @@ func (k *Keeper) killAfter(id string, grace time.Duration) error {
 			k.log.Error("a kill is not recorded", "task", id, "error", err)
 		}
 	}
+	crash.Here("keeper.kill-recorded")
 	if !again && !(t.Init && grace == 0) {
 		if _, err := k.signalTree(t, syscall.SIGTERM); err != nil {
 			k.log.Warn("SIGTERM failed", "task", id, "error", err)
 		}
 	}
+	crash.Here("keeper.kill-sent")
 	if grace == 0 {
 		k.killNow(t)
 	}
@@ -251,6 +254,7 @@ func (k *Keeper) pidfdReady(fd int) {
 // the zombie keeps the session's number from being used again; then its status; then
 // the record; then the news.
 func (k *Keeper) end(t *task, notRun string) {
+	crash.Here("keeper.end-seen")
 	if notRun == "" && !k.clear(t, time.Time{}) {
 		return // the next program sees it off; until then it stays a zombie
 	}
@@ -290,6 +294,7 @@ func (k *Keeper) end(t *task, notRun string) {
 		t.pidfd = -1
 	}
 	k.mu.Unlock()
+	crash.Here("keeper.reaped")
 	k.record(t, exit)
 }
 
@@ -309,6 +314,7 @@ func (k *Keeper) record(t *task, exit Exit) {
 		time.Sleep(wait)
 	}
 	_ = os.Remove(statusPath(k.cfg.Dir, t.ID))
+	crash.Here("keeper.exit-recorded")
 	k.mu.Lock()
 	t.Exit = &exit
 	k.seq++

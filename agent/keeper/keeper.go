@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -231,6 +232,7 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 	if err := k.journal.append(entry{Op: "intent", ID: t.ID, Task: &intent}); err != nil {
 		return err
 	}
+	crash.Here("keeper.intended")
 	var io *board
 	if spec.Terminal != nil || spec.Session {
 		var err error
@@ -268,9 +270,11 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		k.end(t, out.notRun.Error())
 		return nil
 	}
+	crash.Here("keeper.forked")
 	// It cannot be reaped before pidfdReady knows it, so the number is its own.
 	started := Task{PID: out.pid, Start: startTicks(out.pid), Started: time.Now()}
 	err := k.journal.append(entry{Op: "start", ID: t.ID, Task: &started})
+	crash.Here("keeper.started")
 	k.mu.Lock()
 	t.PID, t.Start, t.Started, t.pidfd = started.PID, started.Start, started.Started, out.pidfd
 	k.mu.Unlock()

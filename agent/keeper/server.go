@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -311,6 +312,7 @@ func (k *Keeper) forget(id string) error {
 	if err := k.journal.append(entry{Op: "forget", ID: id}); err != nil {
 		return err
 	}
+	crash.Here("keeper.forgot")
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.tasks[id] == t {

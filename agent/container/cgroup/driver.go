@@ -332,11 +332,22 @@ func (d *Driver) IDs() ([]string, error) {
 	return out, nil
 }
 
-// RemoveRoot removes the agent's own folder, when nothing is in it.
+// RemoveRoot removes the agent's own folder, when nothing is in it, and those above it that
+// it alone was in.
 func (d *Driver) RemoveRoot() error {
 	var errs error
 	for _, dir := range d.all(".") {
-		errs = errors.Join(errs, Remove(filepath.Clean(dir), time.Second))
+		dir = filepath.Clean(dir)
+		if err := Remove(dir, time.Second); err != nil {
+			errs = errors.Join(errs, err)
+			continue
+		}
+		for range strings.Count(filepath.Clean(d.root), "/") {
+			dir = filepath.Dir(dir)
+			if os.Remove(dir) != nil { // another agent is in it
+				break
+			}
+		}
 	}
 	return errs
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/keeper"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -206,6 +207,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 			if err := r.groups.Create(ks.ID, r.toGroup(l)); err != nil {
 				return keeper.Task{}, err
 			}
+			crash.Here("agent.cgroup-made")
 			ks.Cgroups = r.groups.Join(ks.ID)
 		}
 	}
@@ -356,6 +358,7 @@ func (r *Runtime) Forget(ctx context.Context, id container.ID) error {
 			return err
 		}
 	}
+	crash.Here("agent.cgroup-removed")
 	return r.keeper.Forget(ctx, string(id))
 }
 

@@ -1,0 +1,336 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/agent/keeper"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+// fragile is an agent that a test kills at named steps, and its keeper with it or not.
+type fragile struct {
+	*process
+	m     *master
+	steps string // folder that names the steps to crash at
+	dead  map[string]int
+}
+
+func newFragile(t *testing.T) *fragile {
+	t.Helper()
+	m := newMaster(t, 0)
+	p := newProcess(t, m)
+	f := &fragile{process: p, m: m, steps: t.TempDir(), dead: map[string]int{}}
+	p.env = []string{"STOA_TEST_CRASH=" + f.steps}
+	if os.Geteuid() == 0 {
+		p.cfg.Isolation, p.cfg.CgroupsRoot, p.cfg.CgroupsHierarchy = "cgroups/cpu,cgroups/mem", "stoa-test-"+p.cfg.Port, "/sys/fs/cgroup"
+	}
+	p.start()
+	m.register("S0")
+	return f
+}
+
+// arm makes whichever process comes to the step first crash there.
+func (f *fragile) arm(step string) {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(f.steps, step), nil, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// fired tells whether the crash has happened.
+func (f *fragile) fired(step string) bool {
+	_, err := os.Stat(filepath.Join(f.steps, step))
+	return os.IsNotExist(err)
+}
+
+// revive starts the agent again if it is the one that crashed.
+func (f *fragile) revive() bool {
+	f.t.Helper()
+	select {
+	case err := <-f.done:
+		f.done <- err // for stop
+		f.stop(9)
+		for len(f.m.reregistrations) > 0 { // repetitions of the one before
+			<-f.m.reregistrations
+		}
+		f.start()
+		f.m.reregister("S0")
+		return true
+	default:
+		return false
+	}
+}
+
+// toTheEnd acknowledges everything until the tasks have ended, reviving the agent as
+// needed, and gives each task's distinct statuses in order.
+func (f *fragile) toTheEnd(tasks ...string) map[string][]*mesos.TaskStatus {
+	f.t.Helper()
+	got, open := map[string][]*mesos.TaskStatus{}, map[string]bool{}
+	for _, id := range tasks {
+		open[id] = true
+	}
+	seen := map[string]bool{}
+	for deadline := time.Now().Add(30 * time.Second); len(open) > 0; {
+		select {
+		case u := <-f.m.updates:
+			st := u.GetUpdate().GetStatus()
+			f.m.ack(st)
+			if id := hex.EncodeToString(st.GetUuid()); !seen[id] {
+				seen[id] = true
+				task := st.GetTaskId().GetValue()
+				got[task] = append(got[task], st)
+				if over(st.GetState()) {
+					delete(open, task)
+				}
+			}
+		case <-time.After(20 * time.Millisecond):
+			f.revive()
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("no end of %v; seen %v", open, got)
+		}
+	}
+	return got
+}
+
+func over(s mesos.TaskState) bool {
+	switch s {
+	case mesos.TaskState_TASK_STAGING, starting, running, killing:
+		return false
+	}
+	return true
+}
+
+// quiet waits until agent and keeper know nothing any more, and looks for what is left of
+// the tasks. Updates that come meanwhile must be repetitions of what was seen.
+func (f *fragile) quiet(seen map[string][]*mesos.TaskStatus) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	f.eventually("nothing is left", func() bool {
+		f.revive()
+		select {
+		case u := <-f.m.updates:
+			st := u.GetUpdate().GetStatus()
+			f.m.ack(st)
+			known := false
+			for _, s := range seen[st.GetTaskId().GetValue()] {
+				known = known || bytes.Equal(s.GetUuid(), st.GetUuid())
+			}
+			if !known {
+				f.t.Errorf("an update after the end: %v", st)
+			}
+		default:
+		}
+		for len(f.m.exited) > 0 {
+			<-f.m.exited
+		}
+		b := f.get("/state")
+		if b == nil || strings.Contains(string(b), `"executors":[{`) {
+			return false
+		}
+		c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: f.cfg.RuntimeDir, Command: []string{"/no/such/program"}})
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		tasks, err := c.List(ctx)
+		return err == nil && len(tasks) == 0 && len(f.remains()) == 0
+	})
+	if r := f.remains(); len(r) > 0 {
+		f.t.Errorf("left behind: %v", r)
+	}
+}
+
+// remains lists processes and control groups of tasks.
+func (f *fragile) remains() []string {
+	var out []string
+	procs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, p := range procs {
+		if b, err := os.ReadFile(p); err == nil && bytes.Contains(b, []byte("STOA_KEEPER_TASK="+f.cfg.RuntimeDir+"/")) {
+			out = append(out, p)
+		}
+	}
+	if f.cfg.CgroupsRoot != "" {
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + f.cfg.CgroupsRoot + "/*")
+		for _, g := range groups {
+			if i, err := os.Stat(g); err == nil && i.IsDir() {
+				out = append(out, g)
+			}
+		}
+	}
+	return out
+}
+
+// kill -9 of agent or keeper at every step of a launch, an end and a kill: each task has
+// exactly one end, and nothing is left of it (reliability D.3; invariant I6).
+func TestCrashAtEveryStep(t *testing.T) {
+	launch := []string{"agent.recorded", "agent.sandbox-made", "agent.cgroup-made", "keeper.intended", "keeper.forked", "keeper.started", "agent.started"}
+	end := []string{"keeper.end-seen", "keeper.reaped", "keeper.exit-recorded", "agent.recorded", "agent.cgroup-removed", "keeper.forgot"}
+	kill := []string{"agent.recorded", "keeper.kill-recorded", "keeper.kill-sent", "agent.kill-sent", "keeper.end-seen", "keeper.reaped", "keeper.exit-recorded"}
+	f := newFragile(t)
+	n := 0
+	try := func(flow, step string, play func(id string), want ...mesos.TaskState) {
+		t.Helper()
+		n++
+		id := fmt.Sprintf("%s-%s-%d", flow, step, n)
+		play(id)
+		seen := f.toTheEnd(id)
+		f.quiet(seen)
+		states := seen[id]
+		ends := 0
+		for i, st := range states {
+			if over(st.GetState()) {
+				ends++
+				ok := false
+				for _, w := range want {
+					ok = ok || st.GetState() == w
+				}
+				if !ok || i != len(states)-1 {
+					t.Errorf("%s: %v", id, states)
+				}
+			}
+		}
+		if ends != 1 {
+			t.Errorf("%s: %d ends: %v", id, ends, states)
+		}
+		if !f.fired(step) {
+			t.Errorf("%s: the step did not come", id)
+			os.Remove(filepath.Join(f.steps, step))
+		}
+	}
+	for _, step := range launch {
+		// What was recorded and did not run is told as lost; what ran ends with 7.
+		try("launch", step, func(id string) {
+			f.arm(step)
+			f.m.run(task("S0", id, "sleep 0.05; exit 7"))
+		}, failed, mesos.TaskState_TASK_DROPPED)
+	}
+	for _, step := range end {
+		try("end", step, func(id string) {
+			file := filepath.Join(t.TempDir(), "go")
+			f.m.run(task("S0", id, "sleep 1000 & while [ ! -e "+file+" ]; do sleep 0.02; done; exit 7"))
+			f.m.expect(id, running)
+			f.m.barrier() // the acknowledgement is recorded
+			f.arm(step)
+			if err := os.WriteFile(file, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, failed)
+	}
+	for _, step := range kill {
+		try("kill", step, func(id string) {
+			f.m.run(task("S0", id, "trap '' TERM; sleep 1000 & while :; do sleep 0.05; done"))
+			f.m.expect(id, running)
+			f.m.barrier() // the acknowledgement is recorded
+			f.arm(step)
+			f.m.send(&messages.KillTaskMessage{FrameworkId: frameworkID, TaskId: &mesos.TaskID{Value: proto.String(id)},
+				KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(100 * time.Millisecond))}}})
+		}, killed)
+	}
+}
+
+// keeperPID asks the keeper for its process.
+func (f *fragile) keeperPID() int {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: f.cfg.RuntimeDir, Command: []string{"/no/such/program"}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer c.Close()
+	info, err := c.Info(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return info.PID
+}
+
+// A keeper that is killed takes nobody along but those whose terminal it held. The agent
+// starts another one, which watches the tasks by their process, and says what was lost.
+func TestKeeperKilledUnderTasks(t *testing.T) {
+	f := newFragile(t)
+	file := filepath.Join(t.TempDir(), "go")
+	f.m.run(task("S0", "lives", "while [ ! -e "+file+" ]; do sleep 0.02; done; exit 7"))
+	lives := f.m.expect("lives", running)
+	f.m.run(task("S0", "tty", "cat", func(t *mesos.TaskInfo) {
+		t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), TtyInfo: &mesos.TTYInfo{}}
+	}))
+	f.m.expect("tty", running)
+	f.m.group(podExecutor("pod"), true, task("S0", "a", "sleep 1000"), task("S0", "b", "while [ ! -e "+file+" ]; do sleep 0.02; done"))
+	f.m.collect(map[string]mesos.TaskState{"a": running, "b": running})
+	kill := func() {
+		t.Helper()
+		pid := f.keeperPID()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		f.eventually("another keeper", func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: f.cfg.RuntimeDir, Command: []string{"/no/such/program"}})
+			if err != nil {
+				return false
+			}
+			defer c.Close()
+			info, err := c.Info(ctx)
+			return err == nil && info.PID != pid
+		})
+	}
+	kill()
+	seen := f.m.expect("tty", failed)
+	if st := seen[0]; st.GetReason() != mesos.TaskStatus_REASON_IO_SWITCHBOARD_EXITED || st.GetSource() != mesos.TaskStatus_SOURCE_AGENT || !strings.HasPrefix(st.GetMessage(), "'IOSwitchboard' exited with status ") {
+		t.Errorf("the task with a terminal: %v", st)
+	}
+	if !alive(lives[len(lives)-1].GetContainerStatus().GetExecutorPid()) {
+		t.Error("a task died with the keeper")
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := f.m.collect(map[string]mesos.TaskState{"lives": failed, "b": finished})
+	last := got["lives"][len(got["lives"])-1]
+	if text := last.GetMessage(); text != "Command exited with status 7" && !strings.HasPrefix(text, "Failed to get exit status for Command: the keeper was replaced") || last.GetSource() != mesos.TaskStatus_SOURCE_EXECUTOR {
+		t.Errorf("the task that lived on: %v", last)
+	}
+	f.m.kill("a")
+	f.m.collect(map[string]mesos.TaskState{"a": killed})
+	next(t, "executor's end", f.m.exited)
+
+	// Nobody was there when it ended: the status is lost, and that is what is told.
+	f.m.run(task("S0", "unseen", "exec sleep 1000"))
+	unseen := f.m.expect("unseen", running)
+	pid := int(unseen[len(unseen)-1].GetContainerStatus().GetExecutorPid())
+	f.m.barrier()
+	if err := syscall.Kill(f.cmd.Process.Pid, syscall.SIGSTOP); err != nil { // it starts no successor
+		t.Fatal(err)
+	}
+	old := f.keeperPID()
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually("the keeper is gone", func() bool { return !alive(uint32(old)) })
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	f.eventually("the task is gone", func() bool { return !alive(uint32(pid)) })
+	if err := syscall.Kill(f.cmd.Process.Pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	end := f.m.expect("unseen", failed)
+	if text := end[0].GetMessage(); !strings.HasPrefix(text, "Failed to get exit status for Command: the task ended while no keeper was running") {
+		t.Errorf("the task that nobody saw: %v", end)
+	}
+	f.quiet(nil)
+}
