@@ -15,12 +15,12 @@ import (
 	"github.com/stoa-project/stoa/internal/lab"
 )
 
-// footprint is what a process holds, by its own /metrics.
+// footprint is what a process holds, by its own metrics.
 type footprint struct{ goroutines, files, heap float64 }
 
-func readFootprint(t *testing.T, url string) (f footprint) {
+func readFootprint(t *testing.T, metrics string) (f footprint) {
 	t.Helper()
-	resp, err := http.Get(url + "/metrics")
+	resp, err := http.Get(metrics)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,25 +37,26 @@ func readFootprint(t *testing.T, url string) (f footprint) {
 		}
 	}
 	if found != len(fields) {
-		t.Fatalf("%s/metrics has %d of %d figures", url, found, len(fields))
+		t.Fatalf("%s has %d of %d figures", metrics, found, len(fields))
 	}
 	return f
 }
 
-// settled is the least that a process holds while it rests for a while.
-func settled(t *testing.T, url string, rounds int) footprint {
+// settled is the least that a process holds while it rests for a while; page is what is
+// asked of it meanwhile.
+func settled(t *testing.T, metrics, page string, rounds int) footprint {
 	t.Helper()
-	least := readFootprint(t, url)
+	least := readFootprint(t, metrics)
 	for range rounds {
 		time.Sleep(20 * time.Millisecond)
 		// Each answer is garbage as soon as it was read, so the collector runs.
 		for range 20 {
-			if resp, err := http.Get(url + "/state"); err == nil {
+			if resp, err := http.Get(page); err == nil {
 				_, _ = io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
 			}
 		}
-		f := readFootprint(t, url)
+		f := readFootprint(t, metrics)
 		least.goroutines, least.files, least.heap = min(least.goroutines, f.goroutines), min(least.files, f.files), min(least.heap, f.heap)
 	}
 	return least
@@ -119,17 +120,87 @@ func TestMasterKeepsNothing(t *testing.T) {
 	for n := range warm {
 		round(n)
 	}
-	before := settled(t, master.URL, 20)
+	before := settled(t, master.URL+"/metrics", master.URL+"/state", 20)
 	for n := range rounds {
 		round(warm + n)
 	}
 	var after footprint
 	lab.Eventually(t, 30*time.Second, "the master holds what it held", func() error {
-		after = settled(t, master.URL, 5)
+		after = settled(t, master.URL+"/metrics", master.URL+"/state", 5)
 		if after.goroutines > before.goroutines+2 || after.files > before.files+1 || after.heap > before.heap*1.25+pages {
 			return fmt.Errorf("%+v, before %d rounds %+v", after, rounds, before)
 		}
 		return nil
 	})
 	t.Logf("before %+v, after %d rounds of %d tasks %+v", before, rounds, tasks, after)
+}
+
+// TestFrameworkKeepsNothing: apps are made, scaled, changed, killed and deleted again at a
+// framework with a real master and simulated agents, while clients open and close event
+// streams. What the process holds afterwards is what it held after the first rounds.
+func TestFrameworkKeepsNothing(t *testing.T) {
+	rounds := 2
+	if os.Getenv("STOA_SOAK") == "1" {
+		rounds = 60
+	}
+	_, _, addr := simMaster(t, 20)
+	port := strconv.Itoa(lab.Ports(t, 1)[0])
+	url := "http://127.0.0.1:" + port
+	t.Setenv("GOGC", "20") // many collections
+	lab.StartDaemon(t, url, "framework", "--master", addr, "--http_address", "127.0.0.1", "--http_port", port, "--work_dir", t.TempDir())
+	api := lab.API{URL: url}
+	lab.Eventually(t, 30*time.Second, "the framework leads", func() error {
+		res, err := lab.Request(http.MethodGet, url+"/v2/leader", nil)
+		if err == nil && res.Status != http.StatusOK {
+			err = fmt.Errorf("%d %s", res.Status, res.Body)
+		}
+		return err
+	})
+	round := func(n int) {
+		req, err := http.NewRequest(http.MethodGet, url+"/v2/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/event-stream")
+		stream, err := http.DefaultClient.Do(req)
+		if err != nil || stream.StatusCode != http.StatusOK {
+			t.Fatal(stream, err)
+		}
+		group := fmt.Sprintf("/round-%d", n)
+		apps := make([]string, 5)
+		for i := range apps {
+			apps[i] = fmt.Sprintf(`{"id":"app-%d","cmd":"sleep 1","cpus":0.01,"mem":1,"disk":0,"instances":20,"backoffSeconds":0,"labels":{"round":"%d"}}`, i, n)
+		}
+		api.Must(t, "PUT", "/v2/groups"+group, `{"apps":[`+strings.Join(apps, ",")+`]}`)
+		api.AwaitNoDeployment(t, 60*time.Second)
+		api.Must(t, "PUT", "/v2/apps"+group+"/app-0", `{"instances":30}`)
+		api.Must(t, "PUT", "/v2/apps"+group+"/app-1", `{"env":{"A":"b"}}`)
+		api.Must(t, "DELETE", "/v2/apps"+group+"/app-2/tasks", "")
+		api.Must(t, "POST", "/v2/apps"+group+"/app-3/restart", "")
+		api.Do(t, "PUT", "/v2/apps"+group+"/app-4", `{"instances":-1}`)
+		api.AwaitNoDeployment(t, 60*time.Second)
+		api.Must(t, "DELETE", "/v2/groups"+group+"?force=true", "")
+		api.AwaitNoDeployment(t, 60*time.Second)
+		stream.Body.Close()
+	}
+	const (
+		warm  = 2
+		spare = 4 << 20 // bytes: what clients asked last is kept encoded
+	)
+	for n := range warm {
+		round(n)
+	}
+	before := settled(t, url+"/metrics/prometheus", url+"/v2/apps", 20)
+	for n := range rounds {
+		round(warm + n)
+	}
+	var after footprint
+	lab.Eventually(t, 30*time.Second, "the framework holds what it held", func() error {
+		after = settled(t, url+"/metrics/prometheus", url+"/v2/apps", 5)
+		if after.goroutines > before.goroutines+2 || after.files > before.files+1 || after.heap > before.heap*1.25+spare {
+			return fmt.Errorf("%+v, before %d rounds %+v", after, rounds, before)
+		}
+		return nil
+	})
+	t.Logf("before %+v, after %d rounds %+v", before, rounds, after)
 }
