@@ -80,6 +80,9 @@ func (d *drains) judge(task app.TaskID) (app.InstanceID, app.PathID, time.Durati
 	if i == nil || i.Condition != app.Running && i.Condition != app.Killing {
 		return "", "", 0
 	}
+	if i.OfPod() { // no load balancer knows of pods
+		return "", "", 0
+	}
 	wait := drainDefault
 	if a := snap.App(i.App, i.AppVersion); a != nil {
 		wait = drainSeconds(a.Labels)

@@ -26,16 +26,9 @@ func (f *Framework) declareMetrics() {
 		f.metrics.CounterFunc(metrics.Def{Name: name, Flat: flat, Help: help}, f.reading(read))
 	}
 	gauge("marathon_apps_active_gauge", "marathon.apps.active.gauge", "Apps defined.",
-		func(s *core.Snapshot) float64 {
-			n := 0
-			for _, state := range s.Apps() {
-				if len(state.Versions) > 0 {
-					n++
-				}
-			}
-			return float64(n)
-		})
-	gauge("marathon_pods_active_gauge", "marathon.pods.active.gauge", "Pods defined.", func(*core.Snapshot) float64 { return 0 })
+		func(s *core.Snapshot) float64 { return countDefined(s, "app") })
+	gauge("marathon_pods_active_gauge", "marathon.pods.active.gauge", "Pods defined.",
+		func(s *core.Snapshot) float64 { return countDefined(s, "pod") })
 	f.metrics.GaugeFunc(metrics.Def{Name: "marathon_leadership_duration_gauge_seconds", Flat: "marathon.leadership.duration.gauge.seconds",
 		Help: "Seconds since this process began to lead."}, func() float64 {
 		if t := f.term.Load(); t != nil {
@@ -92,6 +85,17 @@ func (f *Framework) reading(read func(*core.Snapshot) float64) func() float64 {
 		}
 		return read(s)
 	}
+}
+
+// countDefined counts what is in the tree.
+func countDefined(s *core.Snapshot, kind string) float64 {
+	n := 0.0
+	for _, state := range s.Apps() {
+		if k := len(state.Versions); k > 0 && state.Versions[k-1].Kind() == kind {
+			n++
+		}
+	}
+	return n
 }
 
 func countGroups(g *app.Group) int {

@@ -240,6 +240,9 @@ func (i *Instance) TaskIDAt(k int) TaskID {
 	return i.ID.NamedTask(i.Tasks[k].Name, i.Launch)
 }
 
+// OfPod tells whether it was launched for a pod.
+func (i *Instance) OfPod() bool { return i.Tasks != nil }
+
 // TaskCount is the number of its tasks.
 func (i *Instance) TaskCount() int { return max(1, len(i.Tasks)) }
 
@@ -309,7 +312,7 @@ type HealthResult struct {
 	LastFailureCause    string    `json:"lastFailureCause,omitempty"`
 }
 
-// TaskFailure is the last failure of an app, in its REST form.
+// TaskFailure is the last failure of an app or pod, in its REST form.
 type TaskFailure struct {
 	AppID     PathID    `json:"appId"`
 	Host      string    `json:"host"`
@@ -319,4 +322,14 @@ type TaskFailure struct {
 	Timestamp Timestamp `json:"timestamp"`
 	Version   Timestamp `json:"version"`
 	SlaveID   string    `json:"slaveId,omitempty"`
+	// StartedAt is when the task ran, or else was launched; kept for pods only.
+	StartedAt Timestamp `json:"startedAt,omitzero"`
+}
+
+// Started is when the task that failed was started, as far as it is known.
+func (f *TaskFailure) Started() Timestamp {
+	if f.StartedAt != 0 {
+		return f.StartedAt
+	}
+	return f.Timestamp
 }

@@ -283,6 +283,11 @@ func (c *Core) keepFailure(i *instance, k int, state, message string) {
 	v := i.view
 	f := &app.TaskFailure{AppID: v.App, Host: v.Host, Message: message, State: state, TaskID: v.TaskIDAt(k),
 		Timestamp: app.At(c.now), Version: v.AppVersion, SlaveID: v.AgentID}
+	if v.Tasks != nil {
+		if f.StartedAt = v.Tasks[k].StartedAt; f.StartedAt == 0 {
+			f.StartedAt = v.StagedAt
+		}
+	}
 	c.failures[v.App] = f
 	c.out.change(Change{Key: failureKey(v.App), Value: f})
 	c.dirty.any = true

@@ -26,6 +26,11 @@ type (
 		URI           string   `json:"uri"`
 		AppDefinition *app.App `json:"appDefinition"`
 	}
+	podBody struct {
+		head
+		ClientIP string `json:"clientIp"`
+		URI      string `json:"uri"`
+	}
 	statusBody struct {
 		head
 		SlaveID     string                  `json:"slaveId"`
@@ -133,6 +138,8 @@ func payload(e core.Event) any {
 		return streamBody{h, e.remote}
 	case APIPost:
 		return apiPostBody{h, e.ClientIP, e.URI, e.App}
+	case PodEvent:
+		return podBody{h, e.ClientIP, e.URI}
 	case core.StatusUpdate:
 		return statusBody{h, e.AgentID, e.Task, e.State, e.Message, e.App, e.Host, e.IPs, e.Ports, e.Version}
 	case core.InstanceChanged:
@@ -200,6 +207,28 @@ type APIPost struct {
 
 // Type is api_post_event.
 func (APIPost) Type() string { return "api_post_event" }
+
+// PodChange is what a user did to a pod.
+type PodChange string
+
+// The changes, as the names of their events begin.
+const (
+	PodCreated PodChange = "pod_created"
+	PodUpdated PodChange = "pod_updated"
+	PodDeleted PodChange = "pod_deleted"
+)
+
+// PodEvent tells that a user changed a pod through the API: pod_created_event,
+// pod_updated_event or pod_deleted_event.
+type PodEvent struct {
+	core.At
+	What     PodChange
+	ClientIP string
+	URI      string
+}
+
+// Type is the change with _event behind it.
+func (p PodEvent) Type() string { return string(p.What) + "_event" }
 
 // streamEvent tells of a client that attached or detached.
 type streamEvent struct {

@@ -218,7 +218,8 @@ func (p *printer) group(g *app.Group) {
 		list(p, g.Groups, p.group)
 	}
 	if p.e.pods {
-		p.raw(`,"pods":[]`)
+		p.key("pods")
+		list(p, g.Pods, func(d *app.Pod) { p.out = append(p.out, encode(p.a.viewPod(p.s, d))...) })
 	}
 	p.raw("}")
 }

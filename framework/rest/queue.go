@@ -12,7 +12,7 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// queueItem is one waiting app (marathon.md 1.10).
+// queueItem is one waiting app or pod (marathon.md 1.10).
 type queueItem struct {
 	Count      int            `json:"count"`
 	Role       string         `json:"role"`
@@ -20,7 +20,8 @@ type queueItem struct {
 	Since      app.Timestamp  `json:"since"`
 	Summary    offersSummary  `json:"processedOffersSummary"`
 	LastUnused *[]unusedOffer `json:"lastUnusedOffers,omitempty"`
-	App        *app.App       `json:"app"`
+	App        *app.App       `json:"app,omitempty"`
+	Pod        *app.Pod       `json:"pod,omitempty"`
 }
 
 type queueDelay struct {
@@ -105,7 +106,7 @@ func viewOffer(o *match.Offer) offerView {
 func viewQueued(q *core.Queued, now app.Timestamp, offers bool) queueItem {
 	left := max(0, int((q.DelayedUntil-now+999)/1000))
 	item := queueItem{
-		Count: q.Count, Role: q.Role, Delay: queueDelay{left, left == 0}, Since: q.Since, App: q.Spec.App,
+		Count: q.Count, Role: q.Role, Delay: queueDelay{left, left == 0}, Since: q.Since, App: q.Spec.App, Pod: q.Spec.Pod,
 		Summary: offersSummary{Processed: q.Attempt.Offers, Unused: q.Unused, LastUnusedAt: q.LastUnused, LastUsedAt: q.LastUsed,
 			LastOffers: viewReasons(q.Last), LaunchAttempt: viewReasons(q.Attempt)},
 	}

@@ -119,20 +119,3 @@ func (a *api) plugins(c echo.Context) error {
 		return reply(c, http.StatusOK, map[string]any{"plugins": []any{}})
 	}})
 }
-
-// pods serves /v2/pods: the list is empty and nothing can be added to it.
-func (a *api) pods(c echo.Context) error {
-	path := strings.TrimPrefix(c.Request().URL.Path, "/v2/pods")
-	switch method := c.Request().Method; {
-	case (path == "" || path == "/::status") && method == http.MethodGet:
-		return reply(c, http.StatusOK, []any{})
-	case method == http.MethodPost || method == http.MethodPut:
-		return echo.NewHTTPError(http.StatusNotImplemented, "pods are not supported: run each container as an app")
-	case path == "" && method == http.MethodHead: // clients probe for pod support this way
-		return c.NoContent(http.StatusNotFound)
-	case path == "":
-		return echo.NewHTTPError(http.StatusMethodNotAllowed, "Method Not Allowed")
-	}
-	id, _, _ := strings.Cut(path, "::")
-	return echo.NewHTTPError(http.StatusNotFound, "Pod '/"+strings.Trim(id, "/")+"' does not exist")
-}

@@ -42,7 +42,7 @@ func (a *api) listTasks(c echo.Context) error {
 			service = encode(app.List[int](x.ServicePorts()))
 		}
 		for _, i := range s.Of(id).Instances {
-			if !shown(i) || !hasStatus(i, wanted) {
+			if !shown(i) || i.OfPod() || !hasStatus(i, wanted) {
 				continue
 			}
 			if !first {
@@ -244,10 +244,15 @@ func findTask(s *core.Snapshot, text string) *app.Instance {
 		return nil
 	}
 	i := s.Instance(id)
-	if i == nil || !shown(i) || i.TaskID() != app.TaskID(text) {
+	if i == nil || !shown(i) {
 		return nil
 	}
-	return i
+	for k := range i.TaskCount() {
+		if i.TaskIDAt(k) == app.TaskID(text) {
+			return i
+		}
+	}
+	return nil
 }
 
 // deleteTasks serves POST /v2/tasks/delete.
