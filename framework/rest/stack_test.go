@@ -127,6 +127,13 @@ func (s *stack) report(task app.TaskID, state string) {
 	s.step(core.Update{Task: task, AgentID: "agent-1", State: state, UUID: []byte("u"), IPs: []app.IPAddress{{IPAddress: "10.0.0.1", Protocol: "IPv4"}}})
 }
 
+// reportWith is report with the agent's message.
+func (s *stack) reportWith(task app.TaskID, state, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.step(core.Update{Task: task, AgentID: "agent-1", State: state, Message: message, UUID: []byte("u")})
+}
+
 // run offers until nothing more is launched and reports everything running.
 func (s *stack) run() []app.TaskID {
 	var all []app.TaskID
@@ -141,9 +148,11 @@ func (s *stack) run() []app.TaskID {
 			return all
 		}
 		for _, l := range batch {
-			id := l.Instance.TaskID()
-			s.report(id, "TASK_RUNNING")
-			all = append(all, id)
+			for k := range l.Instance.TaskCount() {
+				id := l.Instance.TaskIDAt(k)
+				s.report(id, "TASK_RUNNING")
+				all = append(all, id)
+			}
 		}
 	}
 }

@@ -33,7 +33,6 @@ func TestSystem(t *testing.T) {
 	s.want(200, "GET", "/v2/plugins", "").has(t, "plugins", "[]")
 	s.want(404, "GET", "/v2/plugins/x/y", "").has(t, "message", `"No plugin with this pluginId: x"`)
 	s.want(200, "GET", "/v2/pods", "").has(t, "", "null")
-	s.want(501, "POST", "/v2/pods", "{}")
 	s.want(404, "GET", "/v2/pods/x::status", "").has(t, "message", `"Pod '/x' does not exist"`)
 	s.want(405, "GET", "/v2/events", "")
 	for _, bad := range []string{"backup=s3://bucket/key", "restore=/no/scheme", "backup=file://host/x", "restore=file:relative"} {
