@@ -16,6 +16,7 @@ import (
 	"github.com/stoa-project/stoa/internal/lab"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/scheduler"
 )
@@ -234,4 +235,123 @@ func volumeKeepsItsData(t *testing.T, codec wire.Codec) {
 	f.caughtUp()
 	f.offer(func(r resource.Resources) bool { return r.Equal(total) })
 	f.call(&scheduler.Call{Type: scheduler.Call_TEARDOWN.Enum()})
+}
+
+// opPod launches a group on the default executor.
+func opPod(o *mesos.Offer, framework *mesos.FrameworkID, own []*mesos.Resource, tasks ...*mesos.TaskInfo) *mesos.Offer_Operation {
+	return &mesos.Offer_Operation{Type: mesos.Offer_Operation_LAUNCH_GROUP.Enum(), LaunchGroup: &mesos.Offer_Operation_LaunchGroup{
+		Executor: &mesos.ExecutorInfo{Type: mesos.ExecutorInfo_DEFAULT.Enum(), ExecutorId: &mesos.ExecutorID{Value: proto.String("pod")},
+			FrameworkId: framework, Resources: own},
+		TaskGroup: &mesos.TaskGroupInfo{Tasks: tasks}}}
+}
+
+func podTask(o *mesos.Offer, id, command string, rs ...*mesos.Resource) *mesos.TaskInfo {
+	return &mesos.TaskInfo{Name: &id, TaskId: &mesos.TaskID{Value: &id}, AgentId: o.AgentId, Resources: rs, Command: &mesos.CommandInfo{Value: &command}}
+}
+
+// Volumes on PATH and MOUNT disks, one that two tasks share, and those of a pod: all are
+// in the sandboxes, and in the right place on the host.
+func TestVolumesOnDisks(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Log("only root can mount a disk")
+		return
+	}
+	base := t.TempDir()
+	mount, data := filepath.Join(base, "mount"), filepath.Join(base, "data")
+	if err := os.Mkdir(mount, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("stoa-lab", mount, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Unmount(mount, syscall.MNT_DETACH) })
+	h := startHost(t, `[{"name":"cpus","type":"SCALAR","scalar":{"value":4}},{"name":"mem","type":"SCALAR","scalar":{"value":1024}},
+		{"name":"disk","type":"SCALAR","scalar":{"value":500}},{"name":"ports","type":"RANGES","ranges":{}},
+		{"name":"disk","type":"SCALAR","scalar":{"value":300},"disk":{"source":{"type":"PATH","path":{"root":"`+data+`"}}}},
+		{"name":"disk","type":"SCALAR","scalar":{"value":1},"disk":{"source":{"type":"MOUNT","mount":{"root":"`+mount+`"}}}}]`)
+	f := engineer(t, h.master.URL, wire.Protobuf)
+	offer := f.offer(func(r resource.Resources) bool { return len(r) == 5 })
+	total := resource.Of(offer.GetResources()...).Unallocate()
+	pick := func(kind mesos.Resource_DiskInfo_Source_Type, amount float64) *mesos.Resource {
+		for _, r := range reserved(total) {
+			if s := r.GetDisk().GetSource(); r.GetName() == "disk" && (s == nil && kind == 0 || s != nil && s.GetType() == kind) {
+				r.Scalar = &mesos.Value_Scalar{Value: &amount}
+				return r
+			}
+		}
+		t.Fatalf("no disk of type %v in %v", kind, total)
+		return nil
+	}
+	onRoot, onPath, onMount := pick(0, 50), pick(mesos.Resource_DiskInfo_Source_PATH, 100), pick(mesos.Resource_DiskInfo_Source_MOUNT, 1)
+	common, path, whole := persistent(onRoot, "common", "common"), persistent(onPath, "path", "a/path"), persistent(onMount, "whole", "whole")
+	common.Shared = &mesos.Resource_SharedInfo{}
+	small := parse(t, "cpus:0.1;mem:32")
+	with := func(vs ...*mesos.Resource) []*mesos.Resource {
+		return append(append([]*mesos.Resource(nil), small...), vs...)
+	}
+	f.accept(offer, opReserve(onRoot, onPath, onMount), opCreate(common, path, whole),
+		opShell(offer, "t1", "root", "echo c > common/x && mv common/x common/c && echo p > a/path/p && echo w > whole/w && sleep 1000", with(common, path, whole)...),
+		opShell(offer, "t2", "root", "until test -e common/c; do sleep 0.05; done; cat common/c > common/d; sleep 1000", with(common)...))
+	content(t, filepath.Join(h.dir, "volumes/roles/eng/common/d"), "c\n")
+	content(t, filepath.Join(data, "volumes/roles/eng/path/p"), "p\n")
+	content(t, filepath.Join(mount, "w"), "w\n")
+
+	// Operators look into a volume through the sandbox.
+	lab.Eventually(t, 20*time.Second, "the volume is browsed", func() error {
+		short := "/frameworks/" + f.info.GetId().GetValue() + "/executors/t1/runs/latest/a/path/p"
+		got, err := lab.Request(http.MethodGet, h.agent.URL+"/files/read?offset=0&path="+short, nil)
+		if err == nil && !strings.Contains(string(got.Body), `"data":"p\n"`) {
+			err = fmt.Errorf("%s", got.Body)
+		}
+		return err
+	})
+	// A volume in use is not destroyed, whoever asks.
+	destroyed, err := lab.Request(http.MethodPost, h.master.URL+"/api/v1", destroyCall(t, offer.AgentId, path), "Content-Type", "application/json")
+	if err != nil || destroyed.Status == 202 {
+		t.Errorf("destroy of a volume in use: %v %d %s", err, destroyed.Status, destroyed.Body)
+	}
+	for _, id := range []string{"t1", "t2"} {
+		f.kill(id)
+		f.state(id, mesos.TaskState_TASK_KILLED)
+	}
+
+	// A pod: the executor's volume and the task's own.
+	offer = f.offer(func(r resource.Resources) bool {
+		return r.Contains(resource.Resources{common, path, whole}) && r.Get("cpus") >= resource.FromFloat(1)
+	})
+	f.accept(offer, opPod(offer, f.info.Id, with(whole),
+		podTask(offer, "p1", "cat whole/w a/path/p > common/x && mv common/x common/pod && sleep 1000", with(common, path)...),
+		podTask(offer, "p2", "until test -e common/pod; do sleep 0.05; done; cat common/pod > whole/pod && sleep 1000", with(common)...)))
+	content(t, filepath.Join(mount, "pod"), "w\np\n")
+	h.bounce(t)
+	f.caughtUp()
+	f.kill("p1")
+	f.state("p1", mesos.TaskState_TASK_KILLED)
+	f.state("p2", mesos.TaskState_TASK_KILLED)
+
+	offer = f.offer(func(r resource.Resources) bool { return r.Contains(resource.Resources{common, path, whole}) })
+	f.accept(offer, opDestroy(common, path, whole))
+	lab.Eventually(t, 20*time.Second, "the files are gone", func() error {
+		if left, err := os.ReadDir(mount); len(left) > 0 || err != nil {
+			return fmt.Errorf("%v %v", left, err)
+		}
+		for _, dir := range []string{filepath.Join(data, "volumes/roles/eng"), filepath.Join(h.dir, "volumes/roles/eng")} {
+			if left, _ := os.ReadDir(dir); len(left) > 0 {
+				return fmt.Errorf("%v", left)
+			}
+		}
+		return nil
+	})
+	f.call(&scheduler.Call{Type: scheduler.Call_TEARDOWN.Enum()})
+}
+
+func destroyCall(t *testing.T, agent *mesos.AgentID, v *mesos.Resource) []byte {
+	t.Helper()
+	b, err := wire.MarshalJSON(&masterapi.Call{Type: masterapi.Call_DESTROY_VOLUMES.Enum(), DestroyVolumes: &masterapi.Call_DestroyVolumes{
+		AgentId: agent, Volumes: []*mesos.Resource{v}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
