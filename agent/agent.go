@@ -84,6 +84,7 @@ type Config struct {
 	GCDiskHeadroom      float64
 	DiskWatchInterval   time.Duration
 
+	Recover         string   // "reconnect" or "cleanup": end what lived on and stop; empty: reconnect
 	KillTasksOnStop bool     // end every task and the keeper when stopping
 	KeeperCommand   []string // how to start a keeper; empty: this program
 
@@ -148,6 +149,13 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	case "equal", "additive":
 	default:
 		return nil, fault.New(op, fault.Invalid, "--reconfiguration_policy", fmt.Errorf("%q is neither equal nor additive", cfg.ReconfigurationPolicy))
+	}
+	switch cfg.Recover {
+	case "":
+		cfg.Recover = "reconnect"
+	case "reconnect", "cleanup":
+	default:
+		return nil, fault.New(op, fault.Invalid, "--recover", fmt.Errorf("%q is neither reconnect nor cleanup", cfg.Recover))
 	}
 	if c := cfg.Containerizers; c != "" && !strings.Contains(","+c+",", ",mesos,") {
 		return nil, fault.New(op, fault.Invalid, "--containerizers", fmt.Errorf("%q lacks mesos, the one this agent has", c))

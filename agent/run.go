@@ -190,6 +190,10 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 		return fmt.Errorf("agent: exits can no longer be heard: %w", err)
 	})
 	g.Go(func() error { return ignoreCancel(e.collector.Run(inner)) })
+	if a.cfg.Recover == "cleanup" {
+		endKeeper = true
+		return stop(a.cleanup(ctx, e))
+	}
 	if err := e.awaitExecutors(ctx); err != nil {
 		return stop(ignoreCancel(err))
 	}

@@ -35,6 +35,19 @@ func (a *Agent) stopping(e *engine) (endKeeper bool) {
 	return true
 }
 
+// cleanup is what --recover=cleanup does: everything that lived on over the last run is
+// ended, with its grace period, no master is asked for anything, and the agent is done
+// (mesos-agent.md 9). The ends are recorded: the next agent tells them.
+func (a *Agent) cleanup(ctx context.Context, e *engine) error {
+	a.log.Info("cleaning up: what lived on is ended, then the agent stops")
+	if err := e.endAll(ctx, true); err != nil {
+		return ignoreCancel(err)
+	}
+	e.settle(ctx)
+	a.log.Info("nothing runs any more")
+	return nil
+}
+
 // endKeeper ends the keeper, and with it whatever still runs.
 func (a *Agent) endKeeper(e *engine) {
 	k, ok := e.runtime.(keeperEnder)

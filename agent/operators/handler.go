@@ -17,6 +17,7 @@ import (
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/web"
+	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -64,6 +65,10 @@ func New(cfg Config, log *slog.Logger) http.Handler {
 	s := &server{Config: cfg, log: log, attached: map[lifecycle.ContainerID]bool{}}
 	e := web.New(web.Config{
 		Logger: log, Room: "agent", Metrics: cfg.Metrics, BodyLimit: bodyLimit,
+		// Of ATTACH_CONTAINER_INPUT; a record is bounded by bodyLimit.
+		Endless: func(r *http.Request) bool {
+			return r.URL.Path == "/api/v1" && r.Header.Get("Content-Type") == wire.MediaRecordIO
+		},
 		ErrorBody: func(status int, err error) (string, []byte) {
 			if status == http.StatusNotFound {
 				return textType, []byte("404 Not Found.")

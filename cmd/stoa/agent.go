@@ -44,7 +44,7 @@ type agentCmd struct {
 	ShutdownGrace   duration `name:"executor_shutdown_grace_period" env:"MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD" default:"5secs" help:"Time for an executor to end when told to."`
 	RecoveryTimeout duration `name:"recovery_timeout" env:"MESOS_RECOVERY_TIMEOUT" default:"15mins" help:"How long executors wait for a lost agent."`
 	MaxCompleted    int      `name:"max_completed_executors_per_framework" env:"MESOS_MAX_COMPLETED_EXECUTORS_PER_FRAMEWORK" default:"150" help:"Ended executors remembered."`
-	Recover         string   `name:"recover" env:"MESOS_RECOVER" default:"reconnect" enum:"reconnect" help:"What happens to tasks of the last run: reconnect."`
+	Recover         string   `name:"recover" env:"MESOS_RECOVER" default:"reconnect" enum:"reconnect,cleanup" help:"What happens to tasks of the last run: reconnect, or cleanup: end them and stop."`
 	Strict          bool     `name:"strict" env:"MESOS_STRICT" default:"true" negatable:"" help:"Accepted; a damaged checkpoint always costs just the task that it describes."`
 	Reconfiguration string   `name:"reconfiguration_policy" env:"MESOS_RECONFIGURATION_POLICY" default:"equal" enum:"equal,additive" help:"Which changes of hostname, resources and attributes keep the agent's id."`
 	Backoff         duration `name:"registration_backoff_factor" env:"MESOS_REGISTRATION_BACKOFF_FACTOR" default:"1secs" help:"Registrations are tried within this time, then its doubles up to 1mins."`
@@ -153,7 +153,7 @@ func (c *agentCmd) config() (agent.Config, error) {
 		MaxCompletedExecutorsPerFramework: c.MaxCompleted, ReconfigurationPolicy: c.Reconfiguration,
 		RegistrationBackoffFactor: time.Duration(c.Backoff), ZKSessionTimeout: time.Duration(c.ZKTimeout),
 		FetcherStallTimeout: time.Duration(c.FetcherStall), GCDelay: time.Duration(c.GCDelay), GCDiskHeadroom: headroom,
-		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Version: version, Flags: c.flags(),
+		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Recover: c.Recover, Version: version, Flags: c.flags(),
 	}, nil
 }
 

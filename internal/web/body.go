@@ -54,11 +54,11 @@ func drain(w http.ResponseWriter, body io.Reader) {
 }
 
 // limitBody refuses announced bodies at once and cuts others off at the limit.
-func limitBody(limit int64) echo.MiddlewareFunc {
+func limitBody(limit int64, endless func(*http.Request) bool) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
-			if r.Body == nil || r.Body == http.NoBody {
+			if r.Body == nil || r.Body == http.NoBody || endless != nil && endless(r) {
 				return next(c)
 			}
 			whole := r.Body

@@ -30,6 +30,9 @@ type Config struct {
 	// A route that needs another limit calls ReadBody with it on a Config.BodyLimit of at
 	// least that size.
 	BodyLimit int64
+	// Endless tells requests whose body is a stream without end; their handler bounds each
+	// of its records. nil: there are none.
+	Endless func(*http.Request) bool
 	// ErrorBody gives Content-Type and body of an error answer; nil: {"message": …}.
 	ErrorBody func(status int, err error) (contentType string, body []byte)
 	// ErrorStatus maps errors that carry a fault kind; nil: ErrorStatus.
@@ -58,7 +61,7 @@ func New(cfg Config) *echo.Echo {
 	e.HTTPErrorHandler = func(err error, c echo.Context) { answerError(cfg, err, c) }
 	m := newRequestMetrics(cfg)
 	e.Pre(ignoreTrailingSlash)
-	e.Use(m.observe, recoverPanic(cfg, m), limitBody(cfg.BodyLimit))
+	e.Use(m.observe, recoverPanic(cfg, m), limitBody(cfg.BodyLimit, cfg.Endless))
 	return e
 }
 

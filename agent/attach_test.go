@@ -1,0 +1,135 @@
+package agent_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
+
+// mesos-agent.md 3.6: one input connection carries any amount; only a record is bounded.
+func TestInputBeyondTheBodyLimit(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	resp := p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{`+ref(root, "s")+`,"command":{"value":"wc -c"}}}`,
+		"Accept", "application/recordio", "Message-Accept", "application/json")
+	chunk := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("x"), 1<<20))
+	r, pw := io.Pipe()
+	go func() {
+		w := wire.NewWriter(pw)
+		_ = w.WriteRecord([]byte(`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"CONTAINER_ID",` + ref(root, "s") + `}}`))
+		for range 24 {
+			_ = w.WriteRecord([]byte(`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":"` + chunk + `"}}}}`))
+		}
+		_ = w.WriteRecord([]byte(`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":""}}}}`))
+		pw.Close()
+	}()
+	req, err := http.NewRequest("POST", p.url("/api/v1"), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/recordio")
+	req.Header.Set("Message-Content-Type", "application/json")
+	in, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Body.Close()
+	if b, _ := io.ReadAll(in.Body); in.StatusCode != 200 || len(b) > 0 {
+		t.Errorf("input: %d %q", in.StatusCode, b)
+	}
+	if stdout, _ := hear(t, resp.Body); strings.TrimSpace(stdout) != "25165824" {
+		t.Errorf("the program read %q bytes", stdout)
+	}
+}
+
+// A task's terminal outlives the agent: who attaches to the new one reads and writes it.
+func TestTerminalOverAgentRestart(t *testing.T) {
+	m, p := started(t)
+	m.run(task("S0", "shell", "stty -echo; echo up; read line; echo got $line; exit 4", func(t *mesos.TaskInfo) {
+		t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), TtyInfo: &mesos.TTYInfo{WindowSize: &mesos.TTYInfo_WindowSize{Rows: proto.Uint32(5), Columns: proto.Uint32(6)}}}
+	}))
+	seen := m.expect("shell", running)
+	id := seen[len(seen)-1].GetContainerStatus().GetContainerId().GetValue()
+	dir := p.state().Frameworks[0].Executors[0].Directory
+	p.eventually("the program is up", func() bool {
+		b, _ := os.ReadFile(filepath.Join(dir, "stdout"))
+		return strings.Contains(string(b), "up")
+	})
+	p.stop(syscall.SIGKILL)
+	p.start()
+	m.reregister("S0")
+	p.eventually("recovery", func() bool { return p.get("/state") != nil })
+	ref := `"container_id":{"value":"` + id + `"}`
+	out := p.api(`{"type":"ATTACH_CONTAINER_OUTPUT","attach_container_output":{`+ref+`}}`, "Accept", "application/recordio", "Message-Accept", "application/json")
+	if out.StatusCode != 200 {
+		t.Fatalf("output: %d", out.StatusCode)
+	}
+	var heard string
+	var wg sync.WaitGroup
+	wg.Go(func() { heard, _ = hear(t, out.Body) })
+	var in bytes.Buffer
+	w := wire.NewWriter(&in)
+	for _, r := range []string{
+		`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"CONTAINER_ID",` + ref + `}}`,
+		`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":"` + base64.StdEncoding.EncodeToString([]byte("this\n")) + `"}}}}`,
+	} {
+		if err := w.WriteRecord([]byte(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.api(in.String(), "Content-Type", "application/recordio", "Message-Content-Type", "application/json")
+	wg.Wait()
+	if heard != "got this\r\n" {
+		t.Errorf("heard %q", heard)
+	}
+	if end := m.expect("shell", failed); end[0].GetMessage() != "Command exited with status 4" {
+		t.Errorf("%v", end)
+	}
+}
+
+// mesos-agent.md 9: --recover=cleanup ends what lived on, asks no master, and stops; the
+// next agent tells how everything ended.
+func TestRecoverCleanup(t *testing.T) {
+	m, p := started(t)
+	m.run(task("S0", "a", "sleep 1000"))
+	a := m.expect("a", running)
+	m.group(podExecutor("pod"), true, task("S0", "b", "sleep 1000"))
+	b := m.expect("b", running)
+	m.runOn(oldExecutor(t, "v0"), "c", "", true)
+	c := m.expect("c", running)
+	p.stop(syscall.SIGKILL)
+	for len(m.reregistrations) > 0 {
+		<-m.reregistrations
+	}
+	p.cfg.Recover = "cleanup"
+	p.start()
+	if err := <-p.done; err != nil {
+		t.Errorf("the agent ended with %v", err)
+	}
+	p.cmd = nil
+	for _, st := range [][]*mesos.TaskStatus{a, b, c} {
+		if pid := st[len(st)-1].GetContainerStatus().GetExecutorPid(); alive(pid) {
+			t.Errorf("process %d lives on", pid)
+		}
+	}
+	if len(m.reregistrations) > 0 {
+		t.Error("it registered")
+	}
+	p.cfg.Recover = ""
+	p.start()
+	m.reregister("S0")
+	m.collect(map[string]mesos.TaskState{"a": killed, "b": killed, "c": failed})
+	p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
+}
