@@ -87,6 +87,9 @@ func (d *draft) canonical(id PathID, r Rules, roles Roles, p *problems) *App {
 	}
 	a.Dependencies = distinctOf(a.Dependencies)
 	d.placeNetworking(a, r)
+	if a.Residency == nil && a.IsResident() {
+		a.Residency = &Residency{RelaunchEscalationTimeoutSeconds: 3600, TaskLostBehavior: "WAIT_FOREVER"}
+	}
 	d.placeStrategies(a)
 	for i := range a.HealthChecks {
 		h := &a.HealthChecks[i]

@@ -72,7 +72,7 @@ func (p *Pod) fingerprint() []byte {
 // set-like lists in a fixed order.
 func (a *App) fingerprint() []byte {
 	c := *a
-	c.Instances, c.ExecutorResources, c.Version, c.VersionInfo = 0, nil, 0, VersionInfo{}
+	c.Instances, c.ExecutorResources, c.Residency, c.Version, c.VersionInfo = 0, nil, nil, 0, VersionInfo{}
 	c.Constraints = slices.Clone(c.Constraints)
 	slices.SortFunc(c.Constraints, func(x, y Constraint) int {
 		return strings.Compare(x.Field+"\x00"+string(x.Operator)+"\x00"+x.Value, y.Field+"\x00"+string(y.Operator)+"\x00"+y.Value)
@@ -101,6 +101,9 @@ func Settle(from, to *Group, version Timestamp, pool PortPool, restart ...PathID
 	ports := &portAssigner{trees: []*Group{from, to}, pool: pool, next: pool.Min}
 	out, err := settle(from, to, version, ports, restart)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkExternalNames(from, out); err != nil {
 		return nil, err
 	}
 	if mayCycle(from, out) {
@@ -183,6 +186,11 @@ func settleApp(old, a *App, version Timestamp, ports *portAssigner, restart bool
 	kind := Compare(old, &n)
 	if kind == Unchanged && !restart {
 		return old, nil
+	}
+	p := &problems{}
+	checkResident(old, &n, p)
+	if err := p.err(MsgInvalidObject); err != nil {
+		return nil, err
 	}
 	n.VersionInfo = old.VersionInfo.next(kind, restart, version)
 	return &n, nil

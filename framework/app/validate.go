@@ -152,7 +152,7 @@ func (a *App) checkRoles(r Rules, roles Roles, p *problems) {
 	}
 	if a.IsResident() {
 		if a.Role == "*" {
-			p.add("/role", "resident apps cannot have the role *")
+			p.add("/role", "Resident apps cannot have the role *")
 		}
 		if a.AcceptedResourceRoles != nil && !slices.Equal(a.AcceptedResourceRoles, []string{"*"}) {
 			p.add("/acceptedResourceRoles", "A resident app must have `acceptedResourceRoles = [\"*\"]`.")
@@ -183,6 +183,9 @@ func (u UnreachableStrategy) check(path string, p *problems) {
 }
 
 func (a *App) checkStrategies(p *problems) {
+	if r := a.Residency; r != nil && r.RelaunchEscalationTimeoutSeconds < 0 {
+		p.add("/residency/relaunchEscalationTimeoutSeconds", fmt.Sprintf("got %d, expected 0 or more", r.RelaunchEscalationTimeoutSeconds))
+	}
 	a.Upgrade.check("/upgradeStrategy", p)
 	zero := func(path string, v float64, who string) {
 		if v != 0 {

@@ -3,7 +3,6 @@ package app
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 )
 
@@ -141,59 +140,5 @@ func (a *App) checkContainer(r Rules, p *problems) {
 	}
 	for i := range c.Volumes {
 		a.checkVolume(index("/container/volumes", i), &c.Volumes[i], r, p)
-	}
-}
-
-func (a *App) checkVolume(path string, v *Volume, r Rules, p *problems) {
-	kinds := 0
-	for _, set := range []bool{v.HostPath != "", v.Persistent != nil, v.External != nil, v.Secret != ""} {
-		if set {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		p.add(path, "must have exactly one of hostPath, persistent, external and secret")
-		return
-	}
-	if v.ContainerPath == "" {
-		p.add(path+"/containerPath", "must not be empty")
-	}
-	if v.Mode == "" && v.Secret == "" {
-		p.add(path+"/mode", "must be RO or RW")
-	}
-	if v.Mode != "" && v.Secret != "" {
-		p.add(path+"/mode", "must be absent for a secret volume")
-	}
-	if e := v.External; e != nil {
-		if !r.Features["external_volumes"] {
-			p.add(path, "Feature external_volumes is not enabled. Enable with --enable_features external_volumes)")
-		}
-		if a.Instances > 1 && !e.Shared {
-			p.add("/instances", fmt.Sprintf("got %d, expected 0 or 1: the app has an external volume", a.Instances))
-		}
-	}
-	pv := v.Persistent
-	if pv == nil {
-		return
-	}
-	if v.Mode != "RW" {
-		p.add(path+"/mode", "must be RW for a persistent volume")
-	}
-	if slices.Contains([]string{".", ".."}, v.ContainerPath) || slices.Contains([]byte(v.ContainerPath), '/') {
-		p.add(path+"/containerPath", `value must not contain "/"`)
-	}
-	pv.check(path+"/persistent", p)
-}
-
-// check judges the wish for a persistent volume (marathon.md 2.8).
-func (pv *PersistentVolume) check(path string, p *problems) {
-	if pv.Size <= 0 {
-		p.add(path+"/size", fmt.Sprintf("got %d, expected 1 or more", pv.Size))
-	}
-	if pv.MaxSize != nil && (pv.Type != "mount" || *pv.MaxSize <= pv.Size) {
-		p.add(path+"/maxSize", "is only allowed for type mount and must be greater than size")
-	}
-	if len(pv.Constraints) > 0 && pv.Type == "root" {
-		p.add(path+"/constraints", "are not allowed on root volumes")
 	}
 }

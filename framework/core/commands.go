@@ -76,6 +76,13 @@ func (c *Core) prepare(cmd ChangeRoot, sentenced map[app.PathID][]app.InstanceID
 	if cmd.DryRun {
 		return plan, root, nil
 	}
+	for _, ch := range plan.Changes {
+		if !cmd.Force && ch.Old != nil && ch.New != nil && ch.Old.App != nil && ch.New.App != nil {
+			if err := app.CheckRoleChange(ch.Old.App, ch.New.App); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
 	if locked := c.conflicts(plan); len(locked) > 0 && !cmd.Force {
 		l := &Locked{}
 		for _, d := range locked {
