@@ -72,8 +72,10 @@ type Config struct {
 	KillRetry            time.Duration // 30 s
 	Draining             time.Duration
 	IgnoreMaintenance    bool
-	MissedHeartbeats     int // 5
-	MaxProbes            int // 256
+	ReservationTimeout   time.Duration // until a reservation must show in an offer: 20 s
+	AnyGPU               bool          // apps that need no GPU may go where there are some
+	MissedHeartbeats     int           // 5
+	MaxProbes            int           // 256
 
 	SessionTimeout time.Duration // of ZooKeeper: 10 s
 	EventsPending  int           // undelivered events of one stream: 1024

@@ -44,7 +44,7 @@ func (f *Framework) marathonConfig(host string) map[string]any {
 		"scale_apps_initial_delay": ms(c.ScaleInitial, 15*time.Second), "scale_apps_interval": ms(c.ScaleInterval, 300*time.Second),
 		"store_cache": true, "task_launch_confirm_timeout": ms(c.LaunchConfirmTimeout, 300*time.Second),
 		"task_launch_timeout": ms(c.LaunchTimeout, 300*time.Second), "task_lost_expunge_initial_delay": 300000,
-		"task_lost_expunge_interval": 30000, "task_reservation_timeout": 20000, "webui_url": orNull(c.WebUI),
+		"task_lost_expunge_interval": 30000, "task_reservation_timeout": ms(c.ReservationTimeout, 20*time.Second), "webui_url": orNull(c.WebUI),
 	}
 }
 

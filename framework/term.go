@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -302,6 +303,7 @@ func (f *Framework) coreConfig() core.Config {
 		ScaleInitial: c.ScaleInitial, ScaleEvery: c.ScaleInterval,
 		MaxDeployments: c.MaxDeployments, MaxVersions: c.MaxVersions, AcceptedRoles: c.AcceptedRoles,
 		Draining: c.Draining, IgnoreMaintenance: c.IgnoreMaintenance,
+		ReservationTimeout: c.ReservationTimeout, AnyGPU: c.AnyGPU,
 	}
 }
 
@@ -315,5 +317,6 @@ func (f *Framework) driverConfig() driver.Config {
 		Name: c.Name, User: c.User, Role: c.Role, Principal: c.Principal, Hostname: hostOf(f.self), WebUI: web,
 		FailoverTimeout: c.FailoverTimeout, Checkpoint: !c.NoCheckpoint, EnvPrefix: c.EnvPrefix, BridgeName: c.BridgeName,
 		MissedHeartbeats: c.MissedHeartbeats, TLS: c.MasterTLS, Credential: c.MasterCredential,
+		GPUs: slices.Contains(c.Features, "gpu_resources"),
 	}
 }

@@ -52,30 +52,32 @@ type frameworkCmd struct {
 
 	NewGroupRole string `name:"new_group_enforce_role" env:"MARATHON_NEW_GROUP_ENFORCE_ROLE" default:"off" enum:"off,top" help:"top: apps below a new top-level group take its name as their role; off: they may."`
 
-	ConfirmTimeout   int64 `name:"task_launch_confirm_timeout" env:"MARATHON_TASK_LAUNCH_CONFIRM_TIMEOUT" default:"300000" help:"Longest time until an agent confirms a launch."`
-	LaunchTimeout    int64 `name:"task_launch_timeout" env:"MARATHON_TASK_LAUNCH_TIMEOUT" default:"300000" help:"Longest time until a task runs."`
-	ReconcileInitial int64 `name:"reconciliation_initial_delay" env:"MARATHON_RECONCILIATION_INITIAL_DELAY" default:"15000" help:"From subscription to the second reconciliation."`
-	Reconcile        int64 `name:"reconciliation_interval" env:"MARATHON_RECONCILIATION_INTERVAL" default:"600000" help:"Between reconciliations."`
-	ScaleInitial     int64 `name:"scale_apps_initial_delay" env:"MARATHON_SCALE_APPS_INITIAL_DELAY" default:"15000" help:"From election to the first check of instance counts."`
-	Scale            int64 `name:"scale_apps_interval" env:"MARATHON_SCALE_APPS_INTERVAL" default:"300000" help:"Between checks of instance counts."`
-	Revive           int64 `name:"min_revive_offers_interval" env:"MARATHON_MIN_REVIVE_OFFERS_INTERVAL" default:"5000" help:"Mean time between REVIVE calls under load; short bursts are not held back."`
-	Decline          int64 `name:"decline_offer_duration" env:"MARATHON_DECLINE_OFFER_DURATION" default:"120000" help:"How long unused offers stay away."`
-	Suppress         bool  `name:"suppress_offers" env:"MARATHON_SUPPRESS_OFFERS" default:"true" help:"Ask for no offers while nothing waits."`
-	NoSuppress       bool  `name:"disable_suppress_offers" help:"The opposite of --suppress_offers."`
-	MaxPerOffer      int   `name:"max_instances_per_offer" env:"MARATHON_MAX_INSTANCES_PER_OFFER" default:"1000" help:"Instances launched on one offer; they spread over the offers at hand first. Marathon has 5."`
-	MaxDeployments   int   `name:"max_running_deployments" env:"MARATHON_MAX_RUNNING_DEPLOYMENTS" default:"100" help:"Deployments at once."`
-	KillChunk        int   `name:"kill_chunk_size" env:"MARATHON_KILL_CHUNK_SIZE" default:"100" help:"Kills in flight."`
-	KillRetry        int64 `name:"kill_retry_timeout" env:"MARATHON_KILL_RETRY_TIMEOUT" default:"30000" help:"Until a kill is repeated."`
-	Maintenance      bool  `name:"maintenance_mode" env:"MARATHON_MAINTENANCE_MODE" default:"true" help:"Refuse agents in maintenance."`
-	NoMaintenance    bool  `name:"disable_maintenance_mode" help:"The opposite of --maintenance_mode."`
-	Draining         int64 `name:"draining_seconds" env:"MARATHON_DRAINING_SECONDS" default:"0" help:"Seconds before maintenance from which an agent is refused."`
-	Heartbeats       int   `name:"mesos_heartbeat_failure_threshold" env:"MARATHON_MESOS_HEARTBEAT_FAILURE_THRESHOLD" default:"5" help:"Missed heartbeats until a new subscription."`
-	MaxProbes        int   `name:"max_concurrent_marathon_health_checks" env:"MARATHON_MAX_CONCURRENT_MARATHON_HEALTH_CHECKS" default:"256" help:"Health checks under way at once."`
-	EventsPending    int   `name:"event_stream_max_outstanding_messages" env:"MARATHON_EVENT_STREAM_MAX_OUTSTANDING_MESSAGES" default:"1024" help:"Undelivered events until a stream is cut."`
-	ZKSession        int64 `name:"zk_session_timeout" env:"MARATHON_ZK_SESSION_TIMEOUT" default:"10000" help:"ZooKeeper session timeout."`
-	ZKVersions       int   `name:"zk_max_versions" env:"MARATHON_ZK_MAX_VERSIONS" default:"50" help:"Versions kept of each app."`
-	ProxyConnect     int64 `name:"leader_proxy_connection_timeout" env:"MARATHON_LEADER_PROXY_CONNECTION_TIMEOUT" default:"5000" help:"Connecting to the leader."`
-	ProxyRead        int64 `name:"leader_proxy_read_timeout" env:"MARATHON_LEADER_PROXY_READ_TIMEOUT" default:"10000" help:"Waiting for the leader's answer."`
+	ConfirmTimeout   int64  `name:"task_launch_confirm_timeout" env:"MARATHON_TASK_LAUNCH_CONFIRM_TIMEOUT" default:"300000" help:"Longest time until an agent confirms a launch."`
+	LaunchTimeout    int64  `name:"task_launch_timeout" env:"MARATHON_TASK_LAUNCH_TIMEOUT" default:"300000" help:"Longest time until a task runs."`
+	ReconcileInitial int64  `name:"reconciliation_initial_delay" env:"MARATHON_RECONCILIATION_INITIAL_DELAY" default:"15000" help:"From subscription to the second reconciliation."`
+	Reconcile        int64  `name:"reconciliation_interval" env:"MARATHON_RECONCILIATION_INTERVAL" default:"600000" help:"Between reconciliations."`
+	ScaleInitial     int64  `name:"scale_apps_initial_delay" env:"MARATHON_SCALE_APPS_INITIAL_DELAY" default:"15000" help:"From election to the first check of instance counts."`
+	Scale            int64  `name:"scale_apps_interval" env:"MARATHON_SCALE_APPS_INTERVAL" default:"300000" help:"Between checks of instance counts."`
+	Revive           int64  `name:"min_revive_offers_interval" env:"MARATHON_MIN_REVIVE_OFFERS_INTERVAL" default:"5000" help:"Mean time between REVIVE calls under load; short bursts are not held back."`
+	Decline          int64  `name:"decline_offer_duration" env:"MARATHON_DECLINE_OFFER_DURATION" default:"120000" help:"How long unused offers stay away."`
+	Suppress         bool   `name:"suppress_offers" env:"MARATHON_SUPPRESS_OFFERS" default:"true" help:"Ask for no offers while nothing waits."`
+	NoSuppress       bool   `name:"disable_suppress_offers" help:"The opposite of --suppress_offers."`
+	MaxPerOffer      int    `name:"max_instances_per_offer" env:"MARATHON_MAX_INSTANCES_PER_OFFER" default:"1000" help:"Instances launched on one offer; they spread over the offers at hand first. Marathon has 5."`
+	MaxDeployments   int    `name:"max_running_deployments" env:"MARATHON_MAX_RUNNING_DEPLOYMENTS" default:"100" help:"Deployments at once."`
+	KillChunk        int    `name:"kill_chunk_size" env:"MARATHON_KILL_CHUNK_SIZE" default:"100" help:"Kills in flight."`
+	KillRetry        int64  `name:"kill_retry_timeout" env:"MARATHON_KILL_RETRY_TIMEOUT" default:"30000" help:"Until a kill is repeated."`
+	Maintenance      bool   `name:"maintenance_mode" env:"MARATHON_MAINTENANCE_MODE" default:"true" help:"Refuse agents in maintenance."`
+	NoMaintenance    bool   `name:"disable_maintenance_mode" help:"The opposite of --maintenance_mode."`
+	Draining         int64  `name:"draining_seconds" env:"MARATHON_DRAINING_SECONDS" default:"0" help:"Seconds before maintenance from which an agent is refused."`
+	Reservation      int64  `name:"task_reservation_timeout" env:"MARATHON_TASK_RESERVATION_TIMEOUT" default:"20000" help:"Longest time until a reservation for an app with persistent volumes shows in an offer."`
+	GPUBehavior      string `name:"gpu_scheduling_behavior" env:"MARATHON_GPU_SCHEDULING_BEHAVIOR" default:"restricted" enum:"restricted,unrestricted" help:"restricted: agents with GPUs are left to apps that need some; unrestricted: they are not. An app's label GPU_SCHEDULING_BEHAVIOR wins."`
+	Heartbeats       int    `name:"mesos_heartbeat_failure_threshold" env:"MARATHON_MESOS_HEARTBEAT_FAILURE_THRESHOLD" default:"5" help:"Missed heartbeats until a new subscription."`
+	MaxProbes        int    `name:"max_concurrent_marathon_health_checks" env:"MARATHON_MAX_CONCURRENT_MARATHON_HEALTH_CHECKS" default:"256" help:"Health checks under way at once."`
+	EventsPending    int    `name:"event_stream_max_outstanding_messages" env:"MARATHON_EVENT_STREAM_MAX_OUTSTANDING_MESSAGES" default:"1024" help:"Undelivered events until a stream is cut."`
+	ZKSession        int64  `name:"zk_session_timeout" env:"MARATHON_ZK_SESSION_TIMEOUT" default:"10000" help:"ZooKeeper session timeout."`
+	ZKVersions       int    `name:"zk_max_versions" env:"MARATHON_ZK_MAX_VERSIONS" default:"50" help:"Versions kept of each app."`
+	ProxyConnect     int64  `name:"leader_proxy_connection_timeout" env:"MARATHON_LEADER_PROXY_CONNECTION_TIMEOUT" default:"5000" help:"Connecting to the leader."`
+	ProxyRead        int64  `name:"leader_proxy_read_timeout" env:"MARATHON_LEADER_PROXY_READ_TIMEOUT" default:"10000" help:"Waiting for the leader's answer."`
 
 	frameworkSecurity
 	frameworkCompat
@@ -137,6 +139,7 @@ func (c *frameworkCmd) config() (framework.Config, error) {
 		MaxPerOffer: c.MaxPerOffer, MaxDeployments: c.MaxDeployments, MaxVersions: c.ZKVersions,
 		KillsInFlight: c.KillChunk, KillRetry: ms(c.KillRetry),
 		Draining: time.Duration(c.Draining) * time.Second, IgnoreMaintenance: c.NoMaintenance || !c.Maintenance,
+		ReservationTimeout: ms(c.Reservation), AnyGPU: c.GPUBehavior == "unrestricted",
 		MissedHeartbeats: c.Heartbeats, MaxProbes: c.MaxProbes, EventsPending: c.EventsPending,
 		SessionTimeout: ms(c.ZKSession), ProxyConnect: ms(c.ProxyConnect), ProxyRead: ms(c.ProxyRead),
 		Version: version, Realm: c.Realm, MaxRequests: c.MaxRequests, NoCompression: c.NoCompression || !c.Compression, Assets: c.Assets,

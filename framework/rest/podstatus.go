@@ -24,28 +24,23 @@ type podView struct {
 
 // podInstanceView is one instance in it.
 type podInstanceView struct {
-	ID            app.InstanceID               `json:"id"`
-	Status        string                       `json:"status"` // PENDING, STAGING, STABLE, DEGRADED or TERMINAL
-	StatusSince   app.Timestamp                `json:"statusSince"`
-	Message       string                       `json:"message,omitempty"`
-	Conditions    app.List[conditionView]      `json:"conditions"`
-	AgentHostname string                       `json:"agentHostname,omitempty"`
-	AgentID       string                       `json:"agentId,omitempty"`
-	AgentRegion   string                       `json:"agentRegion,omitempty"`
-	AgentZone     string                       `json:"agentZone,omitempty"`
-	Resources     app.PodResources             `json:"resources"`
-	Networks      app.List[networkView]        `json:"networks"`
-	Containers    app.List[containerView]      `json:"containers"`
-	SpecReference string                       `json:"specReference"`
-	LocalVolumes  app.List[podLocalVolumeView] `json:"localVolumes"`
-	LastUpdated   app.Timestamp                `json:"lastUpdated"`
-	LastChanged   app.Timestamp                `json:"lastChanged"`
-	Role          string                       `json:"role"`
-}
-
-type podLocalVolumeView struct {
-	RunSpecID app.PathID `json:"runSpecId"`
-	app.LocalVolume
+	ID            app.InstanceID          `json:"id"`
+	Status        string                  `json:"status"` // PENDING, STAGING, STABLE, DEGRADED or TERMINAL
+	StatusSince   app.Timestamp           `json:"statusSince"`
+	Message       string                  `json:"message,omitempty"`
+	Conditions    app.List[conditionView] `json:"conditions"`
+	AgentHostname string                  `json:"agentHostname,omitempty"`
+	AgentID       string                  `json:"agentId,omitempty"`
+	AgentRegion   string                  `json:"agentRegion,omitempty"`
+	AgentZone     string                  `json:"agentZone,omitempty"`
+	Resources     app.PodResources        `json:"resources"`
+	Networks      app.List[networkView]   `json:"networks"`
+	Containers    app.List[containerView] `json:"containers"`
+	SpecReference string                  `json:"specReference"`
+	LocalVolumes  app.List[volumeView]    `json:"localVolumes"`
+	LastUpdated   app.Timestamp           `json:"lastUpdated"`
+	LastChanged   app.Timestamp           `json:"lastChanged"`
+	Role          string                  `json:"role"`
 }
 
 type networkView struct {
@@ -191,7 +186,7 @@ func (a *api) viewPodInstance(p *app.Pod, i *app.Instance) podInstanceView {
 	}
 	if i.Reservation != nil {
 		for _, l := range i.Reservation.Volumes {
-			v.LocalVolumes = append(v.LocalVolumes, podLocalVolumeView{i.App, l})
+			v.LocalVolumes = append(v.LocalVolumes, volumeView{i.App, l})
 		}
 	}
 	v.Status, v.Message = podInstanceState(i, v.Containers)

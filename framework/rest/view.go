@@ -15,7 +15,7 @@ type taskView struct {
 	ServicePorts       app.List[int]           `json:"servicePorts"`
 	IPAddresses        app.List[app.IPAddress] `json:"ipAddresses"`
 	HealthCheckResults app.List[healthView]    `json:"healthCheckResults"`
-	LocalVolumes       app.List[struct{}]      `json:"localVolumes"`
+	LocalVolumes       app.List[volumeView]    `json:"localVolumes"`
 	SlaveID            string                  `json:"slaveId,omitempty"`
 	StagedAt           app.Timestamp           `json:"stagedAt,omitzero"`
 	StartedAt          app.Timestamp           `json:"startedAt,omitzero"`
@@ -23,6 +23,12 @@ type taskView struct {
 	Region             string                  `json:"region,omitempty"`
 	Zone               string                  `json:"zone,omitempty"`
 	Role               string                  `json:"role,omitempty"`
+}
+
+// volumeView is one persistent volume of a task.
+type volumeView struct {
+	RunSpecID app.PathID `json:"runSpecId"`
+	app.LocalVolume
 }
 
 type healthView struct {
@@ -44,13 +50,21 @@ type readinessAnswer struct {
 	Body        string `json:"body"`
 }
 
-// shown tells whether an instance is listed as a task: it was launched.
-func shown(i *app.Instance) bool { return i.Condition != app.Scheduled && i.Launch > 0 }
+// shown tells whether an instance is listed as a task: it was launched, and is not again
+// only a place in the launch queue; one with a reservation always has its volumes to show.
+func shown(i *app.Instance) bool {
+	return i.Launch > 0 && (i.Condition != app.Scheduled || i.Reservation != nil)
+}
 
 func viewTask(i *app.Instance) taskView {
 	v := taskView{
 		ID: i.TaskID(), AppID: i.App, Host: i.Host, State: i.Condition.TaskState(),
 		IPAddresses: i.IPs, Region: i.Region, Zone: i.Zone, Role: i.Role,
+	}
+	if i.Reservation != nil {
+		for _, l := range i.Reservation.Volumes {
+			v.LocalVolumes = append(v.LocalVolumes, volumeView{i.App, l})
+		}
 	}
 	for _, h := range i.Health {
 		v.HealthCheckResults = append(v.HealthCheckResults, healthView{h, i.ID, v.ID})
