@@ -11,10 +11,10 @@ CORES    = ./master/ledger/... ./master/allocate/... ./agent/lifecycle/... \
            ./dns/names/... ./lb/labels/... ./lb/render/... ./internal/resource/... ./internal/wire/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test race lint bench soak fmt clean
+.PHONY: help run setup testsetup build test race lint bench soak fmt clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 run: setup build ## set up, build, start `stoa dev`, deploy the demo apps and print what to try
 	@scripts/demo
@@ -22,16 +22,19 @@ run: setup build ## set up, build, start `stoa dev`, deploy the demo apps and pr
 setup: ## install the Debian packages that are missing
 	@scripts/setup
 
+testsetup: ## the same, and what only tests need: a Docker engine that is not started
+	@scripts/setup --tests
+
 build: ## build bin/stoa and bin/stoa-demo, both static
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/stoa ./cmd/stoa
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/stoa-demo ./apps/demo
 
-test: setup build ## set up, then every test: race detector for the cores, real processes for the whole
+test: testsetup build ## set up, then every test: race detector for the cores, real processes for the whole
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) test -race -count=1 $(CORES)
 	STOA_BIN=$(CURDIR)/bin/stoa STOA_DEMO_BIN=$(CURDIR)/bin/stoa-demo $(GO) test -count=1 -p 2 -timeout 15m ./...
 
-race: setup build ## every test under the race detector
+race: testsetup build ## every test under the race detector
 	CGO_ENABLED=1 STOA_BIN=$(CURDIR)/bin/stoa STOA_DEMO_BIN=$(CURDIR)/bin/stoa-demo $(GO) test -race -count=1 -p 2 -timeout 30m ./...
 
 lint: ## formatting, vet and staticcheck
@@ -39,10 +42,10 @@ lint: ## formatting, vet and staticcheck
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-bench: setup build ## run every benchmark row; one JSON line each
+bench: testsetup build ## run every benchmark row; one JSON line each
 	scripts/bench all
 
-soak: setup build ## long randomised runs and the load test; a failing seed is a subtest's name and replays
+soak: testsetup build ## long randomised runs and the load test; a failing seed is a subtest's name and replays
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'TestSimulation|TestCrashAtEveryEffect|TestNoRequestFails|TestRollingRestarts|TestAcknowledgedWrites|KeepsNothing' ./framework/core ./lb ./internal/lab
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m ./master/ledger/ledgersim
 	$(GO) test -count=1 -timeout 60m ./master/allocate ./lb/labels ./framework/deploy ./framework/match ./internal/resource -rapid.checks=5000

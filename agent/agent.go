@@ -36,7 +36,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +60,9 @@ type Config struct {
 	DefaultRole string
 
 	Isolation        string // "cgroups/cpu,cgroups/mem" turns limits on
-	Containerizers   string
+	Containerizers   string // "mesos", "docker" or both with a comma between; empty: mesos
+	Docker           Docker
+	SandboxDirectory string // the sandbox inside containers with a file system of their own; empty: /mnt/mesos/sandbox
 	CgroupsHierarchy string
 	CgroupsRoot      string
 	CgroupsEnableCFS bool
@@ -157,8 +158,11 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	default:
 		return nil, fault.New(op, fault.Invalid, "--recover", fmt.Errorf("%q is neither reconnect nor cleanup", cfg.Recover))
 	}
-	if c := cfg.Containerizers; c != "" && !strings.Contains(","+c+",", ",mesos,") {
-		return nil, fault.New(op, fault.Invalid, "--containerizers", fmt.Errorf("%q lacks mesos, the one this agent has", c))
+	if cfg.SandboxDirectory == "" {
+		cfg.SandboxDirectory = "/mnt/mesos/sandbox"
+	}
+	if err := cfg.containerizers(); err != nil {
+		return nil, err
 	}
 	def := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {

@@ -145,6 +145,7 @@ func checkKey(k lifecycle.TaskKey) string  { return "c/" + string(k.Framework) +
 // tasks whose checks are wrong; one that slips through is not probed, and that is logged.
 func (e *engine) startChecks(ef lifecycle.StartChecks) {
 	target := check.Target{Env: ef.Env, Dir: ef.Directory, User: ef.User}
+	e.inside(&target, ef.Container)
 	if hc := ef.Task.GetHealthCheck(); hc != nil {
 		spec, err := check.FromHealthCheck(hc)
 		if err != nil {

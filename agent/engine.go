@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stoa-project/stoa/agent/check"
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/docker"
 	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -40,6 +41,8 @@ type engine struct {
 	boot     string
 
 	runtime   container.Runtime
+	docker    *docker.Runtime // part of runtime; nil without the engine
+	pulls     pullTimes       // of the Docker engine
 	fetcher   *sandbox.Fetcher
 	collector *sandbox.Collector
 	disks     *volume.Store

@@ -96,7 +96,7 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 	}
 	spec := e.spec(ef, mounts)
 	if ef.Docker {
-		spec.Docker = &container.Docker{Box: ef.Box, Resources: ef.Resources, Limits: ef.Limits}
+		spec.Docker = e.dockerSpec(ef, mounts)
 	}
 	crash.Here("agent.sandbox-made")
 	p, err = e.runtime.Start(ctx, spec)

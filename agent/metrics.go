@@ -31,6 +31,9 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	counter("recovery_errors_total", "Checkpoint records that could not be read at the start.", "slave/recovery_errors", func() float64 { return float64(e.damaged.Load()) })
 	counter("checkpoint_failures_total", "Batches of checkpoints that could not be written.", "", func() float64 { return float64(e.failures.Load()) })
 	gauge("sandbox_max_age_seconds", "Age at which unused sandboxes are removed at present.", "slave/executor_directory_max_allowed_age_secs", e.collector.MaxAge)
+	if e.docker != nil {
+		e.pulls.register(r, "containerizer/docker/image_pull_ms")
+	}
 	tasks := r.GaugeVec(metrics.Def{Name: "stoa_agent_tasks", Help: "Tasks by state, terminal ones until acknowledged.", Labels: []string{"state"}})
 	r.FlatGroup(func(emit func(string, float64)) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsWait)

@@ -51,6 +51,7 @@ func (e *engine) recover(ctx context.Context) error {
 		}
 		live[lifecycle.ContainerID(s.ID)] = l
 	}
+	e.keepOrphans(live, records)
 	for _, r := range records {
 		if r.Executor != nil {
 			e.attach(r.Executor.Directory)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -90,11 +91,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.addr = transport.Addr()
 	e.info = slaveInfo(host, int32(a.addr.Port()))
 	e.runtime = a.cfg.Runtime
-	if e.runtime == nil {
+	if e.runtime == nil && a.cfg.has("mesos") {
 		e.runtime = proc.New(proc.Config{
 			RuntimeDir: a.cfg.RuntimeDir, Cgroups: a.cgroups, CgroupsHierarchy: a.cfg.CgroupsHierarchy,
 			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, KeeperCommand: a.cfg.KeeperCommand,
 		}, a.log)
+	}
+	if err := a.joinDocker(e); err != nil {
+		transport.Close()
+		return err
 	}
 	e.fetcher = sandbox.NewFetcher(sandbox.FetchConfig{FrameworksHome: a.cfg.FrameworksHome, StallTimeout: a.cfg.FetcherStallTimeout}, a.log)
 	e.collector = sandbox.NewCollector(sandbox.CollectConfig{
@@ -112,7 +117,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		SwitchUser: !a.cfg.NoSwitchUser, ShutdownGrace: a.cfg.ExecutorShutdownGracePeriod,
 		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
-		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info), ResourceVersion: e.resourceVersion,
+		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
+		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion,
 	})
 	e.uplink, err = uplink.New(uplink.Config{
 		ID: processID, Handle: e.old.Handle, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,

@@ -53,11 +53,15 @@ func (r *runner) probe(ctx context.Context, s Spec, target Target) Result {
 	var out Result
 	switch s.Kind {
 	case Command:
-		out = r.command(ctx, s, target)
+		if target.Exec != nil {
+			out = r.exec(ctx, s, target)
+		} else {
+			out = r.command(ctx, s, target)
+		}
 	case HTTP:
-		out = r.http(ctx, s)
+		out = r.http(ctx, s, target)
 	case TCP:
-		out = r.tcp(ctx, s)
+		out = r.tcp(ctx, s, target)
 	default:
 		out = Result{Err: "unknown kind of check"}
 	}
@@ -77,9 +81,12 @@ func (s Spec) address() string {
 	return net.JoinHostPort(host, strconv.Itoa(s.Port))
 }
 
-func (r *runner) tcp(ctx context.Context, s Spec) Result {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", s.address())
+func (r *runner) tcp(ctx context.Context, s Spec, target Target) Result {
+	dial, err := target.dial()
+	if err != nil {
+		return Result{Err: err.Error()}
+	}
+	c, err := dial(ctx, "tcp", s.address())
 	if err == nil {
 		c.Close()
 		return Result{OK: true, Seen: true, Connected: true}
@@ -91,13 +98,17 @@ func (r *runner) tcp(ctx context.Context, s Spec) Result {
 }
 
 // http asks as curl would: redirects are followed, certificates are not looked at.
-func (r *runner) http(ctx context.Context, s Spec) Result {
+func (r *runner) http(ctx context.Context, s Spec, target Target) Result {
+	web, err := r.client(target)
+	if err != nil {
+		return Result{Err: err.Error()}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Scheme+"://"+s.address()+s.Path, nil)
 	if err != nil {
 		return Result{Err: err.Error()}
 	}
 	req.Header.Set("User-Agent", "stoa-check")
-	resp, err := r.web.Do(req)
+	resp, err := web.Do(req)
 	if err != nil {
 		return Result{Err: err.Error()}
 	}

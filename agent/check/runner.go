@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -12,6 +13,13 @@ type Target struct {
 	Env  []string // "NAME=value", the task's complete environment
 	Dir  string   // its sandbox
 	User string   // empty: the agent's own
+
+	// Exec runs a program in the task's container instead of beside it, and gives its exit
+	// code; nil for tasks that are processes of this host. env is added to the container's.
+	Exec func(ctx context.Context, argv, env []string, user string) (code int, err error)
+	// Network gives the file of the network namespace that the task lives in, "" for this
+	// process's own; nil says the same for good.
+	Network func() (file string, err error)
 }
 
 // Result is one probe.

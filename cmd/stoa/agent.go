@@ -30,7 +30,7 @@ type agentCmd struct {
 	Attributes  string `name:"attributes" env:"MESOS_ATTRIBUTES" help:"rack:abc;zone:west;level:10"`
 	DefaultRole string `name:"default_role" env:"MESOS_DEFAULT_ROLE" default:"*" help:"Role of resources that name none."`
 
-	Containerizers string `name:"containerizers" env:"MESOS_CONTAINERIZERS" default:"mesos" help:"Accepted; mesos is the one there is."`
+	Containerizers string `name:"containerizers" env:"MESOS_CONTAINERIZERS" default:"mesos" help:"Who runs containers: mesos (processes of this host), docker (the Docker engine), or docker,mesos."`
 	Isolation      string `name:"isolation" env:"MESOS_ISOLATION" default:"cgroups/cpu,cgroups/mem" help:"Limits by cgroups where they can be used; posix/cpu,posix/mem turns limits off."`
 	Hierarchy      string `name:"cgroups_hierarchy" env:"MESOS_CGROUPS_HIERARCHY" default:"/sys/fs/cgroup" help:"Where cgroups are mounted."`
 	CgroupsRoot    string `name:"cgroups_root" env:"MESOS_CGROUPS_ROOT" help:"Folder of this agent in each hierarchy; one agent each. Default mesos, with -PORT behind it for ports other than 5051."`
@@ -56,6 +56,7 @@ type agentCmd struct {
 	KillTasksOnStop bool     `name:"kill_tasks_on_stop" env:"STOA_KILL_TASKS_ON_STOP" help:"End all tasks when the agent is stopped, instead of leaving them running."`
 
 	agentSecurity
+	agentDocker
 	agentAccepted `embed:""`
 	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
 }
@@ -69,14 +70,11 @@ type agentAccepted struct {
 	LoggingLevel      string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
 	Quiet             string `name:"quiet" env:"MESOS_QUIET" hidden:""`
 	Docker            string `name:"docker" env:"MESOS_DOCKER" hidden:""`
-	DockerSocket      string `name:"docker_socket" env:"MESOS_DOCKER_SOCKET" hidden:""`
-	DockerConfig      string `name:"docker_config" env:"MESOS_DOCKER_CONFIG" hidden:""`
 	DockerRegistry    string `name:"docker_registry" env:"MESOS_DOCKER_REGISTRY" hidden:""`
+	DockerMesosImage  string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
+	DockerVolumeChown string `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" hidden:""`
 	DockerStoreDir    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" hidden:""`
-	DockerRemoveDelay string `name:"docker_remove_delay" env:"MESOS_DOCKER_REMOVE_DELAY" hidden:""`
-	DockerStopTimeout string `name:"docker_stop_timeout" env:"MESOS_DOCKER_STOP_TIMEOUT" hidden:""`
 	ImageProviders    string `name:"image_providers" env:"MESOS_IMAGE_PROVIDERS" hidden:""`
-	SandboxDirectory  string `name:"sandbox_directory" env:"MESOS_SANDBOX_DIRECTORY" hidden:""`
 	FetcherCacheSize  string `name:"fetcher_cache_size" env:"MESOS_FETCHER_CACHE_SIZE" hidden:""`
 	FetcherCacheDir   string `name:"fetcher_cache_dir" env:"MESOS_FETCHER_CACHE_DIR" hidden:""`
 	SystemdSupport    string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
@@ -146,7 +144,7 @@ func (c *agentCmd) config() (agent.Config, error) {
 		Master: c.Master, IP: c.IP, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
-		Isolation: c.Isolation, Containerizers: c.Containerizers, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
 		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, FrameworksHome: c.FrameworksHome, ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),

@@ -177,6 +177,7 @@ var bans = []ban{
 	only("github.com/go-zookeeper/zk", "internal/zk"),
 	only("github.com/miekg/dns", "dns/answer", "dns/follow"),
 	only("github.com/haproxytech/client-native/v6", "lb/haproxy"),
+	only("github.com/moby/moby", "agent/container/docker"),
 	only("github.com/golang-jwt/jwt", "internal/auth"),
 	only("go.etcd.io/bbolt", "internal/store", "agent/journal"),
 	only("github.com/prometheus/client_golang", "internal/metrics"),

@@ -1,0 +1,310 @@
+package docker
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// output copies what a container writes from the engine's log into stdout and stderr of its
+// sandbox. It survives restarts of the agent and of the engine without a gap and without
+// repeating anything; see position. A log that the engine cannot read back (--log-driver=none)
+// is attached to instead: then what comes while this agent is away is lost.
+type output struct {
+	r    *Runtime
+	b    *box
+	done chan struct{} // closed when all has been copied, or it was given up
+}
+
+func (r *Runtime) newOutput(b *box) *output {
+	return &output{r: r, b: b, done: make(chan struct{})}
+}
+
+// maxMessage bounds one message of the engine's log; it cuts lines at 16 KiB itself.
+const maxMessage = 1 << 20
+
+var errUnreadable = errors.New("the container's log cannot be read back")
+
+// run copies until the container has ended and all is copied.
+func (o *output) run(ctx context.Context) {
+	defer close(o.done)
+	files, err := o.open()
+	if err != nil {
+		o.r.log.Error("a container's output is not copied", "container", string(o.b.id), "error", err)
+		return
+	}
+	defer files.close()
+	pause := 50 * time.Millisecond
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := files.copy(ctx, o, true)
+		switch {
+		case err == nil && !o.running(ctx):
+			return
+		case errors.Is(err, errUnreadable):
+			err = files.attach(ctx, o)
+			if err == nil && !o.running(ctx) {
+				return
+			}
+		case cerrdefs.IsNotFound(err):
+			return
+		}
+		if err != nil && !away(err) && ctx.Err() == nil {
+			o.r.log.Warn("copying a container's output was interrupted", "container", string(o.b.id), "error", err)
+		}
+		if time.Since(began) > 10*time.Second {
+			pause = 50 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+			pause = min(2*pause, 2*time.Second)
+		}
+	}
+}
+
+// running tells whether more output may come.
+func (o *output) running(ctx context.Context) bool {
+	seen, err := o.r.inspect(ctx, o.b.cid)
+	if cerrdefs.IsNotFound(err) {
+		return false
+	}
+	return err != nil || seen.State.Running || seen.State.Restarting || seen.State.Paused
+}
+
+// finish waits for the rest, but not for long: the copying goes on then.
+func (o *output) finish(ctx context.Context, patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+	case <-timer.C:
+		o.r.log.Warn("a container's output takes long to copy", "container", string(o.b.id))
+	}
+}
+
+// finishNow copies the rest of a container that has ended, in this goroutine.
+func (o *output) finishNow(ctx context.Context, patience time.Duration) {
+	defer close(o.done)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	files, err := o.open()
+	if err == nil {
+		defer files.close()
+		err = files.copy(ctx, o, false)
+	}
+	if err != nil && !errors.Is(err, errUnreadable) {
+		o.r.log.Warn("the rest of a container's output is not copied", "container", string(o.b.id), "error", err)
+	}
+}
+
+// files are where one container's output goes.
+type files struct {
+	out, err, note *os.File
+	at             position
+	skip           [2]int64 // bytes of stdout and stderr that are there already
+	same           int      // messages to come with the time at.Last that are there already
+}
+
+func (o *output) open() (*files, error) {
+	f := &files{}
+	var err error
+	if f.note, err = os.OpenFile(o.r.file(o.b.id), os.O_RDWR, 0); err != nil {
+		return nil, err
+	}
+	if f.at, err = readPosition(f.note); err != nil {
+		f.close()
+		return nil, err
+	}
+	for i, x := range []struct {
+		to   **os.File
+		name string
+		at   int64
+	}{{&f.out, "stdout", f.at.Out}, {&f.err, "stderr", f.at.Err}} {
+		file, err := os.OpenFile(filepath.Join(o.b.sandbox, x.name), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
+		if err != nil {
+			f.close()
+			return nil, err
+		}
+		*x.to = file
+		info, err := file.Stat()
+		if err != nil || !info.Mode().IsRegular() {
+			f.close()
+			return nil, fmt.Errorf("%s is no file: %w", file.Name(), errors.ErrUnsupported)
+		}
+		f.skip[i] = max(0, info.Size()-x.at)
+	}
+	return f, nil
+}
+
+func (f *files) close() {
+	for _, x := range []*os.File{f.out, f.err, f.note} {
+		if x != nil {
+			x.Close()
+		}
+	}
+}
+
+// copy reads the log from where the position stands, to its end or as long as the container
+// runs. A clean end gives nil.
+func (f *files) copy(ctx context.Context, o *output, follow bool) error {
+	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow}
+	if f.at.Last != 0 {
+		options.Since = time.Unix(0, f.at.Last).UTC().Format(time.RFC3339Nano)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body, err := o.r.api.ContainerLogs(ctx, o.b.cid, options)
+	if err != nil {
+		if strings.Contains(err.Error(), "does not support reading") {
+			return errUnreadable
+		}
+		return err
+	}
+	defer body.Close()
+	f.same = f.at.Count
+	in := bufio.NewReaderSize(body, 32<<10)
+	if o.b.tty {
+		return f.lines(in)
+	}
+	return f.frames(in, true)
+}
+
+// attach reads what comes from now on.
+func (f *files) attach(ctx context.Context, o *output) error {
+	res, err := o.r.api.ContainerAttach(ctx, o.b.cid, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	if err != nil {
+		return err
+	}
+	defer res.Close()
+	stop := context.AfterFunc(ctx, res.Close)
+	defer stop()
+	f.skip = [2]int64{}
+	if o.b.tty {
+		_, err := io.Copy(f.out, res.Reader)
+		return err
+	}
+	return f.frames(res.Reader, false)
+}
+
+// frames reads the engine's stream of messages: a kind in one byte, three unused, the
+// length in four, most significant first; then the message, its time before it.
+func (f *files) frames(in *bufio.Reader, stamped bool) error {
+	var head [8]byte
+	for {
+		if _, err := io.ReadFull(in, head[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return f.save()
+			}
+			return errors.Join(err, f.save())
+		}
+		size := binary.BigEndian.Uint32(head[4:])
+		if size > maxMessage || head[0] < 1 || head[0] > 2 {
+			return fmt.Errorf("the engine's log has a message of kind %d with %d bytes", head[0], size)
+		}
+		message := make([]byte, size)
+		if _, err := io.ReadFull(in, message); err != nil {
+			return errors.Join(io.ErrUnexpectedEOF, f.save())
+		}
+		if err := f.take(message, head[0] == 2, stamped); err != nil {
+			return err
+		}
+		if in.Buffered() == 0 {
+			if err := f.save(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// lines reads the log of a container with a terminal: its messages are lines, each with its
+// time before it.
+func (f *files) lines(in *bufio.Reader) error {
+	for {
+		line, err := in.ReadSlice('\n')
+		if len(line) > 0 {
+			if terr := f.take(line, false, true); terr != nil {
+				return terr
+			}
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF):
+			return f.save()
+		case err != nil:
+			return errors.Join(err, f.save())
+		}
+		if in.Buffered() == 0 {
+			if err := f.save(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take writes one message, unless it is there already.
+func (f *files) take(message []byte, isErr, stamped bool) error {
+	if stamped {
+		at, rest := stamp(message)
+		switch {
+		case at == 0: // the rest of a long line
+		case at < f.at.Last:
+			return nil
+		case at == f.at.Last && f.same > 0:
+			f.same--
+			return nil
+		case at == f.at.Last:
+			f.at.Count++
+		default:
+			f.at.Last, f.at.Count, f.same = at, 1, 0
+		}
+		message = rest
+	}
+	to, size, skip := f.out, &f.at.Out, &f.skip[0]
+	if isErr {
+		to, size, skip = f.err, &f.at.Err, &f.skip[1]
+	}
+	n := min(*skip, int64(len(message)))
+	*skip -= n
+	*size += int64(len(message))
+	if _, err := to.Write(message[n:]); err != nil {
+		return err
+	}
+	return nil
+}
+
+// save writes the position down.
+func (f *files) save() error {
+	_, err := f.note.WriteAt(f.at.text(), 0)
+	return err
+}
+
+// stamp takes the time off a message; 0 when there is none.
+func stamp(message []byte) (int64, []byte) {
+	for i, c := range message {
+		if i > 40 {
+			break
+		}
+		if c != ' ' {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339Nano, string(message[:i]))
+		if err != nil {
+			break
+		}
+		return t.UnixNano(), message[i+1:]
+	}
+	return 0, message
+}

@@ -1,0 +1,161 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/internal/fault"
+)
+
+var errNotEnded = errors.New("the container has not ended")
+
+// doom is a container that is to be removed.
+type doom struct {
+	due  time.Time // zero: not known yet, its end has to be looked up
+	name string    // the container id, for the log
+}
+
+// doom arranges the removal of a container by the engine's id or its name.
+func (r *Runtime) doom(cid string, d doom) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doomed[cid] = d
+	r.remind()
+}
+
+// swap closes the books of a container and arranges its removal in one step, so that it is
+// at no time without a record. The caller holds r.mu.
+func (r *Runtime) swap(b *box, cid string, due time.Time) {
+	delete(r.boxes, b.id)
+	r.doomed[cid] = doom{due: due, name: string(b.id)}
+	r.remind()
+}
+
+// unnote removes the notes about a container.
+func (r *Runtime) unnote(id container.ID) {
+	if err := os.Remove(r.file(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.log.Warn("notes stay", "container", string(id), "error", err)
+	}
+}
+
+func (r *Runtime) remind() {
+	select {
+	case r.kick <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// sweepPause lies between attempts to remove what could not be removed.
+const sweepPause = 2 * time.Second
+
+// removes containers when they are due, until ctx ends.
+func (r *Runtime) removes(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.kick:
+		}
+		next := time.Now().Add(time.Hour)
+		for cid, d := range r.dooms() {
+			if ctx.Err() != nil {
+				return
+			}
+			at := d.due
+			if at.IsZero() {
+				at = r.dueOf(ctx, cid, d)
+			}
+			if at.IsZero() || !time.Now().Before(at) && !r.removeOne(ctx, cid, d) {
+				at = time.Now().Add(sweepPause)
+			}
+			if at.After(time.Now()) && at.Before(next) {
+				next = at
+			}
+		}
+		timer.Reset(max(time.Until(next), 10*time.Millisecond))
+	}
+}
+
+// Shutdown removes the containers that are due, instead of leaving that to the next start.
+func (r *Runtime) Shutdown(ctx context.Context, _ time.Duration) error {
+	for cid, d := range r.dooms() {
+		if d.due.IsZero() || time.Now().Before(d.due) {
+			continue
+		}
+		if !r.removeOne(ctx, cid, d) {
+			return fault.New("docker.Shutdown", fault.Unavailable, d.name, errors.New("the container stays until the next start"))
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) dooms() map[string]doom {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]doom, len(r.doomed))
+	for cid, d := range r.doomed {
+		out[cid] = d
+	}
+	return out
+}
+
+// dueOf finds out when a container that an earlier run has forgotten is to go; zero when
+// the engine does not say now.
+func (r *Runtime) dueOf(ctx context.Context, cid string, d doom) time.Time {
+	call, cancel := context.WithTimeout(ctx, shortCall)
+	defer cancel()
+	res, err := r.api.ContainerInspect(call, cid, client.ContainerInspectOptions{})
+	switch {
+	case cerrdefs.IsNotFound(err):
+		r.undoom(cid)
+		return time.Now().Add(time.Hour)
+	case err != nil || res.Container.State == nil:
+		return time.Time{}
+	}
+	d.due = moment(res.Container.State.FinishedAt).Add(r.cfg.RemoveDelay)
+	if res.Container.Config != nil && res.Container.Config.Labels[labelRemove] != "" {
+		d.due = time.Now()
+	}
+	r.mu.Lock()
+	r.doomed[cid] = d
+	r.mu.Unlock()
+	return d.due
+}
+
+func (r *Runtime) undoom(cid string) {
+	r.mu.Lock()
+	delete(r.doomed, cid)
+	r.mu.Unlock()
+}
+
+// removeOne tells whether the container is gone.
+func (r *Runtime) removeOne(ctx context.Context, cid string, d doom) bool {
+	call, cancel := context.WithTimeout(ctx, longCall)
+	defer cancel()
+	if strings.HasPrefix(cid, namePrefix) { // somebody else may have the name
+		res, err := r.api.ContainerInspect(call, cid, client.ContainerInspectOptions{})
+		if err == nil && r.ours(&res.Container) != container.ID(d.name) {
+			r.undoom(cid)
+			return true
+		}
+	}
+	_, err := r.api.ContainerRemove(call, cid, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !cerrdefs.IsNotFound(err) {
+		if !away(err) && ctx.Err() == nil {
+			r.log.Warn("container is not removed yet", "container", d.name, "error", err)
+		}
+		return false
+	}
+	r.undoom(cid)
+	return true
+}
