@@ -302,6 +302,7 @@ func (a *Agent) registered(ev Registered) {
 	a.connected = true
 	a.resend(func(TaskKey) bool { return true })
 	a.resendOperations()
+	a.exitedAgain()
 	for _, r := range ev.Reconcile {
 		id := FrameworkID(r.GetFrameworkId().GetValue())
 		f := a.frameworks[id]

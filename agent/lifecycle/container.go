@@ -196,7 +196,8 @@ func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 			a.do(Note{Message: "executor ended", Framework: e.fw.id, Executor: e.id()})
 		}
 		a.do(CloseExecutor{Key: e.key(), UPID: e.upid})
-		a.do(SendExited{Key: e.key(), Status: exit.WaitStatus()})
+		e.status = exit.WaitStatus()
+		a.do(SendExited{Key: e.key(), Status: e.status})
 	}
 	a.recordExecution(e)
 	a.dropIfDone(e)

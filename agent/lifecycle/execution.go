@@ -44,6 +44,7 @@ type execution struct {
 	ending    bool                 // its containers are being destroyed
 	orderly   bool                 // a pod that ended as an executor would have, with status 0
 	waiters   []uint64             // calls that wait for its end
+	status    int32                // raw wait status, of a custom executor or pod that is gone
 	shown     []Volume             // that a custom executor was given last
 	subscribe bool                 // it subscribed at least once since this agent process began
 	upid      string               // where a v0 executor listens; empty for others

@@ -244,3 +244,15 @@ func (a *Agent) frameworkMessage(ev FrameworkMessage) {
 	a.counters.ValidMessages++
 	a.tell(e, &executor.Event{Type: executor.Event_MESSAGE.Enum(), Message: &executor.Event_Message{Data: ev.Data}})
 }
+
+// exitedAgain tells a master of executors that are gone and are listed to it only for the
+// sake of their tasks: it may not have heard that.
+func (a *Agent) exitedAgain() {
+	for _, f := range a.sortedFrameworks() {
+		for _, e := range f.order {
+			if e.phase == terminated && !e.generated {
+				a.do(SendExited{Key: e.key(), Status: e.status})
+			}
+		}
+	}
+}

@@ -67,10 +67,12 @@ func drainAgent(t *testing.T, gone bool) {
 	}
 	agent := offer.GetAgentId().GetValue()
 	h.call(t, h.master.URL, fmt.Sprintf(`{"type":"DRAIN_AGENT","drain_agent":{"agent_id":{"value":%q},"max_grace_period":{"seconds":2},"mark_gone":%v}}`, agent, gone), 200)
-	for _, id := range []string{"meek", "pod"} {
-		if st := f.status(id, end); st.GetReason() != mesos.TaskStatus_REASON_AGENT_DRAINING {
-			t.Errorf("%s: %v", id, st)
+	for ended := map[string]bool{}; !ended["meek"] || !ended["pod"]; { // in any order
+		st := f.next(func(e *scheduler.Event) bool { return e.GetUpdate().GetStatus().GetState() == end }).GetUpdate().GetStatus()
+		if st.GetReason() != mesos.TaskStatus_REASON_AGENT_DRAINING {
+			t.Errorf("%v", st)
 		}
+		ended[st.GetTaskId().GetValue()] = true
 	}
 	if said := h.call(t, h.agent.URL, `{"type":"GET_AGENT"}`, 200); !strings.Contains(said, `"drain_config":{"max_grace_period":{"nanoseconds":2000000000},"mark_gone":`+fmt.Sprint(gone)) ||
 		!strings.Contains(said, `"estimated_drain_start_time"`) {
