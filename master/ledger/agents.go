@@ -42,6 +42,7 @@ type agent struct {
 	inverse      map[FrameworkID]*inverseOffer
 	executors    map[FrameworkID][]executorKey // in order of their ids; no empty lists
 	tasks        map[taskKey]*task
+	networks     []*mesos.NetworkInfo          // of the container told of last
 	killed       map[taskKey]*mesos.KillPolicy // asked for while disconnected: sent again on return
 	generation   uint64                        // grows when earlier grants must not count any more
 	missed       int                           // pings without a pong

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,8 +140,8 @@ func TestMemory(t *testing.T) {
 	if perAgent > 8<<10 {
 		t.Errorf("an agent costs %.0f bytes, more than 8 KiB", perAgent)
 	}
-	if perTask > 2.75*1024 {
-		t.Errorf("a task costs %.0f bytes, more than 2.75 KiB", perTask)
+	if perTask > 2.25*1024 {
+		t.Errorf("a task costs %.0f bytes, more than 2.25 KiB", perTask)
 	}
 	runtime.KeepAlive(book)
 	runtime.KeepAlive(al)
@@ -177,14 +178,16 @@ func launchAll(t *testing.T, step func(ledger.Event), conn ledger.Conn, o *mesos
 	step(ledger.Call{From: conn, Call: received(t, &scheduler.Call{Type: scheduler.Call_ACCEPT.Enum(), FrameworkId: framework, Accept: &scheduler.Call_Accept{
 		OfferIds: []*mesos.OfferID{o.Id}, Filters: &mesos.Filters{RefuseSeconds: proto.Float64(1e6)},
 		Operations: []*mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH.Enum(), Launch: &mesos.Offer_Operation_Launch{TaskInfos: infos}}}}})})
+	ip, _, _ := strings.Cut(strings.TrimPrefix(string(pid), "slave(1)@"), ":")
 	for i, info := range infos {
+		container := fmt.Sprintf("%08x-3ad3-4bc0-8a3c-6b9dc5a06f3e", from+i)
 		for _, state := range []mesos.TaskState{mesos.TaskState_TASK_STARTING, mesos.TaskState_TASK_RUNNING} {
 			uuid := fmt.Appendf(nil, "%08d%07d%d", from+i, i, state)
-			ip := fmt.Sprintf("10.0.%d.%d", i>>8, i&255)
 			step(ledger.AgentMessage{From: pid, Message: received(t, &messages.StatusUpdateMessage{Pid: proto.String(string(pid)), Update: &messages.StatusUpdate{
 				FrameworkId: framework, SlaveId: o.AgentId, ExecutorId: &mesos.ExecutorID{Value: info.TaskId.Value}, Timestamp: proto.Float64(1), Uuid: uuid, LatestState: state.Enum(),
 				Status: &mesos.TaskStatus{TaskId: info.TaskId, State: state.Enum(), Source: mesos.TaskStatus_SOURCE_EXECUTOR.Enum(), Uuid: uuid, Timestamp: proto.Float64(1), AgentId: o.AgentId,
-					ContainerStatus: &mesos.ContainerStatus{NetworkInfos: []*mesos.NetworkInfo{{IpAddresses: []*mesos.NetworkInfo_IPAddress{{IpAddress: &ip}}}}}}}})})
+					ContainerStatus: &mesos.ContainerStatus{ContainerId: &mesos.ContainerID{Value: &container}, ExecutorPid: proto.Uint32(uint32(4000 + from + i)),
+						NetworkInfos: []*mesos.NetworkInfo{{IpAddresses: []*mesos.NetworkInfo_IPAddress{{Protocol: mesos.NetworkInfo_IPv4.Enum(), IpAddress: &ip}}}}}}}})})
 			step(ledger.Call{From: conn, Call: received(t, &scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE.Enum(), FrameworkId: framework,
 				Acknowledge: &scheduler.Call_Acknowledge{AgentId: o.AgentId, TaskId: info.TaskId, Uuid: uuid}})})
 		}

@@ -50,7 +50,8 @@ func (s *sharing) text(p *string) *string {
 	return p
 }
 
-// resources shares plain scalars; the list is the caller's own.
+// resources shares plain scalars and single ranges, which are ports of whatever agent; the
+// list is the caller's own.
 func (s *sharing) resources(list resource.Resources) resource.Resources {
 	for i, r := range list {
 		if key, plain := plainScalar(r); plain {
@@ -63,6 +64,8 @@ func (s *sharing) resources(list resource.Resources) resource.Resources {
 				s.scalars[key] = r
 			}
 			list[i] = known
+		} else if r.GetType() == mesos.Value_RANGES && len(r.GetRanges().GetRange()) == 1 {
+			list[i] = share(s, r)
 		} else {
 			r.Name, r.AllocationInfo = s.text(r.Name), share(s, r.AllocationInfo)
 		}
@@ -122,13 +125,13 @@ func (s *sharing) task(f *framework, a *agent, t *mesos.Task) {
 		t.Discovery = d
 	}
 	for _, st := range t.Statuses {
-		s.status(t, st)
+		s.status(a, t, st)
 	}
 }
 
-// status shares what a status has in common with its task and the status before it. Nobody
-// else has seen the status yet.
-func (s *sharing) status(t *mesos.Task, st *mesos.TaskStatus) {
+// status shares what a status has in common with its task, the status before it, and the
+// agent's other tasks. Nobody else has seen the status yet.
+func (s *sharing) status(a *agent, t *mesos.Task, st *mesos.TaskStatus) {
 	if st.GetTaskId().GetValue() == t.GetTaskId().GetValue() {
 		st.TaskId = t.TaskId
 	}
@@ -144,12 +147,30 @@ func (s *sharing) status(t *mesos.Task, st *mesos.TaskStatus) {
 		}
 		if proto.Equal(st.ContainerStatus, last.ContainerStatus) {
 			st.ContainerStatus = last.ContainerStatus
+		} else {
+			s.networks(a, st.ContainerStatus)
 		}
 		if proto.Equal(st.Labels, last.Labels) {
 			st.Labels = last.Labels
 		}
-	} else if st.GetExecutorId().GetValue() == t.GetTaskId().GetValue() && st.ExecutorId != nil {
+		return
+	}
+	s.networks(a, st.ContainerStatus)
+	if st.ExecutorId != nil && st.GetExecutorId().GetValue() == t.GetTaskId().GetValue() {
 		st.ExecutorId = &mesos.ExecutorID{Value: t.TaskId.Value} // of a command: called like its task
+	}
+}
+
+// networks shares the networks of containers that follow each other on an agent: those of
+// tasks without a network of their own are the agent's address.
+func (s *sharing) networks(a *agent, c *mesos.ContainerStatus) {
+	if len(c.GetNetworkInfos()) != 1 {
+		return
+	}
+	if len(a.networks) == 1 && proto.Equal(c.NetworkInfos[0], a.networks[0]) {
+		c.NetworkInfos = a.networks
+	} else {
+		a.networks = c.NetworkInfos
 	}
 }
 

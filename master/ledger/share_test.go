@@ -22,7 +22,8 @@ func sampleStatus(n int, s mesos.TaskState) *mesos.TaskStatus {
 	id := fmt.Sprintf("task-%d", n)
 	return &mesos.TaskStatus{TaskId: &mesos.TaskID{Value: &id}, State: &s, Source: mesos.TaskStatus_SOURCE_EXECUTOR.Enum(), AgentId: AgentID("A").wire(),
 		Reason: mesos.TaskStatus_REASON_TASK_HEALTH_CHECK_STATUS_UPDATED.Enum(), Message: proto.String("well"), ExecutorId: &mesos.ExecutorID{Value: &id},
-		ContainerStatus: &mesos.ContainerStatus{ExecutorPid: proto.Uint32(uint32(n))}}
+		ContainerStatus: &mesos.ContainerStatus{ExecutorPid: proto.Uint32(uint32(n)),
+			NetworkInfos: []*mesos.NetworkInfo{{IpAddresses: []*mesos.NetworkInfo_IPAddress{{IpAddress: proto.String("10.0.0.1")}}}}}}
 }
 
 // TestSharingChangesNothing but which memory holds equal parts.
@@ -38,7 +39,7 @@ func TestSharingChangesNothing(t *testing.T) {
 		}
 		for _, state := range []mesos.TaskState{mesos.TaskState_TASK_STARTING, mesos.TaskState_TASK_RUNNING} {
 			st := sampleStatus(n, state)
-			s.status(task, st)
+			s.status(a, task, st)
 			if want := sampleStatus(n, state); !proto.Equal(st, want) {
 				t.Errorf("status %v\nwant %v", st, want)
 			}
@@ -52,10 +53,13 @@ func TestSharingChangesNothing(t *testing.T) {
 	if one, two := tasks[0], tasks[1]; one.Name != two.Name || one.Labels != two.Labels || one.HealthCheck != two.HealthCheck || one.AgentId != two.AgentId || one.Discovery == two.Discovery {
 		t.Error("equal parts of two tasks are not one, or different ones are")
 	}
+	if one, two := tasks[0].Statuses[0].ContainerStatus, tasks[1].Statuses[0].ContainerStatus; one == two || one.NetworkInfos[0] != two.NetworkInfos[0] {
+		t.Error("containers do not share the agent's address")
+	}
 	foreign := sampleStatus(7, mesos.TaskState_TASK_RUNNING) // of another task and agent: left alone
 	foreign.AgentId = AgentID("B").wire()
 	want := proto.Clone(foreign)
-	s.status(tasks[0], foreign)
+	s.status(a, tasks[0], foreign)
 	if !proto.Equal(foreign, want) {
 		t.Errorf("status %v\nwant %v", foreign, want)
 	}

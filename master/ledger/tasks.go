@@ -146,7 +146,7 @@ func (l *Ledger) statusUpdate(a *agent, m *messages.StatusUpdateMessage) {
 	status := statusOf(update)
 	t := f.tasks[TaskID(status.GetTaskId().GetValue())]
 	if t != nil && t.agent == a.id {
-		l.shared.status(t.proto, status)
+		l.shared.status(a, t.proto, status)
 	}
 	if f.conn.None() {
 		// Not forwarded and so not recorded as forwarded; the agent repeats it.

@@ -43,8 +43,9 @@ func bareMemory(int) (float64, error) {
 	}
 	for _, state := range []mesos.TaskState{mesos.TaskState_TASK_STARTING, mesos.TaskState_TASK_RUNNING} {
 		t.Statuses = append(t.Statuses, &mesos.TaskStatus{TaskId: t.TaskId, State: &state, Uuid: make([]byte, 16), Timestamp: proto.Float64(1), AgentId: agent,
-			ExecutorId: &mesos.ExecutorID{Value: id}, ContainerStatus: &mesos.ContainerStatus{NetworkInfos: []*mesos.NetworkInfo{{
-				IpAddresses: []*mesos.NetworkInfo_IPAddress{{IpAddress: proto.String("10.0.0.1")}}}}}})
+			ExecutorId: &mesos.ExecutorID{Value: id}, ContainerStatus: &mesos.ContainerStatus{
+				ContainerId: &mesos.ContainerID{Value: proto.String("0000ffff-3ad3-4bc0-8a3c-6b9dc5a06f3e")}, ExecutorPid: proto.Uint32(65535),
+				NetworkInfos: []*mesos.NetworkInfo{{IpAddresses: []*mesos.NetworkInfo_IPAddress{{Protocol: mesos.NetworkInfo_IPv4.Enum(), IpAddress: proto.String("10.0.0.1")}}}}}})
 	}
 	b, err := proto.MarshalOptions{AllowPartial: true}.Marshal(t)
 	return float64(len(b)), err
