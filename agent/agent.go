@@ -39,6 +39,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -59,8 +60,9 @@ type Config struct {
 	Attributes  string
 	DefaultRole string
 
-	Isolation        string // "cgroups/cpu,cgroups/mem" turns limits on
-	Containerizers   string // "mesos", "docker" or both with a comma between; empty: mesos
+	Isolation        string         // "cgroups/cpu,cgroups/mem" turns limits on
+	Confine          confine.Config // the isolators in it are those of Isolation
+	Containerizers   string         // "mesos", "docker" or both with a comma between; empty: mesos
 	Docker           Docker
 	SandboxDirectory string // the sandbox inside containers with a file system of their own; empty: /mnt/mesos/sandbox
 	CgroupsHierarchy string
@@ -109,6 +111,7 @@ const MesosVersion = "1.11.0"
 type Agent struct {
 	cfg       Config
 	cgroups   bool // tasks have limits
+	confine   *confine.Rules
 	log       *slog.Logger
 	listening chan struct{}
 	addr      netip.AddrPort // valid once listening is closed
@@ -178,14 +181,19 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if cfg.ExecutorReregistrationTimeout > 15*time.Second {
 		return nil, fault.New(op, fault.Invalid, "--executor_reregistration_timeout", errors.New("at most 15secs"))
 	}
-	cgroups, without, err := parseIsolation(cfg.Isolation)
+	iso, err := parseIsolation(cfg.Isolation)
 	if err != nil {
 		return nil, err
 	}
-	if len(without) > 0 {
-		log.Warn("isolators have no effect", "isolators", without)
+	if len(iso.without) > 0 {
+		log.Warn("isolators have no effect", "isolators", iso.without)
 	}
-	return &Agent{cfg: cfg, cgroups: cgroups, log: log, listening: make(chan struct{})}, nil
+	iso.confine(&cfg.Confine)
+	rules, err := confine.New(cfg.Confine)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{cfg: cfg, cgroups: iso.cgroups, confine: rules, log: log, listening: make(chan struct{})}, nil
 }
 
 // Listening is closed when the address is bound; Addr is valid from then on.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stoa-project/stoa/agent/check"
+	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/docker"
 	"github.com/stoa-project/stoa/agent/executors"
@@ -51,6 +52,7 @@ type engine struct {
 	executors *executors.Server
 	old       *executors.Old
 	uplink    *uplink.Uplink
+	confine   *confine.Rules
 
 	work            chan work
 	request         atomic.Uint64 // number of the newest container call

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -13,36 +14,56 @@ import (
 var isolators = map[string]bool{
 	"cgroups/cpu": true, "cgroups/mem": true, "cgroups/pids": true, "cgroups/all": true, "posix/cpu": true, "posix/mem": true,
 	"filesystem/posix": true,
+	"posix/rlimits":    true, "linux/capabilities": true, "linux/seccomp": true, "linux/nnp": true,
+	"namespaces/pid": true, "namespaces/ipc": true,
 
 	"filesystem/linux": false, "filesystem/shared": false, "docker/runtime": false, "appc/runtime": false, "docker/volume": false,
 	"volume/host_path": false, "volume/sandbox_path": false, "volume/secret": false, "volume/image": false, "volume/csi": false,
-	"environment_secret": false, "disk/du": false, "posix/disk": false, "disk/xfs": false, "namespaces/pid": false, "namespaces/ipc": false,
-	"network/cni": false, "network/ports": false, "network/port_mapping": false, "linux/capabilities": false, "linux/seccomp": false,
-	"linux/nnp": false, "linux/devices": false, "posix/rlimits": false, "gpu/nvidia": false, "cgroups/devices": false,
+	"environment_secret": false, "disk/du": false, "posix/disk": false, "disk/xfs": false,
+	"network/cni": false, "network/ports": false, "network/port_mapping": false,
+	"linux/devices": false, "gpu/nvidia": false, "cgroups/devices": false,
 	"cgroups/blkio": false, "cgroups/cpuset": false, "cgroups/hugetlb": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
 	"cgroups/perf_event": false,
 }
 
-// parseIsolation reads --isolation: whether limits are wanted, and the names that are
-// known but change nothing here. Another name is fault.Invalid.
-func parseIsolation(text string) (cgroups bool, without []string, err error) {
+// isolation is what --isolation says.
+type isolation struct {
+	names   map[string]bool // those that are on
+	cgroups bool            // tasks have limits
+	without []string        // known, but they change nothing here
+}
+
+// parseIsolation reads --isolation. A name that is not known is fault.Invalid.
+func parseIsolation(text string) (isolation, error) {
+	out := isolation{names: map[string]bool{}}
 	for name := range strings.SplitSeq(text, ",") {
 		switch name = strings.TrimSpace(name); name {
 		case "", "process":
 			continue
 		case "cgroups":
-			cgroups = true
+			out.cgroups = true
 			continue
 		}
 		works, known := isolators[name]
 		if !known {
-			return false, nil, fault.New("agent", fault.Invalid, "--isolation",
+			return out, fault.New("agent", fault.Invalid, "--isolation",
 				fmt.Errorf("there is no isolator %q: write cgroups/cpu,cgroups/mem for limits, posix/cpu,posix/mem for none", name))
 		}
-		if !works && !slices.Contains(without, name) {
-			without = append(without, name)
+		if !works && !slices.Contains(out.without, name) {
+			out.without = append(out.without, name)
 		}
-		cgroups = cgroups || works && strings.HasPrefix(name, "cgroups/")
+		out.names[name] = works
+		out.cgroups = out.cgroups || works && strings.HasPrefix(name, "cgroups/")
 	}
-	return cgroups, without, nil
+	return out, nil
+}
+
+// confine turns on what package confine decides about.
+func (i isolation) confine(c *confine.Config) {
+	c.Rlimits = i.names["posix/rlimits"]
+	c.Capabilities = i.names["linux/capabilities"]
+	c.Seccomp = i.names["linux/seccomp"]
+	c.NoNewPrivs = i.names["linux/nnp"]
+	c.PID = i.names["namespaces/pid"]
+	c.IPC = i.names["namespaces/ipc"]
 }

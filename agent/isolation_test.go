@@ -22,12 +22,12 @@ func TestParseIsolation(t *testing.T) {
 		{"filesystem/linux,docker/runtime,cgroups/cpu,docker/runtime", true, "filesystem/linux docker/runtime"},
 		{"cgroups/devices", false, "cgroups/devices"},
 	} {
-		cgroups, without, err := parseIsolation(c.text)
-		if err != nil || cgroups != c.cgroups || strings.Join(without, " ") != c.without {
-			t.Errorf("%q: %v %q %v", c.text, cgroups, without, err)
+		iso, err := parseIsolation(c.text)
+		if err != nil || iso.cgroups != c.cgroups || strings.Join(iso.without, " ") != c.without {
+			t.Errorf("%q: %+v %v", c.text, iso, err)
 		}
 	}
-	_, _, err := parseIsolation("cgroups/cpu,cgroup/mem")
+	_, err := parseIsolation("cgroups/cpu,cgroup/mem")
 	if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), `"cgroup/mem"`) {
 		t.Errorf("error %v", err)
 	}

@@ -58,7 +58,11 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 		return p, err
 	}
 	if ef.Session {
-		return e.runtime.Start(ctx, e.spec(ef, nil))
+		spec, err := e.confined(ef, e.spec(ef, nil))
+		if err != nil {
+			return p, err
+		}
+		return e.runtime.Start(ctx, spec)
 	}
 	owner, err := sandbox.OwnerOf(ef.User)
 	if err != nil {
@@ -94,7 +98,10 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 			return p, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
 		}
 	}
-	spec := e.spec(ef, mounts)
+	spec, err := e.confined(ef, e.spec(ef, mounts))
+	if err != nil {
+		return p, err
+	}
 	if ef.Docker {
 		spec.Docker = e.dockerSpec(ef, mounts)
 	}

@@ -46,6 +46,7 @@ func capabilities() []*mesos.AgentInfo_Capability {
 func (a *Agent) Run(ctx context.Context) error {
 	started := time.Now()
 	e := newEngine(a.cfg, a.log)
+	e.confine = a.confine
 	host, err := inventory.Take(inventory.Config{
 		Resources: a.cfg.Resources, Attributes: a.cfg.Attributes, DefaultRole: a.cfg.DefaultRole, Hostname: a.cfg.Hostname,
 		IP: a.cfg.IP, NoLookup: a.cfg.NoHostnameLookup, WorkDir: a.cfg.WorkDir,

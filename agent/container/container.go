@@ -9,6 +9,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/keeper/box"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -63,8 +64,11 @@ type Spec struct {
 	Inside   ID        // a running container whose root file system and namespaces are shared
 	Terminal *Terminal // stdin, stdout and stderr are a terminal, whose output also goes to Stdout
 	Session  bool      // stdin, stdout and stderr are for those who attach
-	Note     string    // opaque to the runtime, comes back with Recover; at most 64 KiB
-	Docker   *Docker   // a container of the Docker engine; nil: one of this host's processes
+	// Confine is what the process is confined by beside Limits. Namespaces of Join that are
+	// the host's there are left out. nil for nothing.
+	Confine *box.Confine
+	Note    string  // opaque to the runtime, comes back with Recover; at most 64 KiB
+	Docker  *Docker // a container of the Docker engine; nil: one of this host's processes
 }
 
 // Docker is what a container of the Docker engine is made of beside Command, Env and Dir,

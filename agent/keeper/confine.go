@@ -62,7 +62,7 @@ func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b bo
 	spec, c := job.spec, job.spec.Confine
 	plan := box.Plan{
 		Confine: *c, Path: spec.Path, Args: args, Env: markedEnv(spec.Env, s.dir, spec.ID), Dir: spec.Dir,
-		Terminal: spec.Terminal != nil, Shared: c.JoinIPC,
+		Terminal: spec.Terminal != nil, Shared: c.JoinShm,
 	}
 	if changeUser {
 		plan.User = spec.User
@@ -79,12 +79,12 @@ func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b bo
 	if b.status, err = os.OpenFile(statusPath(s.dir, spec.ID), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600); err != nil {
 		return b, false, err
 	}
-	if c.JoinIPC {
+	if c.JoinShm {
 		if b.shared, err = sharedMemoryOf(job.joined); err != nil {
 			return b, false, fmt.Errorf("/dev/shm of %s: %w", c.Join, err)
 		}
 	}
-	if job.joined == nil {
+	if job.joined == nil || len(c.Joined()) == 0 {
 		return b, false, nil
 	}
 	if err := spaces.Enter(job.joined.PID, job.joined.Start, c.Joined()...); err != nil {
@@ -265,13 +265,13 @@ func (s *Spec) validateConfine() error {
 		return nil
 	}
 	switch {
-	case c.Join == "" && (c.JoinPID || c.JoinIPC):
+	case c.Join == "" && (c.JoinPID || c.JoinIPC || c.JoinShm):
 		return errors.New("join is missing: it names the task whose namespaces are shared")
-	case c.Join != "" && !c.JoinPID && !c.JoinIPC:
+	case c.Join != "" && !c.JoinPID && !c.JoinIPC && !c.JoinShm:
 		return errors.New("join names a task of which nothing is shared")
-	case c.PID && c.JoinPID, c.IPC && c.JoinIPC:
+	case c.PID && c.JoinPID, c.IPC && c.JoinIPC, c.Shm && c.JoinShm:
 		return errors.New("a namespace cannot be both its own and another task's")
-	case s.Inside != "" && (c.PID || c.IPC || c.Join != ""):
+	case s.Inside != "" && (c.PID || c.IPC || c.Shm || c.Join != ""):
 		return errors.New("a process inside another task has no namespaces of its own")
 	case c.Capabilities != nil && c.Capabilities.Effective&^c.Capabilities.Bounding != 0:
 		return errors.New("effective capabilities must be bounding ones too")

@@ -222,7 +222,7 @@ func TestSharedMemory(t *testing.T) {
 	needRoot(t)
 	s := newSite(t)
 	const text = `df --output=size -B1 /dev/shm | tail -1; echo secret > /dev/shm/stoa-test-$0; ipcmk -M 4096 >/dev/null; ipcs -m | grep -c 0x; touch up; exec sleep 1000`
-	parent := s.confined("parent", text, Confine{IPC: true, ShmSize: 8 << 20})
+	parent := s.confined("parent", text, Confine{IPC: true, Shm: true, ShmSize: 8 << 20})
 	parent.Args = append(parent.Args, "x")
 	s.start(parent)
 	s.eventually("up", func() bool { _, err := os.Stat(s.dir + "/up"); return err == nil })
@@ -234,8 +234,8 @@ func TestSharedMemory(t *testing.T) {
 	}
 	// A task that shares it sees the same files and the same segments, one that does not sees none.
 	const look = `cat /dev/shm/stoa-test-x; ipcs -m | grep -c 0x`
-	s.start(s.confined("child", look, Confine{PID: true, Join: "parent", JoinIPC: true}))
-	s.start(s.confined("other", look+"; true", Confine{IPC: true}))
+	s.start(s.confined("child", look, Confine{PID: true, Join: "parent", JoinIPC: true, JoinShm: true}))
+	s.start(s.confined("other", look+"; true", Confine{IPC: true, Shm: true}))
 	s.exits("child", "other")
 	s.want("child.out", "secret\n1\n")
 	s.want("other.out", "0\n")

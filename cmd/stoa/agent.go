@@ -57,6 +57,7 @@ type agentCmd struct {
 
 	agentSecurity
 	agentDocker
+	agentConfine
 	agentAccepted `embed:""`
 	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
 }
@@ -98,6 +99,9 @@ func (c *agentCmd) Run(p *process) error {
 		p.log.Warn("flag has no effect", "flag", "--"+name)
 	}
 	if cfg.Security, err = c.agentSecurity.config(p.log); err != nil {
+		return err
+	}
+	if cfg.Confine, err = c.agentConfine.confineConfig(); err != nil {
 		return err
 	}
 	door, err := agent.New(cfg, p.log)

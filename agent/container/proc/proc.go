@@ -425,5 +425,6 @@ func (r *Runtime) toKeeper(s container.Spec) (keeper.Spec, error) {
 		k.User = user
 	}
 	toNested(s, &k)
+	r.toConfined(s, &k)
 	return k, nil
 }

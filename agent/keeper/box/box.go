@@ -41,15 +41,17 @@ const (
 type Confine struct {
 	// PID gives a PID namespace of its own, with its own /proc.
 	PID bool `json:"pid,omitempty"`
-	// IPC gives an IPC namespace of its own, with its own /dev/shm of ShmSize bytes (0: the
-	// kernel's default, half of the memory).
+	// IPC gives an IPC namespace of its own, Shm a /dev/shm of its own of ShmSize bytes
+	// (0: the kernel's default, half of the memory).
 	IPC     bool   `json:"ipc,omitempty"`
+	Shm     bool   `json:"shm,omitempty"`
 	ShmSize uint64 `json:"shm_size,omitempty"`
-	// Join names a running task whose PID namespace (JoinPID), or IPC namespace and /dev/shm
-	// (JoinIPC), the process lives in.
+	// Join names a running task of which the process shares the PID namespace, the IPC
+	// namespace or /dev/shm.
 	Join    string `json:"join,omitempty"`
 	JoinPID bool   `json:"join_pid,omitempty"`
 	JoinIPC bool   `json:"join_ipc,omitempty"`
+	JoinShm bool   `json:"join_shm,omitempty"`
 
 	Rlimits      []Rlimit      `json:"rlimits,omitempty"`
 	Capabilities *Capabilities `json:"capabilities,omitempty"` // nil: as the user has them
@@ -130,7 +132,7 @@ func (c *Confine) CloneFlags() uintptr {
 }
 
 // mounts tells whether anything is mounted here.
-func (c *Confine) mounts() bool { return c.PID || c.IPC || c.JoinPID || c.JoinIPC }
+func (c *Confine) mounts() bool { return c.PID || c.Shm || c.JoinPID || c.JoinShm }
 
 func init() {
 	if len(os.Args) > 0 && os.Args[0] == Name {

@@ -61,9 +61,9 @@ func (p *Plan) processes() error {
 	return nil
 }
 
-// sharedMemory puts a /dev/shm in place when the IPC namespace is not the host's.
+// sharedMemory puts a /dev/shm in place that is not the host's.
 func (p *Plan) sharedMemory() error {
-	if !p.Confine.IPC && !p.Shared {
+	if !p.Confine.Shm && !p.Shared {
 		return nil
 	}
 	if _, err := os.Stat("/dev/shm"); errors.Is(err, os.ErrNotExist) {
