@@ -25,6 +25,8 @@ type Registry struct {
 	flat    map[string]func() float64 // Mesos name -> present value
 	groups  []func(emit func(name string, value float64))
 	sources []func(ctx context.Context, emit func(Sample))
+	meters  []named[*Meter]
+	timers  []named[*Timer]
 }
 
 // Def names one metric.
