@@ -15,7 +15,7 @@ func (f *Framework) api() http.Handler {
 	host, portText, _ := net.SplitHostPort(f.self)
 	port, _ := strconv.Atoi(portText)
 	return rest.New(rest.Config{
-		Core: f, Leadership: f, Events: f.feed, Drains: f, Metrics: f.metrics, Log: f.log,
+		Core: f, Leadership: f, Events: f.feed, Drains: f, Metrics: f.metrics, NoPrometheus: c.NoPrometheus, Traffic: f.traffic, Log: f.log,
 		Self: f.self, Rules: c.rules(), Ports: c.Ports, Origins: c.Origins,
 		Auth: c.authenticator(), MaxRequests: c.MaxRequests, NoCompression: c.NoCompression, Assets: c.Assets,
 		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead, PeerTLS: f.peerTLS(),

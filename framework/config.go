@@ -89,6 +89,9 @@ type Config struct {
 	ProxyConnect  time.Duration // to the leader: 5 s
 	ProxyRead     time.Duration // for the leader's answer: 10 s
 	Version       string        // of this build, for /v2/info
+
+	MetricsPrefix string // before the names of Marathon's metrics: marathon
+	NoPrometheus  bool   // no Prometheus text
 }
 
 func (c Config) withDefaults() Config {
@@ -100,6 +103,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Realm == "" {
 		c.Realm = "Mesosphere"
+	}
+	if c.MetricsPrefix == "" {
+		c.MetricsPrefix = "marathon"
 	}
 	if c.BridgeName == "" {
 		c.BridgeName = "mesos-bridge"

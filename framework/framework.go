@@ -38,6 +38,7 @@ type Framework struct {
 	self    string // host:port others know us by; set when the listener is bound
 	feed    *feed.Feed
 	metrics *metrics.Registry
+	traffic *rest.Traffic
 
 	ended  atomic.Pointer[error]  // why the last term ended, nil before any did
 	term   atomic.Pointer[term]   // the present leadership, nil while standing by

@@ -1,79 +1,125 @@
 package framework
 
 import (
+	"iter"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/framework/rest"
 	"github.com/stoa-project/stoa/internal/metrics"
 )
 
-// declareMetrics declares what the room counts, under Marathon's names (marathon.md 12)
-// in their Prometheus form and, for /metrics as JSON, with dots. All are read from the
-// present snapshot and are 0 on a standby.
-func (f *Framework) declareMetrics() {
-	started := time.Now()
-	f.metrics.GaugeFunc(metrics.Def{Name: "marathon_uptime_gauge_seconds", Flat: "marathon.uptime.gauge.seconds",
-		Help: "Seconds since this process started."}, func() float64 { return time.Since(started).Seconds() })
-	f.metrics.GaugeFunc(metrics.Def{Name: "marathon_http_event_streams_active_gauge", Flat: "marathon.http.event-streams.active.gauge",
-		Help: "Event streams attached."}, func() float64 { return float64(f.feed.Clients()) })
+// def names a metric of Marathon's (marathon.md 12) by its path below the prefix:
+// --metrics_name_prefix.path in /metrics, with underscores in /metrics/prometheus.
+func (f *Framework) def(path, help string) metrics.Def {
+	flat := f.cfg.MetricsPrefix + "." + path
+	return metrics.Def{Name: strings.NewReplacer(".", "_", "-", "_").Replace(flat), Flat: flat, Help: help}
+}
 
-	gauge := func(name, flat, help string, read func(*core.Snapshot) float64) {
-		f.metrics.GaugeFunc(metrics.Def{Name: name, Flat: flat, Help: help}, f.reading(read))
+// declareMetrics declares what the room counts. What is not about this process is read
+// from the present snapshot and is 0 on a standby.
+func (f *Framework) declareMetrics() {
+	own := func(path, help string, read func() float64) { f.metrics.GaugeFunc(f.def(path, help), read) }
+	gauge := func(path, help string, read func(*core.Snapshot) float64) {
+		f.metrics.GaugeFunc(f.def(path, help), f.reading(read))
 	}
-	counter := func(name, flat, help string, read func(*core.Snapshot) float64) {
-		f.metrics.CounterFunc(metrics.Def{Name: name, Flat: flat, Help: help}, f.reading(read))
+	counter := func(path, help string, read func(*core.Snapshot) float64) {
+		f.metrics.CounterFunc(f.def(path, help), f.reading(read))
 	}
-	gauge("marathon_apps_active_gauge", "marathon.apps.active.gauge", "Apps defined.",
-		func(s *core.Snapshot) float64 { return countDefined(s, "app") })
-	gauge("marathon_pods_active_gauge", "marathon.pods.active.gauge", "Pods defined.",
-		func(s *core.Snapshot) float64 { return countDefined(s, "pod") })
-	f.metrics.GaugeFunc(metrics.Def{Name: "marathon_leadership_duration_gauge_seconds", Flat: "marathon.leadership.duration.gauge.seconds",
-		Help: "Seconds since this process began to lead."}, func() float64 {
+	f.traffic = f.declareTraffic()
+	f.processMetrics(own)
+	f.stateMetrics(gauge)
+	countMetrics(counter)
+}
+
+// declareTraffic declares the metrics of requests and answers.
+func (f *Framework) declareTraffic() *rest.Traffic {
+	counter := func(path, help string) *metrics.Counter { return f.metrics.Counter(f.def(path, help)) }
+	timer := func(path, help string) *metrics.Timer { return f.metrics.Timer(f.def(path, help)) }
+	t := &rest.Traffic{
+		Active:   f.metrics.Gauge(f.def("http.requests.active.gauge", "Requests being answered, event streams apart.")),
+		Duration: timer("http.requests.duration.timer.seconds", "Time to answer a request."),
+		ByMethod: map[string]*metrics.Timer{},
+		Received: counter("http.requests.size.counter.bytes", "Bytes of request bodies."),
+		Sent:     counter("http.responses.size.counter.bytes", "Bytes of answers, before compression."),
+		Gzipped:  counter("http.responses.size.gzipped.counter.bytes", "Bytes of compressed answers."),
+		Streamed: counter("http.responses.event-stream.size.counter.bytes", "Bytes of event streams."),
+	}
+	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+		t.ByMethod[method] = timer("http.requests."+strings.ToLower(method)+".duration.timer.seconds", "Time to answer a "+method+" request.")
+	}
+	for i, class := range []string{"1xx", "2xx", "3xx", "4xx", "5xx"} {
+		t.ByStatus[i] = f.metrics.Meter(f.def("http.responses."+class+".rate.meter", "Answers with a status "+class+"."))
+	}
+	return t
+}
+
+// processMetrics are those of this process, whether it leads or not.
+func (f *Framework) processMetrics(own func(path, help string, read func() float64)) {
+	started := time.Now()
+	own("uptime.gauge.seconds", "Seconds since this process started.", func() float64 { return time.Since(started).Seconds() })
+	own("leadership.duration.gauge.seconds", "Seconds since this process began to lead.", func() float64 {
 		if t := f.term.Load(); t != nil {
 			return time.Since(t.began).Seconds()
 		}
 		return 0
 	})
-	gauge("marathon_instances_launch_overdue_gauge", "marathon.instances.launch-overdue.gauge", "Instances whose launch takes too long.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.Overdue) })
-	gauge("marathon_instances_inflight_kill_attempts_gauge", "marathon.instances.inflight-kill-attempts.gauge", "Repetitions of the kills in flight.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.KillAttempts) })
-	counter("marathon_deployments_dismissed_counter", "marathon.deployments.dismissed.counter", "Deployments cancelled.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.Dismissed) })
-	counter("marathon_mesos_offer_operations_launch_counter", "marathon.mesos.offer-operations.launch.counter", "LAUNCH operations.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.OffersUsed) })
+	own("http.event-streams.active.gauge", "Event streams attached.", func() float64 { return float64(f.feed.Clients()) })
+	// Names that dashboards of a JVM look at.
+	own("jvm.memory.heap.used.gauge.bytes", "Bytes of the heap in use.", func() float64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapInuse)
+	})
+	own("jvm.threads.active.gauge", "Goroutines.", func() float64 { return float64(runtime.NumGoroutine()) })
+}
+
+// stateMetrics are those of what is there now.
+func (f *Framework) stateMetrics(gauge func(path, help string, read func(*core.Snapshot) float64)) {
+	gauge("apps.active.gauge", "Apps defined.", func(s *core.Snapshot) float64 {
+		return countAll(s.Root.AllApps())
+	})
+	gauge("pods.active.gauge", "Pods defined.", func(s *core.Snapshot) float64 { return countAll(s.Root.AllPods()) })
+	gauge("groups.active.gauge", "Groups defined.", func(s *core.Snapshot) float64 { return float64(countGroups(s.Root)) })
+	gauge("deployments.active.gauge", "Deployments running.", func(s *core.Snapshot) float64 { return float64(len(s.Deployments)) })
+	gauge("instances.running.gauge", "Instances running.", func(s *core.Snapshot) float64 { return countInstances(s, app.Running) })
+	gauge("instances.staged.gauge", "Instances launched and not yet running.",
+		func(s *core.Snapshot) float64 { return countInstances(s, app.Provisioned, app.Staging, app.Starting) })
+	gauge("instances.launch-overdue.gauge", "Instances whose launch takes too long.", func(s *core.Snapshot) float64 { return float64(s.Totals.Overdue) })
+	gauge("instances.inflight-kills.gauge", "Kills waiting for the end of their task.", func(s *core.Snapshot) float64 { return float64(s.Totals.KillsInFlight) })
+	gauge("instances.inflight-kill-attempts.gauge", "Repetitions of the kills in flight.", func(s *core.Snapshot) float64 { return float64(s.Totals.KillAttempts) })
+}
+
+// countMetrics are those of what happened since this process began to lead.
+func countMetrics(counter func(path, help string, read func(*core.Snapshot) float64)) {
+	for path, c := range map[string]struct {
+		help string
+		read func(*core.Totals) uint64
+	}{
+		"deployments.counter":                         {"Deployments begun.", func(t *core.Totals) uint64 { return t.Deployments }},
+		"deployments.dismissed.counter":               {"Deployments cancelled.", func(t *core.Totals) uint64 { return t.Dismissed }},
+		"tasks.launched.counter":                      {"Instances launched.", func(t *core.Totals) uint64 { return t.TasksLaunched }},
+		"mesos.calls.revive.counter":                  {"REVIVE calls.", func(t *core.Totals) uint64 { return t.Revives }},
+		"mesos.calls.suppress.counter":                {"SUPPRESS calls.", func(t *core.Totals) uint64 { return t.Suppresses }},
+		"mesos.offers.incoming.counter":               {"Offers received.", func(t *core.Totals) uint64 { return t.OffersIncoming }},
+		"mesos.offers.used.counter":                   {"Offers accepted.", func(t *core.Totals) uint64 { return t.OffersUsed }},
+		"mesos.offers.declined.counter":               {"Offers declined.", func(t *core.Totals) uint64 { return t.OffersDeclined }},
+		"mesos.offer-operations.launch.counter":       {"LAUNCH operations.", func(t *core.Totals) uint64 { return t.Launches }},
+		"mesos.offer-operations.launch-group.counter": {"LAUNCH_GROUP operations.", func(t *core.Totals) uint64 { return t.GroupLaunches }},
+		"mesos.offer-operations.reserve.counter":      {"RESERVE operations.", func(t *core.Totals) uint64 { return t.Reserves }},
+		"mesos.task.oom.counter":                      {"Tasks ended for lack of memory.", func(t *core.Totals) uint64 { return t.OutOfMemory }},
+	} {
+		counter(path, c.help, func(s *core.Snapshot) float64 { return float64(c.read(&s.Totals)) })
+	}
 	for _, state := range []string{"STAGING", "STARTING", "RUNNING", "KILLING", "FINISHED", "FAILED", "KILLED", "ERROR", "LOST",
 		"DROPPED", "UNREACHABLE", "GONE", "GONE_BY_OPERATOR", "UNKNOWN"} {
-		low := strings.ToLower(state)
-		counter("marathon_mesos_task_updates_task_"+low+"_counter", "marathon.mesos.task-updates.task-"+strings.ReplaceAll(low, "_", "-")+".counter",
-			"Status updates TASK_"+state+".", func(s *core.Snapshot) float64 { return float64(s.Totals.Updates["TASK_"+state]) })
+		name := "TASK_" + state
+		counter("mesos.task-updates."+strings.ReplaceAll(strings.ToLower(name), "_", "-")+".counter", "Status updates "+name+".",
+			func(s *core.Snapshot) float64 { return float64(s.Totals.Updates[name]) })
 	}
-	gauge("marathon_groups_active_gauge", "marathon.groups.active.gauge", "Groups defined.",
-		func(s *core.Snapshot) float64 { return float64(countGroups(s.Root)) })
-	gauge("marathon_deployments_active_gauge", "marathon.deployments.active.gauge", "Deployments running.",
-		func(s *core.Snapshot) float64 { return float64(len(s.Deployments)) })
-	gauge("marathon_instances_running_gauge", "marathon.instances.running.gauge", "Instances running.",
-		func(s *core.Snapshot) float64 { return countInstances(s, app.Running) })
-	gauge("marathon_instances_staged_gauge", "marathon.instances.staged.gauge", "Instances launched and not yet running.",
-		func(s *core.Snapshot) float64 { return countInstances(s, app.Provisioned, app.Staging, app.Starting) })
-	gauge("marathon_instances_inflight_kills_gauge", "marathon.instances.inflight-kills.gauge", "Kills waiting for the end of their task.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.KillsInFlight) })
-	counter("marathon_deployments_counter", "marathon.deployments.counter", "Deployments begun.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.Deployments) })
-	counter("marathon_tasks_launched_counter", "marathon.tasks.launched.counter", "Tasks launched.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.TasksLaunched) })
-	counter("marathon_mesos_offers_incoming_counter", "marathon.mesos.offers.incoming.counter", "Offers received.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.OffersIncoming) })
-	counter("marathon_mesos_offers_used_counter", "marathon.mesos.offers.used.counter", "Offers accepted.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.OffersUsed) })
-	counter("marathon_mesos_offers_declined_counter", "marathon.mesos.offers.declined.counter", "Offers declined.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.OffersDeclined) })
-	counter("marathon_mesos_calls_revive_counter", "marathon.mesos.calls.revive.counter", "REVIVE calls.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.Revives) })
-	counter("marathon_mesos_calls_suppress_counter", "marathon.mesos.calls.suppress.counter", "SUPPRESS calls.",
-		func(s *core.Snapshot) float64 { return float64(s.Totals.Suppresses) })
 }
 
 // reading makes a metric of a number in the snapshot.
@@ -87,13 +133,10 @@ func (f *Framework) reading(read func(*core.Snapshot) float64) func() float64 {
 	}
 }
 
-// countDefined counts what is in the tree.
-func countDefined(s *core.Snapshot, kind string) float64 {
+func countAll[T any](all iter.Seq[T]) float64 {
 	n := 0.0
-	for _, state := range s.Apps() {
-		if k := len(state.Versions); k > 0 && state.Versions[k-1].Kind() == kind {
-			n++
-		}
+	for range all {
+		n++
 	}
 	return n
 }

@@ -57,12 +57,29 @@ func (c *Core) offered(offers []*match.Offer) {
 		}
 		c.totals.OffersUsed++
 		c.totals.TasksLaunched += uint64(len(a.tasks))
+		c.countOperations(a)
 		c.emit(Accept{Offer: o.ID, Free: a.free, Reserve: a.reserve, Tasks: a.tasks, Refuse: c.leftover(orders, a)})
 	}
 	if len(unused) > 0 {
 		c.totals.OffersDeclined += uint64(len(unused))
 		c.emit(Decline{Offers: unused, Refuse: c.cfg.DeclineFor})
 	}
+}
+
+// countOperations counts what the answer to an offer becomes at the master: one launch of
+// all apps' tasks, one for each pod, one reservation for each instance.
+func (c *Core) countOperations(a *answer) {
+	groups := 0
+	for k := range a.tasks {
+		if a.tasks[k].Spec.App == nil {
+			groups++
+		}
+	}
+	c.totals.GroupLaunches += uint64(groups)
+	if groups < len(a.tasks) {
+		c.totals.Launches++
+	}
+	c.totals.Reserves += uint64(len(a.reserve))
 }
 
 // launch is the effect for a provisioned instance.

@@ -168,4 +168,8 @@ type Totals struct {
 	Dismissed      uint64            // deployments cancelled
 	Overdue        int               // instances whose launch takes too long
 	Updates        map[string]uint64 // status updates by Mesos task state
+	Launches       uint64            // LAUNCH operations, each of one or more tasks
+	GroupLaunches  uint64            // LAUNCH_GROUP operations
+	Reserves       uint64            // RESERVE operations
+	OutOfMemory    uint64            // tasks that ended for lack of memory
 }

@@ -15,6 +15,9 @@ func (c *Core) updated(u Update) {
 		c.totals.Updates = map[string]uint64{}
 	}
 	c.totals.Updates[u.State]++
+	if u.Reason == "REASON_CONTAINER_LIMITATION_MEMORY" {
+		c.totals.OutOfMemory++
+	}
 	if len(u.Message) > maxMessage {
 		u.Message = u.Message[:maxMessage]
 	}

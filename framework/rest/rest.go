@@ -64,6 +64,7 @@ type Config struct {
 	Metrics    *metrics.Registry // nil: none, and /metrics answers 404
 	// NoPrometheus is --disable_metrics_prometheus: /metrics answers in JSON only.
 	NoPrometheus bool
+	Traffic      *Traffic     // nil: requests are not counted in Marathon's way
 	Log          *slog.Logger // nil: none
 
 	Self    string            // host:port under which this process is known; for X-Marathon-Via
@@ -120,6 +121,9 @@ func New(cfg Config) http.Handler {
 		Logger: cfg.Log, Room: "framework", Metrics: cfg.Metrics, BodyLimit: groupLimit,
 		ErrorBody: errorBody, ErrorStatus: errorStatus,
 	})
+	if cfg.Traffic != nil {
+		e.Use(cfg.Traffic.observe)
+	}
 	e.Use(a.standardHeaders)
 	if cfg.Auth != nil {
 		e.Use(known(cfg.Auth))

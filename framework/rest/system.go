@@ -77,38 +77,6 @@ func (a *api) ping(c echo.Context) error {
 	}})
 }
 
-// metricsPage serves /metrics: the JSON of Marathon's metrics library, or Prometheus text
-// for a caller that names it, as every scraper does.
-func (a *api) metricsPage(c echo.Context) error {
-	if !a.NoPrometheus && (accepts(c, "text/plain") || accepts(c, "application/openmetrics-text")) {
-		return a.prometheus(c)
-	}
-	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
-		gauges, counters, none := map[string]any{}, map[string]any{}, map[string]any{}
-		if a.Metrics != nil {
-			for name, v := range a.Metrics.Snapshot() {
-				if strings.HasSuffix(name, ".counter") || strings.Contains(name, ".counter.") {
-					counters[name] = map[string]float64{"count": v}
-				} else {
-					gauges[name] = map[string]float64{"value": v}
-				}
-			}
-		}
-		return reply(c, http.StatusOK, map[string]any{"version": "4.0.0", "gauges": gauges,
-			"counters": counters, "histograms": none, "meters": none, "timers": none})
-	}})
-}
-
-func (a *api) prometheus(c echo.Context) error {
-	return methods(c, map[string]echo.HandlerFunc{http.MethodGet: func(c echo.Context) error {
-		if a.Metrics == nil || a.NoPrometheus {
-			return echo.NewHTTPError(http.StatusNotFound, "Prometheus reporter is disabled")
-		}
-		a.Metrics.Handler().ServeHTTP(c.Response(), c.Request())
-		return nil
-	}})
-}
-
 // plugins serves /v2/plugins: there are none.
 func (a *api) plugins(c echo.Context) error {
 	if id, below := strings.CutPrefix(c.Request().URL.Path, "/v2/plugins/"); below {
