@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
 // Row is one result line.
@@ -54,6 +56,19 @@ var benches = map[string]bench{
 		about: "POST of an app with n instances until all are RUNNING and their processes exist; floor: n bare process starts",
 		n:     100, unit: "s", run: deploy, floor: spawn,
 	},
+	"deploy1k": {about: "the same with 1,000 instances, started as many at a time as there are processors by the floor", n: 1000, unit: "s", run: deploy, floor: spawnParallel},
+	"launch": {
+		about: "an agent that gets n tasks at once, without limits, until the master has heard of all that they run; extra: one task alone, the first of n, destruction; floor: n bare process starts",
+		n:     1000, unit: "s", run: launches(nil, "--isolation", "posix/cpu,posix/mem"), floor: spawnParallel,
+	},
+	"launchcgroup": {about: "the same with cgroups", n: 1000, unit: "s", run: launches(nil, "--isolation", "cgroups/cpu,cgroups/mem"), floor: spawnParallel},
+	"launchspaces": {
+		about: "the same with cgroups and namespaces for processes and mounts", n: 1000, unit: "s",
+		run: launches(&mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum()}, "--isolation", "cgroups/cpu,cgroups/mem,filesystem/linux,namespaces/pid"), floor: spawnParallel,
+	},
+	"idletasks": {about: "memory of agent and keeper for each of n idle tasks; floor: what must be kept of a task, encoded", n: 1000, unit: "B", run: idleTasks, floor: bareTask},
+	"recovery":  {about: "agent killed with n tasks: from its start until the master has its registration with all of them; floor: n processes opened by number", n: 1000, unit: "s", run: recovery, floor: openProcesses},
+	"deaths":    {about: "n tasks killed with SIGKILL at once until the master has heard of all; extra: one alone; floor: n bare processes killed and reaped", n: 1000, unit: "s", run: deaths, floor: reapAll},
 	"tasks": {
 		about: "tasks per second of a master with 1,000 simulated agents and one scheduler, n tasks until all are RUNNING and acknowledged, /state read each second; floor: the same messages encoded, echoed over one loopback socket and decoded",
 		n:     50_000, unit: "1/s", run: tasksOn(simAgents), floor: bareTasks,
