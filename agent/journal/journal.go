@@ -29,6 +29,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -201,7 +203,7 @@ func (j *Journal) Append(entries []Entry) error {
 		j.bad = true
 		return fault.New(op, fault.Unavailable, fileName, err)
 	}
-	if err := j.f.Sync(); err != nil {
+	if err := datasync(j.f); err != nil {
 		// After a failed fsync the kernel may have dropped the pages: only a new file
 		// can be trusted.
 		j.bad = true
@@ -310,4 +312,15 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// datasync waits until what was appended, and the file's new length, are on disk; times of
+// access and change may come later, which halves the wait.
+func datasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err != unix.EINTR {
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/heap"
 )
 
 // agentCmd are the flags of mesos-agent (mesos-agent.md section 13).
@@ -108,6 +109,7 @@ func (c *agentCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	go heap.Trim(p.ctx)
 	return door.Run(p.ctx)
 }
 

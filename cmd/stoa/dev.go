@@ -20,6 +20,7 @@ import (
 	"github.com/stoa-project/stoa/dns"
 	"github.com/stoa-project/stoa/framework"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/heap"
 	"github.com/stoa-project/stoa/lb"
 	"github.com/stoa-project/stoa/lb/haproxy"
 	"github.com/stoa-project/stoa/master"
@@ -58,6 +59,7 @@ type devRoom struct {
 // that leaves no process behind.
 func (c devCmd) Run(p *process) error {
 	// Before anything starts: without HAProxy there is no service to show.
+	go heap.Trim(p.ctx)
 	if _, err := haproxy.Find(p.ctx, c.HAProxyPath); err != nil {
 		return err
 	}

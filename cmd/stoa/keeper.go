@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/stoa-project/stoa/agent/keeper"
+	"github.com/stoa-project/stoa/internal/heap"
 )
 
 type keeperCmd struct {
@@ -19,6 +20,7 @@ func (c keeperCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	go heap.Trim(p.ctx)
 	err = keeper.New(keeper.Config{Dir: dir}, p.log).Run(p.ctx)
 	if errors.Is(err, keeper.ErrRunning) {
 		p.log.Info("not needed", "reason", err)

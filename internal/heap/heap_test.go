@@ -23,3 +23,22 @@ func TestRoomIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A burst is followed by one trim; idling, and steady work, by none.
+func TestTrimAfterBursts(t *testing.T) {
+	var tr trimmer
+	for i, c := range []struct {
+		made uint64
+		trim bool
+	}{
+		{2 << 20, false}, {2<<20 + 100, false}, // too little to be worth it
+		{30 << 20, false}, {60 << 20, false}, // under way
+		{60<<20 + 5000, true},                     // over
+		{60<<20 + 9000, false}, {61 << 20, false}, // idle
+		{70 << 20, false}, {80 << 20, false}, {81 << 20, true}, // the next one
+	} {
+		if got := tr.look(c.made); got != c.trim {
+			t.Errorf("look %d at %d bytes: %v", i, c.made, got)
+		}
+	}
+}
