@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type webCmd struct {
 	Port     int           `default:"8000" env:"PORT0" help:"Port to listen on."`
 	Greeting string        `default:"hello" env:"GREETING" help:"First word of each answer."`
 	Upstream string        `help:"URL whose answer is shown too."`
+	File     string        `help:"File whose first line is shown too."`
 	Drain    time.Duration `default:"2s" help:"How long to go on serving after SIGTERM."`
 }
 
@@ -29,6 +31,7 @@ type answer struct {
 	Host     string          `json:"host"`
 	Port     int             `json:"port"`
 	Upstream json.RawMessage `json:"upstream,omitempty"`
+	File     string          `json:"file,omitempty"`
 }
 
 func (c webCmd) Run(ctx context.Context) error {
@@ -52,6 +55,14 @@ func (c webCmd) Run(ctx context.Context) error {
 			}
 			a.Upstream = body
 		}
+		if c.File != "" {
+			line, err := firstLine(c.File)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			a.File = line
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(a)
 	})
@@ -71,6 +82,18 @@ func (c webCmd) Run(ctx context.Context) error {
 		return err
 	}
 	return <-stopped
+}
+
+// firstLine reads at most 4 KiB of a file.
+func firstLine(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	line, _, _ := strings.Cut(string(b), "\n")
+	return line, err
 }
 
 // fetch reads at most 64 KiB of JSON from url.
