@@ -157,13 +157,15 @@ func (a API) AwaitNoDeployment(t testing.TB, within time.Duration) {
 	})
 }
 
-// AppFile reads a file of the apps folder and puts the archive's folder into it.
+// AppFile reads a file of the apps folder and puts the folders of the archive and of
+// stoa-demo into it.
 func AppFile(t testing.TB, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(Root(t), "apps", name))
 	if err != nil {
 		t.Fatal(err)
 	}
+	b = bytes.ReplaceAll(b, []byte("@BIN@"), []byte(filepath.Dir(Demo(t))))
 	if !bytes.Contains(b, []byte("@APPS@")) {
 		return string(b)
 	}

@@ -149,7 +149,7 @@ func TestPodThroughEveryRoom(t *testing.T) {
 	})
 
 	t.Run("an update rolls", func(t *testing.T) {
-		pod["environment"] = map[string]string{"GREETING": "dear diary", "EDITION": "2"}
+		pod["environment"].(map[string]any)["EDITION"] = "2"
 		pod["scaling"] = map[string]any{"kind": "fixed", "instances": 2}
 		body, _ := json.Marshal(pod)
 		d.Must(t, "PUT", "/v2/pods/journal", string(body))
