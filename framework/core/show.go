@@ -34,9 +34,7 @@ func (c *Core) snapshot() *Snapshot {
 			delete(c.queue, id)
 			continue
 		}
-		if q := c.queued(l); q != nil {
-			s.Queue = append(s.Queue, q)
-		}
+		s.Queue = append(s.Queue, c.queued(l)...)
 	}
 	c.dirty.any, c.dirty.apps = false, nil
 	return s
@@ -75,18 +73,23 @@ func (c *Core) showApp(id app.PathID) *AppState {
 	return out
 }
 
-// queued is the app's line in the launch queue, nil when it neither waits nor is delayed.
-func (c *Core) queued(l *line) *Queued {
+// queued are the app's lines in the launch queue, one for each role in which instances
+// wait (marathon.md 1.10); none when it neither waits nor is delayed.
+func (c *Core) queued(l *line) []*Queued {
 	if l.scheduled == 0 && len(l.delays) == 0 {
 		return nil
 	}
-	q := &Queued{Count: l.scheduled, Spec: l.spec, Since: l.stats.since, Unused: l.stats.unused,
+	q := Queued{Spec: l.spec, Since: l.stats.since, Unused: l.stats.unused,
 		LastUnused: l.stats.lastUnused, LastUsed: l.stats.lastUsed,
 		Attempt: l.stats.attempt, Last: l.stats.last(), LastOffers: l.stats.newest()}
+	held := map[string]int{} // instances that wait for a reservation in another role
 	for _, i := range l.instances {
 		if i.waits() {
 			if q.Spec == nil || i.spec.Version > q.Spec.Version {
 				q.Spec = i.spec
+			}
+			if i.held() {
+				held[i.view.Role]++
 			}
 		} else if i.view.Condition == app.Provisioned {
 			q.InProgress++
@@ -95,11 +98,22 @@ func (c *Core) queued(l *line) *Queued {
 	if q.Spec == nil {
 		return nil
 	}
-	q.Role = q.Spec.Role
-	if until, late := c.delayed(l, q.Spec); late {
+	q.Role, q.Count = q.Spec.Role, l.scheduled
+	until, late := c.delayed(l, q.Spec)
+	if late {
 		q.DelayedUntil = app.At(until)
-	} else if l.scheduled == 0 {
-		return nil
 	}
-	return q
+	var out []*Queued
+	for _, role := range sortedKeys(held) {
+		if role != q.Role && held[role] > 0 {
+			other := q
+			other.Role, other.Count = role, held[role]
+			q.Count -= held[role]
+			out = append(out, &other)
+		}
+	}
+	if q.Count > 0 || late && len(out) == 0 {
+		out = append(out, &q)
+	}
+	return out
 }

@@ -108,11 +108,11 @@ func (w *world) simulate(seed uint64) {
 			w.fuse = 1 + w.rand.IntN(30) // the leader dies between two effects
 		}
 		w.random(ids, faults)
-		if w.dead {
-			w.crash()
-		}
 		if !w.loose {
 			w.settled() // limits are checked when a kill goes out; nothing may come between
+		}
+		if w.dead {
+			w.crash()
 		}
 	}
 	w.fuse = 0

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -105,6 +106,9 @@ func (w *world) offerIn(a *simAgent, role string) {
 func (w *world) reserve(a *simAgent, e core.Reserve) {
 	id := e.Instance.ID
 	rec := w.stored(id)
+	if rec == nil && w.leftover(id) {
+		rec = e.Instance // given up meanwhile, and known to be freed
+	}
 	if rec == nil || rec.Reservation == nil || rec.AgentID != a.id {
 		w.t.Fatalf("RESERVE for %s before its record is durable: %+v", id, rec)
 	}
@@ -145,6 +149,15 @@ func (w *world) reserve(a *simAgent, e core.Reserve) {
 		w.t.Fatalf("%s moves from %s to %s", id, at, a.id)
 	}
 	w.lastIn[id] = a.id
+}
+
+// leftover tells whether the store has a leftover of the instance.
+func (w *world) leftover(id app.InstanceID) bool {
+	st, err := w.repo.Load(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.ContainsFunc(st.Leftovers, func(lo *app.Leftover) bool { return lo.Instance == id })
 }
 
 // free is the master's side of DESTROY and UNRESERVE.

@@ -18,7 +18,7 @@ type Snapshot struct {
 	Roots []*app.Group
 	// Deployments lists the running deployments, oldest first.
 	Deployments []*deploy.Deployment
-	// Queue lists apps that want instances or are delayed, by app id.
+	// Queue lists apps that want instances or are delayed, by app id and role.
 	Queue []*Queued
 	// FrameworkID is empty until the first subscription.
 	FrameworkID string

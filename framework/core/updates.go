@@ -192,7 +192,12 @@ func (c *Core) ended(i *instance, k int, u Update, cond app.Condition) {
 	}
 	switch i.view.Condition {
 	case app.Failed, app.Errored, app.Dropped, app.Gone, app.Finished:
-		c.failed(i.line, i.spec)
+		if !drained(u) {
+			c.failed(i.line, i.spec)
+		}
+	}
+	if drained(u) {
+		c.resetDelay(i.line) // it is not the app's fault
 	}
 	switch {
 	case i.view.Reservation != nil && u.State == "TASK_GONE_BY_OPERATOR":
@@ -204,6 +209,11 @@ func (c *Core) ended(i *instance, k int, u Update, cond app.Condition) {
 	default:
 		c.forget(i)
 	}
+}
+
+// drained tells whether a task ended because its agent is being emptied.
+func drained(u Update) bool {
+	return u.Reason == "REASON_AGENT_DRAINING" && (u.State == "TASK_KILLED" || u.State == "TASK_GONE_BY_OPERATOR")
 }
 
 // keeps tells whether the app stays, and so the reservations of its instances.

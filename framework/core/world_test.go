@@ -489,6 +489,9 @@ func (w *world) reconcile(e core.Reconcile) {
 		state := "TASK_GONE"
 		if task != nil {
 			state = task.state
+			if task.agent.down && task.live() {
+				state = "TASK_UNREACHABLE"
+			}
 		}
 		w.updates = append(w.updates, core.Update{Task: id, State: state, Reason: "REASON_RECONCILIATION"})
 	}
