@@ -120,6 +120,7 @@ func encode(r lifecycle.Record) (img image, err error) {
 		for _, n := range x.Networks {
 			img.Networks = append(img.Networks, put(n))
 		}
+		img.End = encodeLimit(x.Limit, put)
 	case r.Task != nil:
 		x := r.Task
 		img = image{Framework: string(x.Framework), Executor: string(x.Executor), Info: put(x.Info),
@@ -198,6 +199,7 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 			get(b, n)
 			r.Executor.Networks = append(r.Executor.Networks, n)
 		}
+		r.Executor.Limit = decodeLimit(img.End, get)
 	case "t":
 		info := &mesos.TaskInfo{}
 		get(img.Info, info)

@@ -57,3 +57,18 @@ func decodeResources(img image, get func([]byte, proto.Message)) *lifecycle.Reso
 	}
 	return x
 }
+
+// encodeLimit records the limit that ends a container; nil stays nil.
+func encodeLimit(l *lifecycle.Limitation, put func(proto.Message) []byte) *endImage {
+	if l == nil {
+		return nil
+	}
+	return &endImage{Limited: true, Reason: int32(l.Reason), Message: l.Message, Resources: list(l.Resources, put)}
+}
+
+func decodeLimit(end *endImage, get func([]byte, proto.Message)) *lifecycle.Limitation {
+	if end == nil || !end.Limited {
+		return nil
+	}
+	return &lifecycle.Limitation{Reason: mesos.TaskStatus_Reason(end.Reason), Message: end.Message, Resources: unlist(end.Resources, get)}
+}

@@ -178,6 +178,8 @@ func (a *Agent) Step(now time.Time, ev Event) Output {
 		a.acknowledgeOperation(ev)
 	case ReconcileOperations:
 		a.reconcileOperations(ev)
+	case Limited:
+		a.limited(ev)
 	case Drain:
 		a.drain(ev)
 	case Tick:

@@ -171,6 +171,9 @@ func (a *Agent) exited(ev Exited) {
 // ended closes the books of a container and gives its tasks their last update.
 func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 	wasRunning := e.started
+	if e.limit != nil {
+		lim = e.limit
+	}
 	if e.orderly { // as the executor's own process would have ended
 		exit, lim = Exit{Known: true}, nil
 	}
@@ -181,7 +184,7 @@ func (a *Agent) ended(e *execution, exit Exit, lim *Limitation) {
 	for _, t := range append([]*task(nil), e.tasks...) {
 		switch {
 		case terminal(t.state):
-		case lim != nil && e.generated && e.inDocker():
+		case lim != nil && e.generated && e.inDocker() && e.limit == nil:
 			a.update(t, a.dockerLimit(t, exit, lim))
 		case lim != nil:
 			a.update(t, limitStatus(lim))

@@ -87,7 +87,7 @@ func (a *Agent) recordExecution(e *execution) {
 	}
 	a.record(Record{Key: executorRecordKey(e.key()), Executor: &ExecutorImage{
 		Framework: e.fw.id, Info: e.info, Generated: e.generated, Container: e.container,
-		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Networks: e.networks,
+		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Networks: e.networks, Limit: e.limit,
 	}})
 }
 

@@ -41,6 +41,7 @@ type ExecutorImage struct {
 	PID       int
 	Networks  []*mesos.NetworkInfo // of the container when it has its own
 	UPID      string               // of a v0 executor that registered
+	Limit     *Limitation          // that it is ended for
 }
 
 // TaskImage is what must survive about a task and its stream of updates.

@@ -92,7 +92,7 @@ func (a *Agent) restoreExecutor(img *ExecutorImage) {
 	}
 	e := &execution{
 		fw: f, info: img.Info, generated: img.Generated, container: img.Container,
-		directory: img.Directory, started: img.Started, pid: img.PID, upid: img.UPID, networks: img.Networks,
+		directory: img.Directory, started: img.Started, pid: img.PID, upid: img.UPID, networks: img.Networks, limit: img.Limit,
 	}
 	f.executors[e.id()] = e
 	f.order = append(f.order, e)
@@ -124,6 +124,14 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		e.started, e.pid = true, l.PID
 		a.ended(e, l.Exit, l.Limitation)
 		a.do(Forget{Container: e.container})
+	case known && e.limit != nil: // its end was recorded and not ordered yet, or not seen
+		e.phase, e.pid, e.recovered, e.started = terminating, l.PID, true, true
+		if e.native() {
+			e.phase = running
+			a.endRoot(e)
+		} else {
+			a.do(Destroy{Container: e.container})
+		}
 	case known && e.native():
 		e.phase, e.pid, e.recovered, e.started = running, l.PID, true, true
 		a.recordExecution(e)
