@@ -42,6 +42,7 @@ import (
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/resource"
 )
 
 // Config is the agent's configuration; the names are those of the flags (mesos-agent.md 13).
@@ -62,7 +63,9 @@ type Config struct {
 
 	Isolation        string         // "cgroups/cpu,cgroups/mem" turns limits on
 	Confine          confine.Config // the isolators in it are those of Isolation
-	Containerizers   string         // "mesos", "docker" or both with a comma between; empty: mesos
+	Disk             Disk
+	Oversubscription Oversubscription
+	Containerizers   string // "mesos", "docker" or both with a comma between; empty: mesos
 	Docker           Docker
 	SandboxDirectory string // the sandbox inside containers with a file system of their own; empty: /mnt/mesos/sandbox
 	CgroupsHierarchy string
@@ -110,7 +113,9 @@ const MesosVersion = "1.11.0"
 // Agent is one agent.
 type Agent struct {
 	cfg       Config
-	cgroups   bool // tasks have limits
+	isolation isolation
+	extra     resource.Resources // offered beyond what there is
+	cgroups   bool               // tasks have limits
 	confine   *confine.Rules
 	log       *slog.Logger
 	listening chan struct{}
@@ -188,12 +193,16 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if len(iso.without) > 0 {
 		log.Warn("isolators have no effect", "isolators", iso.without)
 	}
+	extra, err := cfg.Oversubscription.estimate()
+	if err != nil {
+		return nil, err
+	}
 	iso.confine(&cfg.Confine)
 	rules, err := confine.New(cfg.Confine)
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, cgroups: iso.cgroups, confine: rules, log: log, listening: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, isolation: iso, extra: extra, cgroups: iso.cgroups, confine: rules, log: log, listening: make(chan struct{})}, nil
 }
 
 // Listening is closed when the address is bound; Addr is valid from then on.

@@ -16,11 +16,13 @@ import (
 	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/quota"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/uplink"
 	"github.com/stoa-project/stoa/agent/volume"
 	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
 
@@ -47,6 +49,8 @@ type engine struct {
 	fetcher   *sandbox.Fetcher
 	collector *sandbox.Collector
 	disks     *volume.Store
+	quota     *quota.Watcher     // nil when nobody asked for it
+	extra     resource.Resources // offered beyond what there is
 	files     *sandbox.Files
 	checks    *check.Runner
 	executors *executors.Server

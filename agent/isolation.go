@@ -13,13 +13,13 @@ import (
 // that change something here.
 var isolators = map[string]bool{
 	"cgroups/cpu": true, "cgroups/mem": true, "cgroups/pids": true, "cgroups/all": true, "posix/cpu": true, "posix/mem": true,
-	"filesystem/posix": true,
-	"posix/rlimits":    true, "linux/capabilities": true, "linux/seccomp": true, "linux/nnp": true,
+	"filesystem/posix": true, "disk/du": true, "posix/disk": true,
+	"posix/rlimits": true, "linux/capabilities": true, "linux/seccomp": true, "linux/nnp": true,
 	"namespaces/pid": true, "namespaces/ipc": true,
 
 	"filesystem/linux": false, "filesystem/shared": false, "docker/runtime": false, "appc/runtime": false, "docker/volume": false,
 	"volume/host_path": false, "volume/sandbox_path": false, "volume/secret": false, "volume/image": false, "volume/csi": false,
-	"environment_secret": false, "disk/du": false, "posix/disk": false, "disk/xfs": false,
+	"environment_secret": false, "disk/xfs": false,
 	"network/cni": false, "network/ports": false, "network/port_mapping": false,
 	"linux/devices": false, "gpu/nvidia": false, "cgroups/devices": false,
 	"cgroups/blkio": false, "cgroups/cpuset": false, "cgroups/hugetlb": false, "cgroups/net_cls": false, "cgroups/net_prio": false,

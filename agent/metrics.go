@@ -117,7 +117,7 @@ func emitView(e *engine, v *lifecycle.View, emit func(string, float64)) {
 	emit("slave/valid_framework_messages", float64(v.Counters.ValidMessages))
 	emit("slave/invalid_framework_messages", float64(v.Counters.InvalidMessages))
 	emit("slave/container_launch_errors", float64(v.Counters.LaunchErrors))
-	total, used := resource.Resources(v.Total), operators.Allocated(v)
+	total, used := resource.Resources(v.Total).Add(e.extra), operators.Allocated(v)
 	for _, name := range []string{"cpus", "gpus", "mem", "disk"} {
 		for kind, pair := range map[string][2]resource.Resources{
 			"": {total.NonRevocable(), used.NonRevocable()}, "revocable_": {total.Revocable(), used.Revocable()},

@@ -121,7 +121,9 @@ func (e *engine) Report(ctx context.Context, id string) (*messages.UpdateSlaveMe
 		return nil, err
 	}
 	return &messages.UpdateSlaveMessage{
-		SlaveId: &mesos.AgentID{Value: proto.String(id)}, UpdateOversubscribedResources: proto.Bool(false),
+		SlaveId: &mesos.AgentID{Value: proto.String(id)},
+		// An empty list would take away what an earlier run of this agent had told.
+		UpdateOversubscribedResources: proto.Bool(true), OversubscribedResources: e.extra,
 		ResourceVersionUuid: &mesos.UUID{Value: e.resourceVersion},
 		Operations:          &messages.UpdateSlaveMessage_Operations{Operations: v.Operations},
 		ResourceProviders:   &messages.UpdateSlaveMessage_ResourceProviders{},

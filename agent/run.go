@@ -108,6 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}, a.log, e.collected)
 	e.files = sandbox.NewFiles()
 	e.disks = volume.New(a.cfg.WorkDir, a.log)
+	e.quota, e.extra = a.watchDisk(e), a.extra
 	e.checks = check.NewRunner(a.log)
 	e.executors = executors.New(e, a.log)
 	e.old = executors.NewOld(transport, transport.PID(processID), func(ev lifecycle.Event) { e.post(e.ctx, ev) }, a.log)
@@ -140,9 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 			return ""
 		},
-		Usage: func(ctx context.Context, id lifecycle.ContainerID) (*mesos.ResourceStatistics, error) {
-			return e.runtime.Usage(ctx, container.ID(id))
-		},
+		Usage: e.usage,
 	}, a.log))
 	return a.serve(ctx, e, transport, started)
 }
@@ -197,6 +196,9 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 		return fmt.Errorf("agent: exits can no longer be heard: %w", err)
 	})
 	g.Go(func() error { return ignoreCancel(e.collector.Run(inner)) })
+	if e.quota != nil {
+		g.Go(func() error { return ignoreCancel(e.quota.Run(inner)) })
+	}
 	if a.cfg.Recover == "cleanup" {
 		endKeeper = true
 		return stop(a.cleanup(ctx, e))

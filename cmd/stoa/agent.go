@@ -58,6 +58,7 @@ type agentCmd struct {
 
 	agentSecurity
 	agentDocker
+	agentDisk
 	agentConfine
 	agentAccepted `embed:""`
 	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
@@ -86,7 +87,6 @@ type agentAccepted struct {
 	LimitSwap         string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
 	HTTPCommand       string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
 	ContainerLogger   string `name:"container_logger" env:"MESOS_CONTAINER_LOGGER" hidden:""`
-	Modules           string `name:"modules" env:"MESOS_MODULES" hidden:""`
 	HTTPHeartbeat     string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
 }
 
@@ -150,7 +150,7 @@ func (c *agentCmd) config() (agent.Config, error) {
 		Master: c.Master, IP: c.IP, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
-		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
 		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, FrameworksHome: c.FrameworksHome, ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),
