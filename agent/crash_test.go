@@ -119,6 +119,12 @@ func (f *fragile) quiet(seen map[string][]*mesos.TaskStatus) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	why := ""
+	defer func() {
+		if f.t.Failed() {
+			f.t.Log(why)
+		}
+	}()
 	f.eventually("nothing is left", func() bool {
 		f.revive()
 		select {
@@ -138,15 +144,18 @@ func (f *fragile) quiet(seen map[string][]*mesos.TaskStatus) {
 			<-f.m.exited
 		}
 		b := f.get("/state")
-		if b == nil || strings.Contains(string(b), `"executors":[{`) {
+		if at := strings.Index(string(b), `"executors":[{`); b == nil || at >= 0 {
+			why = fmt.Sprintf("state of %d bytes: %.600s", len(b), b[max(0, at):])
 			return false
 		}
 		c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: f.cfg.RuntimeDir, Command: []string{"/no/such/program"}})
 		if err != nil {
+			why = err.Error()
 			return false
 		}
 		defer c.Close()
 		tasks, err := c.List(ctx)
+		why = fmt.Sprintf("keeper: %v %v; %v", tasks, err, f.remains())
 		return err == nil && len(tasks) == 0 && len(f.remains()) == 0
 	})
 	if r := f.remains(); len(r) > 0 {
