@@ -7,10 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
 )
 
 // census is what agent and keeper hold of the host.
@@ -85,6 +89,22 @@ func TestLaunchesLeaveNothing(t *testing.T) {
 		}
 		f.quiet(nil)
 	}
+	stop := make(chan struct{})
+	var pings sync.WaitGroup
+	pings.Go(func() { // as masters do; without them the agent registers again
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				f.m.send(&messages.PingSlaveMessage{Connected: proto.Bool(true)})
+			}
+		}
+	})
+	defer pings.Wait()
+	defer close(stop)
 	run("warm", 80)
 	keeper := f.keeperPID()
 	calm := func() census {
