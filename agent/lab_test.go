@@ -164,10 +164,18 @@ func (m *master) register(id string) *messages.RegisterSlaveMessage {
 
 func (m *master) reregister(id string) *messages.ReregisterSlaveMessage {
 	m.t.Helper()
-	reg := next(m.t, "re-registration", m.reregistrations)
-	m.send(&messages.SlaveReregisteredMessage{SlaveId: agentID(id)})
-	next(m.t, "UpdateSlave", m.agents)
-	return reg
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		reg := next(m.t, "re-registration", m.reregistrations)
+		m.send(&messages.SlaveReregisteredMessage{SlaveId: agentID(id)})
+		select {
+		case <-m.agents:
+			return reg
+		case <-time.After(500 * time.Millisecond): // it was one that the agent before had repeated
+			if time.Now().After(deadline) {
+				m.t.Fatal("no UpdateSlave came")
+			}
+		}
+	}
 }
 
 // expect takes updates of a task, acknowledges each, and stops at the state; what was

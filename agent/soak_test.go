@@ -132,8 +132,9 @@ func TestLaunchesLeaveNothing(t *testing.T) {
 	if before.goroutines == 0 || before.agentFDs == 0 || before.keeperFDs == 0 || before.mounts == 0 {
 		t.Errorf("nothing was counted: %+v", before)
 	}
-	// Threads are Go's to keep; they must not grow with the launches.
-	if after.keeperThreads > before.keeperThreads+20 || after.agentThreads > before.agentThreads+20 {
+	// Threads are Go's to keep: as many as once waited for the disk or the kernel together,
+	// which is bounded by the launches under way, not by those that were.
+	if after.keeperThreads > before.keeperThreads+64 || after.agentThreads > before.agentThreads+64 {
 		t.Errorf("threads: before %+v, after %+v", before, after)
 	}
 	if i, err := os.Stat(filepath.Join(f.cfg.RuntimeDir, "journal")); err != nil || i.Size() > 4<<20 {
