@@ -18,7 +18,7 @@ func (f *Framework) api() http.Handler {
 		Core: f, Leadership: f, Events: f.feed, Drains: f, Metrics: f.metrics, NoPrometheus: c.NoPrometheus, Traffic: f.traffic, Log: f.log,
 		Self: f.self, Rules: c.rules(), Ports: c.Ports, Origins: c.Origins,
 		Auth: c.authenticator(), MaxRequests: c.MaxRequests, NoCompression: c.NoCompression, Assets: c.Assets,
-		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead, PeerTLS: f.peerTLS(),
+		ConnectTimeout: c.ProxyConnect, ReadTimeout: c.ProxyRead, LeaderConns: c.ProxyConns, PeerTLS: f.peerTLS(),
 		Info: rest.Info{
 			Name: c.Name, Version: "1.10.26", BuildRef: c.Version,
 			Marathon: func() map[string]any { return f.marathonConfig(host) }, ZooKeeper: f.zookeeperConfig(),

@@ -90,8 +90,18 @@ type Config struct {
 	ProxyRead     time.Duration // for the leader's answer: 10 s
 	Version       string        // of this build, for /v2/info
 
-	MetricsPrefix string // before the names of Marathon's metrics: marathon
-	NoPrometheus  bool   // no Prometheus text
+	MetricsPrefix string   // before the names of Marathon's metrics: marathon
+	NoPrometheus  bool     // no Prometheus text
+	StatsD        []StatsD // where metrics are pushed to
+
+	LaunchTokens   int           // launches in each TokenRefresh; 0: any number. Marathon: 100
+	TokenRefresh   time.Duration // 30 s
+	LostInitial    time.Duration // until unreachable instances are looked at for the first time; 0: at once
+	LostInterval   time.Duration // then so often: 5 s
+	PrepareTimeout time.Duration // of loading the records after an election: 180 s
+	ProxyConns     int           // connections to the leader: 64
+	MesosUI        string        // shown by /v2/info; empty: the present master's address
+	Heartbeat      time.Duration // of the master, when it does not say: 15 s
 }
 
 func (c Config) withDefaults() Config {

@@ -85,6 +85,9 @@ func (f *Framework) Run(ctx context.Context) error {
 	defer work.Wait()
 	defer cancel(nil)
 	work.Go(func() { f.follow(ctx, detector) })
+	for _, to := range f.cfg.StatsD {
+		work.Go(func() { pushMetrics(ctx, to, f.metrics, f.log) })
+	}
 	api := f.api()
 	for _, l := range listeners {
 		work.Go(func() {

@@ -27,24 +27,31 @@ func (f *Framework) marathonConfig(host string) map[string]any {
 			master = "http://" + s.Master + "/"
 		}
 	}
+	if c.MesosUI != "" {
+		master = c.MesosUI
+	}
+	var tokens any // null: there is no bound
+	if c.LaunchTokens > 0 {
+		tokens = c.LaunchTokens
+	}
 	return map[string]any{
 		"access_control_allow_origin": orNull(strings.Join(c.Origins, ",")), "checkpoint": !c.NoCheckpoint,
 		"decline_offer_duration": ms(c.DeclineFor, 120*time.Second), "default_network_name": orNull(c.DefaultNetwork),
 		"env_vars_prefix": orNull(c.EnvPrefix), "executor": "//cmd", "failover_timeout": int(c.FailoverTimeout.Seconds()),
 		"features": append([]string{}, c.Features...), "framework_name": c.Name, "ha": c.ZK != nil, "hostname": host,
-		"launch_token": 100, "launch_token_refresh_interval": 30000,
+		"launch_token": tokens, "launch_token_refresh_interval": ms(c.TokenRefresh, 30*time.Second),
 		"leader_proxy_connection_timeout_ms": ms(c.ProxyConnect, 5*time.Second), "leader_proxy_read_timeout_ms": ms(c.ProxyRead, 10*time.Second),
 		"local_port_min": c.Ports.Min, "local_port_max": c.Ports.Max, "maintenance_mode": !c.IgnoreMaintenance, "master": c.Master,
 		"max_instances_per_offer": number(c.MaxPerOffer, 1000), "mesos_bridge_name": c.BridgeName,
-		"mesos_heartbeat_failure_threshold": number(c.MissedHeartbeats, 5), "mesos_heartbeat_interval": 15000,
+		"mesos_heartbeat_failure_threshold": number(c.MissedHeartbeats, 5), "mesos_heartbeat_interval": ms(c.Heartbeat, 15*time.Second),
 		"mesos_leader_ui_url": master, "mesos_role": c.Role, "mesos_user": orNull(c.User),
 		"min_revive_offers_interval": ms(c.ReviveInterval, 5*time.Second), "new_group_enforce_role": enforceName(c.EnforceRoles),
-		"offer_matching_timeout": 3000, "on_elected_prepare_timeout": loadTimeout.Milliseconds(),
+		"offer_matching_timeout": 3000, "on_elected_prepare_timeout": ms(c.PrepareTimeout, loadTimeout),
 		"reconciliation_initial_delay": ms(c.ReconcileInitial, 15*time.Second), "reconciliation_interval": ms(c.ReconcileInterval, 600*time.Second),
 		"scale_apps_initial_delay": ms(c.ScaleInitial, 15*time.Second), "scale_apps_interval": ms(c.ScaleInterval, 300*time.Second),
 		"store_cache": true, "task_launch_confirm_timeout": ms(c.LaunchConfirmTimeout, 300*time.Second),
-		"task_launch_timeout": ms(c.LaunchTimeout, 300*time.Second), "task_lost_expunge_initial_delay": 300000,
-		"task_lost_expunge_interval": 30000, "task_reservation_timeout": ms(c.ReservationTimeout, 20*time.Second), "webui_url": orNull(c.WebUI),
+		"task_launch_timeout": ms(c.LaunchTimeout, 300*time.Second), "task_lost_expunge_initial_delay": c.LostInitial.Milliseconds(),
+		"task_lost_expunge_interval": ms(c.LostInterval, 5*time.Second), "task_reservation_timeout": ms(c.ReservationTimeout, 20*time.Second), "webui_url": orNull(c.WebUI),
 	}
 }
 

@@ -3,9 +3,11 @@ package framework
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestConformance_12_Metrics asks a leader for every name of the contract, in both forms.
@@ -110,5 +112,37 @@ func TestConformance_12_PrefixAndCompression(t *testing.T) {
 	}
 	if _, text := p.do(t, "GET", "/metrics/prometheus", ""); !strings.Contains(text, "\nmy_marathon_apps_active_gauge 0\n") {
 		t.Error("the prefix is not in Prometheus' text")
+	}
+}
+
+// TestConformance_11_StatsD: metrics arrive at a StatsD server, counters as what they grew by.
+func TestConformance_11_StatsD(t *testing.T) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	p := startWith(t, Config{WorkDir: t.TempDir(), StatsD: []StatsD{{Address: server.LocalAddr().String(), Every: 20 * time.Millisecond}}})
+	p.do(t, "POST", "/v2/apps", `{"id":"/g/w","cmd":"sleep 1","instances":2}`)
+	if err := server.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"marathon.apps.active.gauge:1|g": false, "marathon.deployments.counter:1|c": false, "marathon.http.responses.2xx.rate.meter.count:1|g": false,
+		"marathon.http.requests.post.duration.timer.seconds.count:1|g": false, "marathon.deployments.counter:0|c": false}
+	for missing := len(want); missing > 0; {
+		packet := make([]byte, 65536)
+		n, _, err := server.ReadFrom(packet)
+		if err != nil {
+			t.Fatalf("%v, got of %v", err, want)
+		}
+		if n > maxDatagram {
+			t.Errorf("a datagram of %d bytes", n)
+		}
+		for line := range strings.SplitSeq(string(packet[:n]), "\n") {
+			if seen, asked := want[line]; asked && !seen {
+				want[line] = true
+				missing--
+			}
+		}
 	}
 }

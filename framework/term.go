@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (f *Framework) lead(ctx context.Context, lease election.Lease, records stor
 		inputs: make(chan core.Input, inputsPending), writes: make(chan core.Persist, 1),
 		over: make(chan struct{}), waiting: map[uint64]chan core.Reply{},
 	}
-	effects, frameworkID, err := t.load(ctx, f.coreConfig())
+	effects, frameworkID, err := t.load(ctx, cmp.Or(f.cfg.PrepareTimeout, loadTimeout), f.coreConfig())
 	if err != nil {
 		return err
 	}
@@ -122,8 +123,8 @@ func (f *Framework) lead(ctx context.Context, lease election.Lease, records stor
 }
 
 // load reads the records and builds the core.
-func (t *term) load(ctx context.Context, cfg core.Config) ([]core.Effect, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+func (t *term) load(ctx context.Context, limit time.Duration, cfg core.Config) ([]core.Effect, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began := time.Now()
 	if err := t.takeOver(ctx); err != nil {
@@ -292,16 +293,26 @@ func (t *term) answer(r core.Reply) {
 	}
 }
 
+// timeUUID makes a UUID of version 1, as the ids of Marathon's instances are (marathon.md 7.1).
+func timeUUID() string {
+	id, err := uuid.NewUUID()
+	if err != nil { // no clock sequence: any other will do
+		return uuid.NewString()
+	}
+	return id.String()
+}
+
 func (f *Framework) coreConfig() core.Config {
 	c := f.cfg
 	return core.Config{
-		Role: c.Role, Ports: c.Ports, UUID: uuid.NewString, Rand: rand.Uint64,
+		Role: c.Role, Ports: c.Ports, UUID: timeUUID, Rand: rand.Uint64,
 		MaxPerOffer: c.MaxPerOffer, DeclineFor: c.DeclineFor, ReviveEvery: c.ReviveInterval, KeepOffers: c.KeepOffers,
 		KillsInFlight: c.KillsInFlight, KillRetry: c.KillRetry,
 		ConfirmTimeout: c.LaunchConfirmTimeout, LaunchTimeout: c.LaunchTimeout,
 		ReconcileInitial: c.ReconcileInitial, ReconcileEvery: c.ReconcileInterval,
 		ScaleInitial: c.ScaleInitial, ScaleEvery: c.ScaleInterval,
 		MaxDeployments: c.MaxDeployments, MaxVersions: c.MaxVersions, AcceptedRoles: c.AcceptedRoles,
+		LaunchTokens: c.LaunchTokens, TokenRefresh: c.TokenRefresh, LostInitial: c.LostInitial, LostEvery: c.LostInterval,
 		Draining: c.Draining, IgnoreMaintenance: c.IgnoreMaintenance,
 		ReservationTimeout: c.ReservationTimeout, AnyGPU: c.AnyGPU,
 	}
@@ -316,7 +327,7 @@ func (f *Framework) driverConfig() driver.Config {
 	return driver.Config{
 		Name: c.Name, User: c.User, Role: c.Role, Principal: c.Principal, Hostname: hostOf(f.self), WebUI: web,
 		FailoverTimeout: c.FailoverTimeout, Checkpoint: !c.NoCheckpoint, EnvPrefix: c.EnvPrefix, BridgeName: c.BridgeName,
-		MissedHeartbeats: c.MissedHeartbeats, TLS: c.MasterTLS, Credential: c.MasterCredential,
+		MissedHeartbeats: c.MissedHeartbeats, Heartbeat: c.Heartbeat, TLS: c.MasterTLS, Credential: c.MasterCredential,
 		GPUs: slices.Contains(c.Features, "gpu_resources"),
 	}
 }

@@ -86,7 +86,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return 0
 		}
 	}
+	if len(args) > 0 && args[0] == marathonVerb {
+		wrong = exitBadFlag
+	}
 	args, warnings, err := mesosFlags(parser, dnsArgs(lbArgs(args)))
+	if err == nil {
+		var more []string
+		args, more, err = marathonFlags(parser, args)
+		warnings = append(warnings, more...)
+	}
 	var k *kong.Context
 	if err == nil {
 		k, err = parser.Parse(args)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Wrong usage ends with 2, of a daemon of Mesos with 1, and names the flag and its value.
+// Wrong usage ends with 2, of a daemon of Mesos with 1, of the framework with 112, and names the flag and its value.
 func TestWrongUsage(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ args, text string }{
@@ -38,6 +38,9 @@ func TestWrongUsage(t *testing.T) {
 		want := 2
 		if slices.Contains(mesosVerbs, args[0]) {
 			want = 1
+		}
+		if args[0] == marathonVerb {
+			want = 112
 		}
 		if code := run(context.Background(), args, &out, &errs); code != want || !strings.Contains(errs.String(), c.text) {
 			t.Errorf("%s: code %d, want %d; %q does not name %s", c.args, code, want, errs.String(), c.text)

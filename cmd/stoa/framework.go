@@ -76,35 +76,21 @@ type frameworkCmd struct {
 	EventsPending    int    `name:"event_stream_max_outstanding_messages" env:"MARATHON_EVENT_STREAM_MAX_OUTSTANDING_MESSAGES" default:"1024" help:"Undelivered events until a stream is cut."`
 	ZKSession        int64  `name:"zk_session_timeout" env:"MARATHON_ZK_SESSION_TIMEOUT" default:"10000" help:"ZooKeeper session timeout."`
 	ZKVersions       int    `name:"zk_max_versions" env:"MARATHON_ZK_MAX_VERSIONS" default:"50" help:"Versions kept of each app."`
+	DefaultRoles     string `name:"default_accepted_resource_roles" env:"MARATHON_DEFAULT_ACCEPTED_RESOURCE_ROLES" help:"The older form of --accepted_resource_roles_default_behavior: a comma list of * and the role."`
+	LaunchTokens     int    `name:"launch_tokens" env:"MARATHON_LAUNCH_TOKENS" help:"Launches in each --launch_token_refresh_interval; those that run do not count. 0: any number. Marathon has 100."`
+	TokenRefresh     int64  `name:"launch_token_refresh_interval" env:"MARATHON_LAUNCH_TOKEN_REFRESH_INTERVAL" default:"30000" help:"Until all launch tokens are there again."`
+	LostDelay        int64  `name:"task_lost_expunge_initial_delay" env:"MARATHON_TASK_LOST_EXPUNGE_INITIAL_DELAY" help:"From election until unreachable instances are looked at. Marathon has 300000."`
+	LostInterval     int64  `name:"task_lost_expunge_interval" env:"MARATHON_TASK_LOST_EXPUNGE_INTERVAL" default:"5000" help:"Between such looks. Marathon has 30000."`
+	Heartbeat        int64  `name:"mesos_heartbeat_interval" env:"MARATHON_MESOS_HEARTBEAT_INTERVAL" default:"15000" help:"Of a master that does not say how often it beats."`
+	MesosUI          string `name:"mesos_leader_ui_url" env:"MARATHON_MESOS_LEADER_UI_URL" help:"Address of the master's page as shown by /v2/info; that of the present master when empty."`
+	ElectedTimeout   int64  `name:"on_elected_prepare_timeout" env:"MARATHON_ON_ELECTED_PREPARE_TIMEOUT" default:"180000" help:"Longest time that a new leader loads records; then another one is elected."`
+	ProxyConns       int    `name:"leader_proxy_max_open_connections" env:"MARATHON_LEADER_PROXY_MAX_OPEN_CONNECTIONS" default:"64" help:"Connections to the leader."`
 	ProxyConnect     int64  `name:"leader_proxy_connection_timeout" env:"MARATHON_LEADER_PROXY_CONNECTION_TIMEOUT" default:"5000" help:"Connecting to the leader."`
 	ProxyRead        int64  `name:"leader_proxy_read_timeout" env:"MARATHON_LEADER_PROXY_READ_TIMEOUT" default:"10000" help:"Waiting for the leader's answer."`
 
 	frameworkSecurity
+	frameworkWatching
 	frameworkCompat
-}
-
-// frameworkCompat are flags of Marathon that change nothing here.
-type frameworkCompat struct {
-	HA               bool   `name:"ha" env:"MARATHON_HA" default:"true" help:"Accepted; --zk decides."`
-	ZKTimeout        int64  `name:"zk_timeout" env:"MARATHON_ZK_TIMEOUT" help:"Accepted."`
-	ZKConnection     int64  `name:"zk_connection_timeout" env:"MARATHON_ZK_CONNECTION_TIMEOUT" help:"Accepted."`
-	Executor         string `name:"executor" env:"MARATHON_EXECUTOR" default:"//cmd" enum:"//cmd" help:"Accepted; only //cmd."`
-	LaunchTokens     int    `name:"launch_tokens" env:"MARATHON_LAUNCH_TOKENS" help:"Accepted."`
-	TokenRefresh     int64  `name:"launch_token_refresh_interval" env:"MARATHON_LAUNCH_TOKEN_REFRESH_INTERVAL" help:"Accepted."`
-	MatchingTimeout  int64  `name:"offer_matching_timeout" env:"MARATHON_OFFER_MATCHING_TIMEOUT" help:"Accepted."`
-	ParallelOffers   int    `name:"max_parallel_offers" env:"MARATHON_MAX_PARALLEL_OFFERS" help:"Accepted."`
-	QueuedOffers     int    `name:"max_queued_offers" env:"MARATHON_MAX_QUEUED_OFFERS" help:"Accepted."`
-	LostDelay        int64  `name:"task_lost_expunge_initial_delay" env:"MARATHON_TASK_LOST_EXPUNGE_INITIAL_DELAY" help:"Accepted."`
-	LostInterval     int64  `name:"task_lost_expunge_interval" env:"MARATHON_TASK_LOST_EXPUNGE_INTERVAL" help:"Accepted."`
-	Heartbeat        int64  `name:"mesos_heartbeat_interval" env:"MARATHON_MESOS_HEARTBEAT_INTERVAL" help:"Accepted; the master says how often it beats."`
-	MesosUI          string `name:"mesos_leader_ui_url" env:"MARATHON_MESOS_LEADER_UI_URL" help:"Accepted."`
-	StoreCache       bool   `name:"store_cache" env:"MARATHON_STORE_CACHE" default:"true" help:"Accepted."`
-	NoStoreCache     bool   `name:"disable_store_cache" help:"Accepted."`
-	ElectedTimeout   int64  `name:"on_elected_prepare_timeout" env:"MARATHON_ON_ELECTED_PREPARE_TIMEOUT" help:"Accepted."`
-	GracefulShutdown int64  `name:"graceful_shutdown_timeout" env:"MARATHON_GRACEFUL_SHUTDOWN_TIMEOUT" help:"Accepted."`
-	LoggingLevel     string `name:"logging_level" env:"MARATHON_LOGGING_LEVEL" help:"Accepted; see --log_level."`
-	Prometheus       bool   `name:"metrics_prometheus" env:"MARATHON_METRICS_PROMETHEUS" default:"true" help:"Accepted."`
-	Deprecated       string `name:"deprecated_features" env:"MARATHON_DEPRECATED_FEATURES" help:"Accepted."`
 }
 
 // knownFeatures are the names that --enable_features takes.
@@ -119,7 +105,10 @@ func (c *frameworkCmd) Run(p *process) error {
 	if err := c.frameworkSecurity.fill(&cfg, p.log); err != nil {
 		return err
 	}
-	return framework.New(cfg, p.log).Run(p.ctx)
+	if err := c.frameworkWatching.fill(&cfg); err != nil {
+		return err
+	}
+	return marathonExit(framework.New(cfg, p.log).Run(p.ctx))
 }
 
 // config checks the flags and fills the room's settings.
@@ -144,7 +133,12 @@ func (c *frameworkCmd) config() (framework.Config, error) {
 		SessionTimeout: ms(c.ZKSession), ProxyConnect: ms(c.ProxyConnect), ProxyRead: ms(c.ProxyRead),
 		Version: version, Realm: c.Realm, MaxRequests: c.MaxRequests, NoCompression: c.NoCompression || !c.Compression, Assets: c.Assets,
 	}
+	cfg.LaunchTokens, cfg.TokenRefresh, cfg.LostInitial, cfg.LostInterval = c.LaunchTokens, ms(c.TokenRefresh), ms(c.LostDelay), ms(c.LostInterval)
+	cfg.Heartbeat, cfg.MesosUI, cfg.PrepareTimeout, cfg.ProxyConns = ms(c.Heartbeat), c.MesosUI, ms(c.ElectedTimeout), c.ProxyConns
 	var err error
+	if cfg.AcceptedRoles, err = acceptedRoles(c.AcceptedRoles, words(c.DefaultRoles), c.Role); err != nil {
+		return cfg, err
+	}
 	if cfg.Credential, err = userAndPassword(c.Credentials); err != nil {
 		return cfg, err
 	}
@@ -179,6 +173,31 @@ func (c *frameworkCmd) config() (framework.Config, error) {
 	}
 	cfg.ZK = &u
 	return cfg, nil
+}
+
+// acceptedRoles brings the two flags on default roles together.
+func acceptedRoles(behavior string, roles []string, own string) (string, error) {
+	if roles == nil {
+		return behavior, nil
+	}
+	star, reserved := false, false
+	for _, r := range roles {
+		switch r {
+		case "*":
+			star = true
+		case own:
+			reserved = true
+		default:
+			return "", fault.New("framework", fault.Invalid, "--default_accepted_resource_roles", fmt.Errorf("%q is neither * nor --mesos_role", r))
+		}
+	}
+	switch {
+	case star && reserved:
+		return "any", nil
+	case reserved:
+		return "reserved", nil
+	}
+	return "unreserved", nil
 }
 
 // userAndPassword splits --http_credentials at its first colon.

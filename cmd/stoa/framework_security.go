@@ -27,6 +27,7 @@ type frameworkSecurity struct {
 	KeystorePass string `name:"ssl_keystore_password" env:"MARATHON_SSL_KEYSTORE_PASSWORD,MESOSPHERE_KEYSTORE_PASS" help:"Accepted; PEM files have none."`
 	HTTPSPort    int    `name:"https_port" env:"MARATHON_HTTPS_PORT" default:"8443" help:"Port of the API over TLS; 0 takes any."`
 	HTTPSAddress string `name:"https_address" env:"MARATHON_HTTPS_ADDRESS" help:"Address of the API over TLS; all when empty."`
+	AnyName      bool   `name:"leader_proxy_ssl_ignore_hostname" env:"MARATHON_LEADER_PROXY_SSL_IGNORE_HOSTNAME" help:"The leader's certificate may be for any name, as long as it is trusted."`
 	NoHTTP       bool   `name:"disable_http" env:"MARATHON_DISABLE_HTTP" help:"Serve the API over TLS only; --ssl_keystore_path is needed."`
 }
 
@@ -72,7 +73,7 @@ func (c *frameworkSecurity) fill(cfg *framework.Config, log *slog.Logger) error 
 	}
 	// Other frameworks have the same authority, or the same file.
 	cfg.TLS, err = tlsport.Open(tlsport.Settings{Enabled: true, CertFile: c.Keystore, KeyFile: c.Keystore, CAFile: c.Keystore,
-		VerifyServer: true, VerifyIP: true, VerifyDepth: 4, Scheme: "openssl"}, log)
+		VerifyServer: true, VerifyIP: true, AnyName: c.AnyName, VerifyDepth: 4, Scheme: "openssl"}, log)
 	return err
 }
 

@@ -18,24 +18,30 @@ type Config struct {
 	UUID func() string
 	Rand func() uint64
 
-	MaxPerOffer       int           // instances placed on one offer: 1000
-	DeclineFor        time.Duration // filter of unused offers: 120 s
-	ReviveEvery       time.Duration // mean least time between two REVIVE calls: 5 s
-	KeepOffers        bool          // never SUPPRESS
-	KillsInFlight     int           // 100
-	KillRetry         time.Duration // 30 s
-	ConfirmTimeout    time.Duration // Provisioned at most this long: 300 s
-	LaunchTimeout     time.Duration // Staging and Starting at most this long: 300 s
-	ReconcileInitial  time.Duration // second reconciliation after a subscription: 15 s
-	ReconcileEvery    time.Duration // 600 s
-	ScaleInitial      time.Duration // first scale check: 15 s
-	ScaleEvery        time.Duration // 300 s
-	MaxDeployments    int           // running at once: 100
-	MaxVersions       int           // kept of each app and of the root: 50
-	MaxRecord         int           // bytes of one record: 800,000
-	AcceptedRoles     string        // any, unreserved or reserved; "" means any
-	Draining          time.Duration // refuse agents this long before maintenance
-	IgnoreMaintenance bool
+	MaxPerOffer      int           // instances placed on one offer: 1000
+	DeclineFor       time.Duration // filter of unused offers: 120 s
+	ReviveEvery      time.Duration // mean least time between two REVIVE calls: 5 s
+	KeepOffers       bool          // never SUPPRESS
+	KillsInFlight    int           // 100
+	KillRetry        time.Duration // 30 s
+	ConfirmTimeout   time.Duration // Provisioned at most this long: 300 s
+	LaunchTimeout    time.Duration // Staging and Starting at most this long: 300 s
+	ReconcileInitial time.Duration // second reconciliation after a subscription: 15 s
+	ReconcileEvery   time.Duration // 600 s
+	ScaleInitial     time.Duration // first scale check: 15 s
+	ScaleEvery       time.Duration // 300 s
+	MaxDeployments   int           // running at once: 100
+	MaxVersions      int           // kept of each app and of the root: 50
+	MaxRecord        int           // bytes of one record: 800,000
+	AcceptedRoles    string        // any, unreserved or reserved; "" means any
+	// LaunchTokens bounds the instances launched in each TokenRefresh (30 s); each one that
+	// runs gives its token back at once. 0: no bound.
+	LaunchTokens int
+	TokenRefresh time.Duration
+	// LostEvery is how often unreachable instances are looked at, first after LostInitial; 0: 5 s.
+	LostInitial, LostEvery time.Duration
+	Draining               time.Duration // refuse agents this long before maintenance
+	IgnoreMaintenance      bool
 	// ReservationTimeout is how long a reservation may take to show in an offer: 20 s.
 	ReservationTimeout time.Duration
 	// AnyGPU lets apps that need no GPU go where there are some (--gpu_scheduling_behavior).
@@ -58,6 +64,7 @@ func (c Config) withDefaults() Config {
 		c.Role = "*"
 	}
 	setInt(&c.MaxPerOffer, 1000)
+	setDuration(&c.TokenRefresh, 30*time.Second)
 	setDuration(&c.DeclineFor, 120*time.Second)
 	setDuration(&c.ReviveEvery, 5*time.Second)
 	setInt(&c.KillsInFlight, 100)

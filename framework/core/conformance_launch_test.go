@@ -611,3 +611,60 @@ func TestConformance_9_2_OrderOfACreate(t *testing.T) {
 		t.Errorf("events of a delete: %v", got)
 	}
 }
+
+// TestConformance_6_1_LaunchTokens: with a bound, launches wait for tokens; a task that
+// runs gives one back, and time gives all back.
+func TestConformance_6_1_LaunchTokens(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.cfg.LaunchTokens, w.cfg.TokenRefresh = 3, 30*time.Second
+	w.start()
+	w.do(put(basic("/w", 8), false))
+	launched := func(want int) {
+		t.Helper()
+		w.wants["*"] = true
+		w.offer(w.agents[0])
+		if len(w.tasks) != want {
+			t.Errorf("%d launched, want %d", len(w.tasks), want)
+		}
+	}
+	launched(3)
+	launched(3)
+	for n := range 3 {
+		w.status(w.nth("/w", n), []string{"TASK_STARTING", "TASK_RUNNING", "TASK_RUNNING"}[n])
+	}
+	launched(5)
+	w.log = []string{}
+	w.now = w.now.Add(31 * time.Second)
+	w.step(core.Tick{})
+	if got := w.logged("revive"); len(got) == 0 {
+		t.Error("nothing was asked for when the tokens came back")
+	}
+	launched(8)
+}
+
+// TestConformance_7_6_LostInterval: --task_lost_expunge_initial_delay and _interval.
+func TestConformance_7_6_LostInterval(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	w.cfg.LostInitial, w.cfg.LostEvery = 300*time.Second, 30*time.Second
+	w.start()
+	a := basic("/w", 1)
+	a.Unreachable = app.UnreachableStrategy{InactiveAfterSeconds: 10, ExpungeAfterSeconds: 1000}
+	w.do(put(a, false))
+	w.rounds(4)
+	w.status(w.nth("/w", 0), "TASK_UNREACHABLE")
+	w.wants["*"] = false
+	until := func(seconds int) int {
+		for range seconds {
+			w.now = w.now.Add(time.Second)
+			w.step(core.Tick{})
+			w.settled()
+		}
+		return len(w.shown.Of("/w").Instances)
+	}
+	if n := until(280); n != 1 {
+		t.Errorf("%d instances before the first look", n)
+	}
+	if n := until(40); n != 2 {
+		t.Errorf("%d instances after it", n)
+	}
+}

@@ -25,6 +25,7 @@ type Core struct {
 	leftovers map[app.InstanceID]*leftover
 	kills     killList
 	timers    timers
+	tokens    int // launches that may be made now, with Config.LaunchTokens
 	demand    demandState
 
 	frameworkID string

@@ -26,11 +26,13 @@ func (c *Core) offered(offers []*match.Offer) {
 	}
 	c.claim(&rules, offers, answers)
 	orders := c.orders()
+	c.ration(orders)
 	specs := make([]*match.Spec, len(orders))
 	for k, o := range orders {
 		specs[k] = o.want
 	}
 	found := match.Match(rules, specs, offers)
+	c.spendTokens(len(found.Launches))
 	for _, l := range found.Launches {
 		o := orders[l.Spec]
 		i := o.waiting[0]

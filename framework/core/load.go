@@ -56,6 +56,8 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 	}
 	c.dirty.any = true
 	c.timers.scale = now.Add(c.cfg.ScaleInitial)
+	c.timers.lost = now.Add(c.cfg.LostInitial)
+	c.tokens, c.timers.tokens = c.cfg.LaunchTokens, now.Add(c.cfg.TokenRefresh)
 	for _, id := range sortedKeys(c.instances) {
 		if i := c.instances[id]; i.view.Condition == app.Running {
 			c.startProbes(i)

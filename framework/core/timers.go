@@ -12,6 +12,8 @@ type timers struct {
 	delays    time.Time
 	scale     time.Time
 	reconcile time.Time // zero: only after a subscription
+	lost      time.Time
+	tokens    time.Time
 }
 
 // Periods that are not configurable.
@@ -34,6 +36,9 @@ func (c *Core) tick() {
 	c.releaseDelayed()
 	if c.due(&c.timers.overdue, overdueEvery) {
 		c.ageInstances()
+	}
+	if c.due(&c.timers.tokens, c.cfg.TokenRefresh) {
+		c.giveTokens(c.cfg.LaunchTokens)
 	}
 	if c.due(&c.timers.delays, delaysEvery) {
 		c.expireDelays()
@@ -62,6 +67,7 @@ func (c *Core) releaseDelayed() {
 // ageInstances ends launches that take too long and moves unreachable instances on.
 func (c *Core) ageInstances() {
 	c.totals.Overdue = 0
+	lost := c.cfg.LostEvery == 0 || c.due(&c.timers.lost, c.cfg.LostEvery)
 	for _, id := range sortedKeys(c.aging) {
 		i := c.aging[id]
 		if i == nil {
@@ -71,7 +77,9 @@ func (c *Core) ageInstances() {
 		since := c.now.Sub(v.StagedAt.Time())
 		switch v.Condition {
 		case app.Unreachable, app.UnreachableInactive:
-			c.ageLost(i)
+			if lost {
+				c.ageLost(i)
+			}
 		case app.Provisioned:
 			if since > c.cfg.ConfirmTimeout {
 				c.overdue(i)

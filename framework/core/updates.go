@@ -158,6 +158,9 @@ func (c *Core) progress(i *instance, k int, u Update, cond app.Condition) {
 		if cond != app.Killing {
 			c.progressed(i.line, i.spec)
 		}
+		if cond == app.Running && (u.Healthy == nil || *u.Healthy) {
+			c.giveTokens(1)
+		}
 	}
 	if u.Healthy != nil {
 		c.mesosHealth(i, k, *u.Healthy)

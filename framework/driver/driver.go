@@ -32,6 +32,8 @@ type Config struct {
 
 	// MissedHeartbeats is after how many intervals without an event the connection is given up: 5.
 	MissedHeartbeats int
+	// Heartbeat is the interval of a master that does not say its own: 15 s.
+	Heartbeat time.Duration
 	// CallTimeout bounds each call: 15 s.
 	CallTimeout time.Duration
 

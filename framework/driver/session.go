@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func (s *session) run(ctx context.Context) error {
 	defer work.Wait()
 	defer cancel(nil)
 
-	silence := 15 * time.Second
+	silence := cmp.Or(s.d.cfg.Heartbeat, 15*time.Second)
 	if h := first.Subscribed.HeartbeatIntervalSeconds; h != nil && *h > 0 {
 		silence = time.Duration(*h * float64(time.Second))
 	}

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -41,7 +42,7 @@ func newForwarder(cfg Config) *forwarder {
 		transport: cfg.PeerTLS.Transport(&http.Transport{
 			DialContext:           (&net.Dialer{Timeout: orDefault(cfg.ConnectTimeout, 5*time.Second)}).DialContext,
 			ResponseHeaderTimeout: orDefault(cfg.ReadTimeout, 10*time.Second),
-			MaxConnsPerHost:       64,
+			MaxConnsPerHost:       cmp.Or(cfg.LeaderConns, 64),
 			MaxIdleConnsPerHost:   16,
 			IdleConnTimeout:       30 * time.Second,
 			DisableCompression:    true,

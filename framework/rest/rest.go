@@ -82,6 +82,7 @@ type Config struct {
 	PeerTLS        *tlsport.Port // how the leader is spoken to; nil: in plain text
 	ConnectTimeout time.Duration // to the leader; 0: 5 s
 	ReadTimeout    time.Duration // for the leader's answer; 0: 10 s
+	LeaderConns    int           // connections to the leader at once; 0: 64
 	LeaderWait     time.Duration // how long a standby looks for a leader before 502; 0: 2.5 s
 
 	Now func() time.Time // nil: the clock

@@ -27,6 +27,7 @@ type Settings struct {
 	RequireClient bool   // take only connections that show a certificate of a trusted root
 	VerifyDepth   int    // certificates between a peer's and the root, 4
 	VerifyIP      bool   // a peer may be known by an IP address in its certificate
+	AnyName       bool   // of those who are dialled: a trusted certificate is enough, whatever names it has
 	Scheme        string // "legacy": by the names that its IP has; "openssl": by the name that was dialled
 
 	Min, Max uint16   // versions, as in crypto/tls; Max 0: the newest
