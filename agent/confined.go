@@ -1,22 +1,31 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
 )
 
-// confined adds to a container what the operator and the framework want it confined by.
-// The Docker engine has ways of its own.
+// confined adds to a container what the operator and the framework want it confined by,
+// where the Docker engine has ways of its own, and to an executor its token.
 func (e *engine) confined(ef lifecycle.Launch, spec container.Spec) (container.Spec, error) {
-	if ef.Docker || e.confine == nil {
-		return spec, nil
+	if key := e.cfg.Security.ExecutorKey; len(key) > 0 && ef.Task == "" && !ef.Nested {
+		token, err := executors.Token(key, ef.Key, ef.Container)
+		if err != nil {
+			return spec, err
+		}
+		spec.Env = append(slices.Clip(spec.Env), "MESOS_EXECUTOR_AUTHENTICATION_TOKEN="+token)
 	}
 	if ef.Session {
 		spec.Inside = container.ID(ef.Inside)
+	}
+	if ef.Docker {
+		return spec, nil
 	}
 	owner, err := sandbox.OwnerOf(ef.User)
 	if err != nil {

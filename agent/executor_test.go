@@ -33,6 +33,9 @@ func runExecutor() {
 		req, _ := http.NewRequest("POST", url, bytes.NewReader(b))
 		req.Header.Set("Content-Type", wire.MediaJSON)
 		req.Header.Set("Accept", wire.MediaProtobuf)
+		if token := os.Getenv("MESOS_EXECUTOR_AUTHENTICATION_TOKEN"); token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			panic(err)

@@ -193,6 +193,12 @@ func (e *engine) Shutdown(_ context.Context, message string) {
 // Phase tells the executor API how far recovery is.
 func (e *engine) Phase() executors.Phase { return executors.Phase(e.phase.Load()) }
 
+// Container gives an executor's container to the executor API.
+func (e *engine) Container(ctx context.Context, key lifecycle.ExecutorKey) (id lifecycle.ContainerID, err error) {
+	err = e.do(ctx, func() { id = e.core.ContainerOf(key) })
+	return id, err
+}
+
 // Standing tells the executor API what is known of an executor.
 func (e *engine) Standing(ctx context.Context, key lifecycle.ExecutorKey) (framework, executor, subscribed bool, err error) {
 	err = e.do(ctx, func() { framework, executor, subscribed = e.core.Standing(key) })

@@ -121,6 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
 		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
 		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion,
+		Rules: secure.Rules,
 	})
 	e.uplink, err = uplink.New(uplink.Config{
 		ID: processID, Handle: e.old.Handle, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
@@ -134,7 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reg := newMetrics(e, started)
 	door.set(operators.New(operators.Config{
 		PID: transport.PID(processID).String(), Info: e.info, Capabilities: capabilities(), Version: MesosVersion, Build: a.cfg.Version,
-		Started: started, Flags: a.cfg.Flags, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, Metrics: reg, Executors: e.executors,
+		Started: started, Flags: a.cfg.Flags, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
 		MasterHostname: func() string {
 			if m := e.uplink.Leader(); m != nil {
 				return m.Hostname

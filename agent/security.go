@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/executors"
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/auth/crammd5"
 	"github.com/stoa-project/stoa/internal/libprocess"
@@ -24,8 +26,12 @@ const (
 type Security struct {
 	Readonly  auth.Authenticator // --authenticate_http_readonly; nil: anybody reads
 	Readwrite auth.Authenticator // --authenticate_http_readwrite; nil: anybody writes
-	TLS       *tlsport.Port      // LIBPROCESS_SSL_*; nil: plain connections
-	Firewall  *web.Firewall      // --firewall_rules; nil: every endpoint answers
+	// ExecutorKey signs executors' tokens, and their API takes nothing else
+	// (--authenticate_http_executors); empty: anybody may speak as an executor.
+	ExecutorKey []byte
+	Rules       *acl.List     // --acls; nil: everybody may do everything
+	TLS         *tlsport.Port // LIBPROCESS_SSL_*; nil: plain connections
+	Firewall    *web.Firewall // --firewall_rules; nil: every endpoint answers
 	// RequirePeerIP refuses libprocess messages whose sender is at another IP than the
 	// connection (LIBPROCESS_REQUIRE_PEER_ADDRESS_IP_MATCH).
 	RequirePeerIP bool
@@ -44,10 +50,20 @@ func (s *Security) realm(path string) auth.Authenticator {
 	switch path {
 	case "/health", "/version", "/system/stats.json", "/help":
 		return nil
-	case "/api/v1", "/logging/toggle":
+	case "/api/v1":
+		if s.Readwrite != nil && len(s.ExecutorKey) > 0 { // executors launch containers of their own there
+			return auth.Combined{s.Readwrite, &auth.JWT{Realm: ReadwriteRealm, Key: s.ExecutorKey}}
+		}
 		return s.Readwrite
-	case "/api/v1/executor", "/api/v1/resource_provider":
-		return nil // realms of their own, which nothing authenticates
+	case "/logging/toggle":
+		return s.Readwrite
+	case "/api/v1/executor":
+		if len(s.ExecutorKey) > 0 {
+			return &auth.JWT{Realm: executors.Realm, Key: s.ExecutorKey}
+		}
+		return nil
+	case "/api/v1/resource_provider":
+		return nil // a realm of its own, which nothing authenticates
 	}
 	if strings.HasPrefix(path, "/help/") {
 		return nil
@@ -57,7 +73,7 @@ func (s *Security) realm(path string) auth.Authenticator {
 
 // guard puts firewall and authentication before h.
 func (s *Security) guard(h http.Handler) http.Handler {
-	if s.Readonly == nil && s.Readwrite == nil {
+	if s.Readonly == nil && s.Readwrite == nil && len(s.ExecutorKey) == 0 {
 		return s.Firewall.Wrap(h)
 	}
 	return s.Firewall.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -68,6 +68,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ex:
 		s.refuse(w, refusal{400, "Executor cannot be found"})
 		return
+	case !s.authentic(r.Context(), key):
+		s.refuse(w, refusal{403, "Executor '" + string(key.Executor) + "' is not who the token was made for"})
+		return
 	case !subscribed && call.GetType() != executor.Call_SUBSCRIBE:
 		s.refuse(w, refusal{403, "Executor is not subscribed"})
 		return

@@ -34,6 +34,9 @@ func (f *fake) Standing(_ context.Context, k lifecycle.ExecutorKey) (bool, bool,
 	known := string(k.Framework) == f.framework
 	return known, known && string(k.Executor) == f.executor, f.subscribed, nil
 }
+func (f *fake) Container(context.Context, lifecycle.ExecutorKey) (lifecycle.ContainerID, error) {
+	return "c", nil
+}
 func (f *fake) Deliver(_ context.Context, ev lifecycle.Event) { f.events <- ev }
 
 func serve(t *testing.T, f *fake) (*Server, string) {

@@ -38,6 +38,8 @@ type Agent interface {
 	// Standing tells what is known of an executor: its framework, itself, and whether
 	// it has subscribed.
 	Standing(ctx context.Context, key lifecycle.ExecutorKey) (framework, executor, subscribed bool, err error)
+	// Container gives the container of an executor, "" when there is none.
+	Container(ctx context.Context, key lifecycle.ExecutorKey) (lifecycle.ContainerID, error)
 	// Deliver passes an event on; it waits while the agent is busy.
 	Deliver(ctx context.Context, ev lifecycle.Event)
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	Containerizers    []string          // "mesos", "docker": who may run a container, empty: mesos
 	SandboxDirectory  string            // the sandbox inside a container with a file system of its own; empty: /mnt/mesos/sandbox
 	DockerStopTimeout time.Duration     // least time between a container's stop signal and SIGKILL without a kill policy
+	Rules             *acl.List         // who may run tasks as which user; nil: everybody
 	NewID             func() [16]byte   // fresh version-4 UUIDs; tests give a sequence
 
 	// Images tells that containers without the engine may live in an image.

@@ -54,6 +54,16 @@ func (a *Agent) runTaskGroup(ev RunTaskGroup) {
 		}
 		return
 	}
+	if why := a.unauthorized(ev.Framework, ev.Tasks...); why != "" {
+		for _, info := range ev.Tasks {
+			a.loose(TaskKey{fid, TaskID(info.GetTaskId().GetValue())}, &mesos.TaskStatus{State: mesos.TaskState_TASK_ERROR.Enum(),
+				Reason: mesos.TaskStatus_REASON_TASK_GROUP_UNAUTHORIZED.Enum(), Message: ptr(why)})
+		}
+		if ev.LaunchExecutor != nil && *ev.LaunchExecutor {
+			a.do(SendExited{Key: ExecutorKey{fid, ExecutorID(ev.Executor.GetExecutorId().GetValue())}, Status: -1})
+		}
+		return
+	}
 	if reason, why := a.unfit(ev.Versions, ev.Tasks, ev.Executor); why != "" {
 		refuse(mesos.TaskState_TASK_DROPPED, reason, why)
 		if ev.LaunchExecutor != nil && *ev.LaunchExecutor {

@@ -49,6 +49,14 @@ func (a *Agent) runTask(ev RunTask) {
 			Reason: mesos.TaskStatus_REASON_TASK_INVALID.Enum(), Message: ptr(why)})
 		return
 	}
+	if why := a.unauthorized(ev.Framework, info); why != "" {
+		a.loose(key, &mesos.TaskStatus{State: mesos.TaskState_TASK_ERROR.Enum(),
+			Reason: mesos.TaskStatus_REASON_TASK_UNAUTHORIZED.Enum(), Message: ptr(why)})
+		if info.GetExecutor() != nil && ev.LaunchExecutor != nil && *ev.LaunchExecutor {
+			a.do(SendExited{Key: ExecutorKey{fid, ExecutorID(info.GetExecutor().GetExecutorId().GetValue())}, Status: -1})
+		}
+		return
+	}
 	if reason, why := a.unfit(ev.Versions, []*mesos.TaskInfo{info}, info.GetExecutor()); why != "" {
 		refuse(mesos.TaskState_TASK_DROPPED, reason, why)
 		if info.GetExecutor() != nil && ev.LaunchExecutor != nil && *ev.LaunchExecutor {

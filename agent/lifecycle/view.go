@@ -129,6 +129,16 @@ func (a *Agent) Standing(k ExecutorKey) (framework, executor, subscribed bool) {
 	return true, true, e.phase >= running
 }
 
+// ContainerOf gives the container of an executor, "" when there is none.
+func (a *Agent) ContainerOf(k ExecutorKey) ContainerID {
+	if f := a.frameworks[k.Framework]; f != nil {
+		if e := f.executors[k.Executor]; e != nil {
+			return e.container
+		}
+	}
+	return ""
+}
+
 // Holding counts containers that are not gone.
 func (a *Agent) Holding() int { return len(a.containers) }
 

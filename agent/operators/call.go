@@ -90,6 +90,9 @@ func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusa
 		}
 		o = output{inner: inner, media: wire.MediaRecordIO, named: true}
 	}
+	if bad := s.mayCall(r.Context(), call); bad != nil {
+		return nil, none, bad
+	}
 	switch kind {
 	case agentapi.Call_LAUNCH_NESTED_CONTAINER_SESSION:
 		return nil, none, s.session(c, call, o)
@@ -212,8 +215,14 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 	case agentapi.Call_GET_METRICS:
 		out.GetMetrics = &agentapi.Response_GetMetrics{Metrics: s.metricList()}
 	case agentapi.Call_LIST_FILES:
+		if !s.mayRead(ctx, call.GetListFiles().GetPath()) {
+			return nil, &refusal{403, ""}
+		}
 		return s.listFiles(out, call.GetListFiles().GetPath())
 	case agentapi.Call_READ_FILE:
+		if !s.mayRead(ctx, call.GetReadFile().GetPath()) {
+			return nil, &refusal{403, ""}
+		}
 		return s.readFile(out, call.GetReadFile())
 	case agentapi.Call_GET_CONTAINERS:
 		all, err := s.measure(ctx)
@@ -225,7 +234,7 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 			s.addNested(ctx, out.GetContainers)
 		}
 	case agentapi.Call_GET_STATE, agentapi.Call_GET_TASKS, agentapi.Call_GET_FRAMEWORKS, agentapi.Call_GET_EXECUTORS, agentapi.Call_GET_AGENT, agentapi.Call_GET_OPERATIONS:
-		v, err := s.View(ctx)
+		v, err := s.see(ctx)
 		if err != nil {
 			return nil, &refusal{503, err.Error()}
 		}

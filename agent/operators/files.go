@@ -39,10 +39,13 @@ func sentence(err error) string {
 }
 
 // filePath gives the query's path; ok is false when the answer is written.
-func filePath(c echo.Context) (string, bool, error) {
+func (s *server) filePath(c echo.Context) (string, bool, error) {
 	p := c.QueryParam("path")
 	if p == "" {
 		return "", false, plain(c, http.StatusBadRequest, "Expecting 'path=value' in query.\n")
+	}
+	if !s.mayRead(c.Request().Context(), p) {
+		return "", false, plain(c, http.StatusForbidden, "")
 	}
 	return p, true, nil
 }
@@ -58,7 +61,7 @@ type entryJSON struct {
 }
 
 func (s *server) browse(c echo.Context) error {
-	p, ok, err := filePath(c)
+	p, ok, err := s.filePath(c)
 	if !ok {
 		return err
 	}
@@ -74,7 +77,7 @@ func (s *server) browse(c echo.Context) error {
 }
 
 func (s *server) read(c echo.Context) error {
-	p, ok, err := filePath(c)
+	p, ok, err := s.filePath(c)
 	if !ok {
 		return err
 	}
@@ -132,7 +135,7 @@ func appendRead(dst, data []byte, at int64) []byte {
 }
 
 func (s *server) download(c echo.Context) error {
-	p, ok, err := filePath(c)
+	p, ok, err := s.filePath(c)
 	if !ok {
 		return err
 	}

@@ -96,9 +96,9 @@ func (s *server) addNested(ctx context.Context, out *agentapi.Response_GetContai
 	if err != nil {
 		return
 	}
-	everyExecutor(v, func(e lifecycle.ExecutorView, completed bool) {
+	eachExecutor(v, func(f lifecycle.FrameworkView, e lifecycle.ExecutorView) {
 		for _, n := range e.Nested {
-			if completed || n.PID == 0 {
+			if n.PID == 0 || !s.mayView(ctx, f, e) {
 				continue
 			}
 			id := n.Container.Wire()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
@@ -44,6 +45,9 @@ type Config struct {
 	MasterHostname func() string
 	// Usage gives what a container uses now.
 	Usage func(ctx context.Context, id lifecycle.ContainerID) (*mesos.ResourceStatistics, error)
+
+	// Rules say who may do and see what; nil: everybody everything.
+	Rules *acl.List
 
 	Containers Containers
 	Files      *sandbox.Files
@@ -78,8 +82,8 @@ func New(cfg Config, log *slog.Logger) http.Handler {
 	})
 	get := func(h echo.HandlerFunc, paths ...string) {
 		for _, p := range paths {
-			e.GET(p, h)
-			e.HEAD(p, h)
+			e.GET(p, s.authorized(h))
+			e.HEAD(p, s.authorized(h))
 		}
 	}
 	e.Any("/api/v1", s.call)

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/internal/acl"
+	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -110,18 +112,23 @@ type queuedJSON struct {
 
 // state is GET /state (mesos-agent.md 6.3).
 func (s *server) state(c echo.Context) (any, error) {
-	v, err := s.View(c.Request().Context())
+	ctx := c.Request().Context()
+	v, err := s.see(ctx)
 	if err != nil {
 		return nil, err
 	}
 	total := s.total(v)
+	flags := s.flagMap()
+	if !s.Rules.Allows(auth.Name(ctx), acl.ViewFlags, "") {
+		flags = map[string]string{}
+	}
 	out := stateJSON{
 		Version: s.Version, StartTime: float(float64(s.Started.UnixNano()) / 1e9), ID: v.Agent, PID: s.PID,
 		Hostname: s.Info.GetHostname(), Capabilities: []string{}, Domain: raw(s.Info.GetDomain()),
 		Resources: amounts(total), UnreservedResources: amounts(total.Unreserved()),
 		ReservedResources: map[string]map[string]any{}, ReservedResourcesFull: map[string][]json.RawMessage{},
 		UnreservedResourcesFull: raws(resource.Endpoint(total.Unreserved())), ResourceProviders: []any{},
-		Attributes: attributes(s.Info.GetAttributes()), MasterHostname: s.MasterHostname(), LogDir: s.LogDir, Flags: s.flagMap(),
+		Attributes: attributes(s.Info.GetAttributes()), MasterHostname: s.MasterHostname(), LogDir: s.LogDir, Flags: flags,
 		ReservedResourcesAllocated: map[string]map[string]any{},
 		Frameworks:                 []frameworkJSON{}, CompletedFrameworks: []frameworkJSON{},
 	}
@@ -133,12 +140,18 @@ func (s *server) state(c echo.Context) (any, error) {
 		out.Capabilities = append(out.Capabilities, cap.GetType().String())
 	}
 	for _, role := range total.Reserved().Roles() {
+		if !s.mayViewRole(ctx, role) {
+			continue
+		}
 		out.ReservedResources[role] = amounts(total.ReservedTo(role))
 		out.ReservedResourcesFull[role] = raws(resource.Endpoint(total.ReservedTo(role)))
 	}
 	used := Allocated(v)
 	out.UnreservedResourceAllocated = amounts(used.Unreserved())
 	for _, role := range used.Reserved().Roles() {
+		if !s.mayViewRole(ctx, role) {
+			continue
+		}
 		out.ReservedResourcesAllocated[role] = amounts(used.ReservedTo(role))
 	}
 	for _, f := range v.Frameworks {

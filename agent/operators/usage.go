@@ -32,7 +32,7 @@ func (s *server) measure(ctx context.Context) ([]measured, error) {
 	var all []measured
 	for _, f := range v.Frameworks {
 		for _, e := range f.Executors {
-			if e.Phase == "TERMINATED" || e.Phase == "LAUNCHING" {
+			if e.Phase == "TERMINATED" || e.Phase == "LAUNCHING" || !s.mayView(ctx, f, e) {
 				continue
 			}
 			status := &mesos.ContainerStatus{ContainerId: &mesos.ContainerID{Value: str(string(e.Container))}}

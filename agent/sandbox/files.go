@@ -44,6 +44,12 @@ func (f *Files) Detach(virtual string) { f.detach(virtual) }
 // Roots lists virtual path -> real path (/files/debug).
 func (f *Files) Roots() map[string]string { return f.all() }
 
+// Root gives what is attached where a virtual path begins.
+func (f *Files) Root(path string) (real string, err error) {
+	real, _, err = f.resolve(path)
+	return real, err
+}
+
 // Browse lists a folder sorted by path, at most 100,000 entries; a file lists nothing.
 func (f *Files) Browse(path string) ([]Entry, error) { return f.browse(path) }
 

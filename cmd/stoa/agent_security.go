@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/web"
@@ -24,10 +25,10 @@ type agentSecurity struct {
 	Credentials   string `name:"http_credentials" env:"MESOS_HTTP_CREDENTIALS" help:"File of principals and secrets that may use this agent over HTTP."`
 	AuthReadonly  bool   `name:"authenticate_http_readonly" env:"MESOS_AUTHENTICATE_HTTP_READONLY" negatable:"" help:"Only principals of --http_credentials may read over HTTP."`
 	AuthReadwrite bool   `name:"authenticate_http_readwrite" aliases:"authenticate_http" env:"MESOS_AUTHENTICATE_HTTP_READWRITE,MESOS_AUTHENTICATE_HTTP" negatable:"" help:"Only principals of --http_credentials may use /api/v1."`
-	AuthExecutors bool   `name:"authenticate_http_executors" env:"MESOS_AUTHENTICATE_HTTP_EXECUTORS" negatable:"" help:"Refused: executors get no tokens."`
+	AuthExecutors bool   `name:"authenticate_http_executors" env:"MESOS_AUTHENTICATE_HTTP_EXECUTORS" negatable:"" help:"Executors get tokens, signed with --jwt_secret_key, and must show them."`
 	HTTPAuth      string `name:"http_authenticators" env:"MESOS_HTTP_AUTHENTICATORS" default:"basic" help:"How HTTP principals show who they are: basic, jwt, or both with a comma."`
-	JWTKey        string `name:"jwt_secret_key" env:"MESOS_JWT_SECRET_KEY" help:"File with the key of tokens signed with HS256, for jwt."`
-	ACLs          string `name:"acls" env:"MESOS_ACLS" help:"Refused: rules are asked by the master only, and here would protect nothing."`
+	JWTKey        string `name:"jwt_secret_key" aliases:"executor_secret_key" env:"MESOS_JWT_SECRET_KEY,MESOS_EXECUTOR_SECRET_KEY" help:"File with the key of tokens signed with HS256: executors' and those of jwt."`
+	ACLs          string `name:"acls" env:"MESOS_ACLS" help:"Who may do what on this agent: JSON, or a file with it. Everything is allowed without."`
 	Authorizer    string `name:"authorizer" env:"MESOS_AUTHORIZER" default:"local" enum:"local" help:"Only local."`
 	Firewall      string `name:"firewall_rules" env:"MESOS_FIREWALL_RULES" help:"Endpoints that answer 403: JSON, or a file with it."`
 }
@@ -39,10 +40,8 @@ func (c *agentSecurity) config(log *slog.Logger) (agent.Security, error) {
 		return fault.New("stoa agent", fault.Invalid, fmt.Sprintf("--%s=%s", flag, value), errors.New(why))
 	}
 	switch {
-	case c.AuthExecutors:
-		return s, bad("authenticate_http_executors", "true", "this agent gives executors no tokens; leave the flag out")
-	case c.ACLs != "":
-		return s, bad("acls", c.ACLs, "this agent does not ask rules; give the file to the master, and authenticate the agent's HTTP realms")
+	case c.AuthExecutors && c.JWTKey == "":
+		return s, bad("authenticate_http_executors", "true", "tokens need a key: give --jwt_secret_key=FILE")
 	case c.AuthMin <= 0 || c.AuthMax < c.AuthMin:
 		return s, bad("authentication_timeout_max", c.AuthMax.String(), "it must be at least --authentication_timeout_min, which must be positive")
 	}
@@ -70,6 +69,21 @@ func (c *agentSecurity) config(log *slog.Logger) (agent.Security, error) {
 		if each.on {
 			*each.into = a
 		}
+	}
+	if c.AuthExecutors {
+		s.ExecutorKey = key
+	}
+	if c.ACLs != "" {
+		text, err := textOrFile(c.ACLs)
+		if err != nil {
+			return s, bad("acls", c.ACLs, err.Error())
+		}
+		list, warnings, err := acl.Parse(text)
+		if err != nil {
+			return s, fault.New("stoa agent", fault.Invalid, "--acls", err)
+		}
+		warn(log, warnings)
+		s.Rules = list
 	}
 	if c.Firewall != "" {
 		text, err := textOrFile(c.Firewall)

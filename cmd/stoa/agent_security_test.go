@@ -32,12 +32,14 @@ func TestAgentSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := parseAgent(t, "--credential="+secret, "--http_credentials=file://"+secret, "--authenticate_http_readonly", "--authenticate_http",
-		"--authentication_timeout_min=2secs", `--firewall_rules={"disabled_endpoints":{"paths":["/slave(1)/state"]}}`)
+		"--authentication_timeout_min=2secs", "--authenticate_http_executors", "--executor_secret_key="+secret,
+		`--acls={"permissive":false}`, `--firewall_rules={"disabled_endpoints":{"paths":["/slave(1)/state"]}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.agentSecurity.config(slog.New(slog.DiscardHandler))
 	if err != nil || s.Credential == nil || s.Credential.Principal != "agents" || s.Readonly == nil || s.Readwrite == nil || s.Firewall == nil ||
+		len(s.ExecutorKey) == 0 || s.Rules.Allows("", "view_flags", "") ||
 		s.Patience.Min != 2*time.Second || s.TLS != nil {
 		t.Errorf("%+v %v", s, err)
 	}
@@ -47,8 +49,8 @@ func TestAgentSecurity(t *testing.T) {
 		}
 	}
 	for _, r := range []struct{ arg, want string }{
-		{"--authenticate_http_executors", "gives executors no tokens"},
-		{`--acls={"permissive":false}`, "does not ask rules"},
+		{"--authenticate_http_executors", "give --jwt_secret_key=FILE"},
+		{`--acls={"permissive":`, "--acls"},
 		{"--authenticate_http_readonly", "basic needs --http_credentials"},
 		{"--credential=/nowhere/c", "/nowhere/c"},
 		{"--authentication_timeout_max=1secs", "--authentication_timeout_max=1secs"},
