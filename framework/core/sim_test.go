@@ -62,7 +62,8 @@ func TestCrashAtEveryEffect(t *testing.T) {
 			w.fuse = 1 << 30
 		}
 		for _, cmd := range []core.Command{put(basic("/a", 2), false), put(resident(2), false), changed(basic("/a", 2)), changed(resident(2)),
-			put(resident(1), true), put(resident(3), true), remove("/a", true), core.KillTasks{Instances: []app.InstanceID{""}, Wipe: true}, remove("/r", true)} {
+			put(resident(1), true), putPod(pair(2), false), put(resident(3), true), remove("/a", true),
+			putPod(renamed(pair(2)), true), putPod(renamed(pair(1)), true), core.KillTasks{Instances: []app.InstanceID{""}, Wipe: true}, remove("/r", true)} {
 			if k, wipes := cmd.(core.KillTasks); wipes {
 				k.Instances[0] = w.shown.Of("/r").Instances[0].ID
 			}
@@ -101,7 +102,7 @@ func (w *world) simulate(seed uint64) {
 	// begun before; the other histories keep them strictly.
 	w.loose = seed%2 == 0
 	w.partitions = seed%10 == 0
-	ids := []app.PathID{"/a", "/b", "/g/c", "/r"}
+	ids := []app.PathID{"/a", "/b", "/g/c", "/r", "/p"}
 	for range 250 {
 		w.now = w.now.Add(time.Duration(w.rand.IntN(400)) * time.Millisecond)
 		if faults && w.fuse == 0 && w.rand.IntN(40) == 0 {
@@ -121,6 +122,9 @@ func (w *world) simulate(seed uint64) {
 	}
 	for _, task := range w.tasks {
 		task.sick = false
+		if task.healthy != nil && !*task.healthy && task.state == "TASK_RUNNING" {
+			task.queue = append(task.queue, "healthy")
+		}
 	}
 	w.rounds(300)
 	w.strides(300, 2*time.Second) // longer than a scale check and every back-off
@@ -177,9 +181,12 @@ func (w *world) random(ids []app.PathID, faults bool) {
 		if ids := slices.Sorted(maps.Keys(w.tasks)); len(ids) > 0 {
 			task := w.tasks[ids[w.rand.IntN(len(ids))]]
 			if task.state == "TASK_RUNNING" {
-				if w.rand.IntN(2) == 0 {
+				switch {
+				case w.rand.IntN(2) == 0:
 					task.queue = []string{[]string{"TASK_FAILED", "TASK_FINISHED"}[w.rand.IntN(2)]}
-				} else {
+				case task.healthy != nil:
+					task.queue = []string{[]string{"sick", "healthy"}[w.rand.IntN(2)]}
+				default:
 					task.sick = !task.sick
 				}
 			}
@@ -207,8 +214,10 @@ func (w *world) randomCommand(ids []app.PathID) core.Command {
 			list := w.shown.Of(id).Instances
 			victim := list[w.rand.IntN(len(list))]
 			scale := w.rand.IntN(2) == 0
-			if k := w.known[victim.TaskID()]; k != nil && !scale && victim.Condition != app.Scheduled {
-				k.killed = true // a user may go below the limits
+			for n := range victim.TaskCount() {
+				if k := w.known[victim.TaskIDAt(n)]; k != nil && !scale && victim.Condition != app.Scheduled {
+					k.killed = true // a user may go below the limits
+				}
 			}
 			return core.KillTasks{Instances: []app.InstanceID{victim.ID}, Scale: scale,
 				Wipe: w.rand.IntN(3) == 0, Force: force}
@@ -217,6 +226,9 @@ func (w *world) randomCommand(ids []app.PathID) core.Command {
 		if w.loose && w.shown != nil && len(w.shown.Deployments) > 0 {
 			return core.CancelDeployment{ID: w.shown.Deployments[0].Plan.ID, Force: force}
 		}
+	}
+	if id == "/p" {
+		return putPod(w.randomPod(), force)
 	}
 	a := basic(id, w.rand.IntN(6))
 	if id == "/r" {
@@ -258,7 +270,7 @@ func (w *world) reconnect(a *simAgent) {
 	a.down = false
 	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
 		if task := w.tasks[id]; task.agent == a && task.live() {
-			w.tell(core.Update{Task: id, AgentID: a.id, State: task.state})
+			w.tell(core.Update{Task: id, AgentID: a.id, State: task.state, Healthy: task.healthy})
 		}
 	}
 }
@@ -284,21 +296,26 @@ func (w *world) atRest() {
 	for a := range w.shown.Root.AllApps() {
 		wanted[a.ID] = a.Instances
 	}
+	for p := range w.shown.Root.AllPods() {
+		wanted[p.ID] = p.Scaling.Instances
+	}
 	live := map[app.PathID]int{}
 	for id, task := range w.tasks {
 		if !task.live() {
 			continue
 		}
-		live[task.launch.Spec.ID]++
+		if task.index == 0 {
+			live[task.launch.Spec.ID]++
+		}
 		if task.state != "TASK_RUNNING" {
 			w.t.Errorf("%s is %s at rest, then %v, agent %+v, updates %v", id, task.state, task.queue, task.agent.down, w.updates)
 		}
 		owner, _, _ := id.Parse()
-		if i := w.shown.Instance(owner); i == nil || i.TaskID() != id || i.Condition != app.Running {
+		if i := w.shown.Instance(owner); i == nil || i.TaskIDAt(task.index) != id || i.Condition != app.Running {
 			w.t.Errorf("%s runs and no instance knows it", id)
 		}
 	}
-	for _, id := range []app.PathID{"/a", "/b", "/g/c", "/r"} {
+	for _, id := range []app.PathID{"/a", "/b", "/g/c", "/r", "/p"} {
 		known := 0
 		for _, i := range w.shown.Of(id).Instances {
 			if i.Goal == app.GoalRunning {

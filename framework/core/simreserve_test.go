@@ -68,10 +68,13 @@ func (w *world) answered(id string) *simAgent {
 // dropped is what the master makes of an ACCEPT of an offer that is no longer good.
 func (w *world) dropped(e core.Accept) {
 	for _, l := range e.Tasks {
-		id := l.Instance.TaskID()
-		w.seen[string(id)] = true
-		w.known[id] = &knowledge{app: l.Spec.ID, version: l.Instance.AppVersion, state: "TASK_STAGING", checked: len(l.Spec.HealthChecks) > 0}
-		w.updates = append(w.updates, core.Update{Task: id, State: "TASK_DROPPED", Reason: "REASON_INVALID_OFFERS"})
+		for k := range l.Instance.TaskCount() {
+			id := l.Instance.TaskIDAt(k)
+			w.seen[string(id)] = true
+			w.known[id] = &knowledge{app: l.Spec.ID, instance: l.Instance.ID, version: l.Instance.AppVersion, state: "TASK_STAGING",
+				checked: (&simTask{launch: l, index: k}).checked()}
+			w.updates = append(w.updates, core.Update{Task: id, State: "TASK_DROPPED", Reason: "REASON_INVALID_OFFERS"})
+		}
 	}
 }
 

@@ -56,12 +56,13 @@ type world struct {
 
 // knowledge is what the core was told of a task.
 type knowledge struct {
-	app     app.PathID
-	version app.Timestamp
-	state   string
-	healthy *bool
-	checked bool // its definition has health checks
-	killed  bool // the core asked for its end
+	app      app.PathID
+	instance app.InstanceID
+	version  app.Timestamp
+	state    string
+	healthy  *bool
+	checked  bool // its definition has health checks
+	killed   bool // the core asked for its end
 }
 
 type simAgent struct {
@@ -81,6 +82,10 @@ type simTask struct {
 	queue  []string // states to go through
 	sick   bool
 	lost   bool // its agent was out of reach once
+
+	index   int        // of the task in its launch
+	mates   []*simTask // all tasks of the launch
+	healthy *bool      // what the check beside it says; nil: nothing yet, or it has none
 }
 
 func (s *simTask) live() bool {
@@ -134,10 +139,12 @@ func (w *world) start() {
 	w.known = map[app.TaskID]*knowledge{}
 	for _, v := range st.Instances {
 		if v.Launch > 0 && v.Condition != app.Scheduled {
-			task := w.tasks[v.TaskID()] // none when the ACCEPT never went out
-			w.known[v.TaskID()] = &knowledge{app: v.App, version: v.AppVersion, state: v.Condition.TaskState(),
-				killed:  v.Goal != app.GoalRunning,
-				checked: task != nil && len(task.launch.Spec.HealthChecks) > 0}
+			for k := range v.TaskCount() {
+				task := w.tasks[v.TaskIDAt(k)] // none when the ACCEPT never went out
+				w.known[v.TaskIDAt(k)] = &knowledge{app: v.App, instance: v.ID, version: v.AppVersion, state: v.TaskCondition(k).TaskState(),
+					killed:  v.Goal != app.GoalRunning,
+					checked: task != nil && task.checked()}
+			}
 		}
 	}
 	w.pending, w.dead = nil, false
@@ -178,6 +185,9 @@ func (w *world) step(in core.Input) {
 		replayed := k != nil && slices.Contains(order, u.State) && slices.Index(order, u.State) < slices.Index(order, k.state)
 		if k != nil && !terminal(k.state) && !replayed {
 			k.state = u.State
+			if u.Healthy != nil {
+				k.healthy = u.Healthy
+			}
 		}
 	}
 	if p, ok := in.(core.Probed); ok {
@@ -290,10 +300,7 @@ func (w *world) accept(e core.Accept) {
 	}
 	for _, l := range e.Tasks {
 		id := l.Instance.TaskID()
-		if w.seen[string(id)] {
-			w.t.Fatalf("task id %s used twice", id)
-		}
-		w.seen[string(id)] = true
+		w.checkIDs(l)
 		rec := w.stored(l.Instance.ID)
 		if rec == nil || rec.Launch != l.Instance.Launch || rec.AgentID != agent.id {
 			w.t.Fatalf("ACCEPT of %s before its record is durable: %+v", id, rec)
@@ -302,6 +309,7 @@ func (w *world) accept(e core.Accept) {
 			w.occupy(agent, l)
 		} else {
 			agent.take(l.Resources, -1)
+			agent.take(l.Executor, -1)
 		}
 		if agent.cpus < 0 || agent.mem < 0 {
 			w.t.Fatalf("agent %s oversubscribed by %s", agent.id, id)
@@ -312,10 +320,8 @@ func (w *world) accept(e core.Accept) {
 			}
 			delete(agent.ports, p)
 		}
-		task := &simTask{launch: l, agent: agent, state: "TASK_STAGING", queue: []string{"TASK_STARTING", "TASK_RUNNING"}}
-		w.checkUnique(task)
-		w.tasks[id] = task
-		w.known[id] = &knowledge{app: l.Spec.ID, version: l.Instance.AppVersion, state: "TASK_STAGING", checked: len(l.Spec.HealthChecks) > 0}
+		w.checkUnique(&simTask{launch: l, agent: agent})
+		w.begin(l, agent)
 		w.checkCeiling(l.Spec.ID)
 	}
 }
@@ -345,7 +351,7 @@ func terminal(state string) bool {
 }
 
 // restarting gives the limits of the restart that runs on an app, if one does.
-func (w *world) restarting(id app.PathID) (deploy.Limits, *app.App, bool) {
+func (w *world) restarting(id app.PathID) (deploy.Limits, *app.RunSpec, bool) {
 	if w.shown == nil {
 		return deploy.Limits{}, nil, false
 	}
@@ -360,7 +366,7 @@ func (w *world) restarting(id app.PathID) (deploy.Limits, *app.App, bool) {
 				if n.Resident && l.MinHealthy == l.MaxCapacity {
 					l.MinHealthy-- // one below, instead of one above
 				}
-				return l, n.App, true
+				return l, n, true
 			}
 		}
 	}
@@ -373,18 +379,18 @@ func (w *world) checkCeiling(id app.PathID) {
 	if !ok || w.loose {
 		return
 	}
-	alive := 0
+	alive := map[app.InstanceID]bool{}
 	for _, k := range w.known {
 		if k.app == id && !terminal(k.state) {
-			alive++
+			alive[k.instance] = true
 		}
 	}
 	most := max(l.MaxCapacity, target.Instances)
-	if l.MinHealthy >= l.MaxCapacity && !target.IsResident() {
+	if l.MinHealthy >= l.MaxCapacity && !target.Resident {
 		most++
 	}
-	if alive > most {
-		w.t.Fatalf("%s: %d tasks alive during a restart, at most %d allowed", id, alive, most)
+	if len(alive) > most {
+		w.t.Fatalf("%s: %d instances alive during a restart, at most %d allowed", id, len(alive), most)
 	}
 }
 
@@ -399,20 +405,12 @@ func (w *world) checkFloor(victim app.TaskID) {
 	if !ok || w.loose {
 		return
 	}
-	good := func(k *knowledge) bool {
-		return k.state == "TASK_RUNNING" && !k.killed && (!k.checked || k.healthy != nil && *k.healthy)
-	}
-	if !good(v) {
+	good := w.serving(v.app)
+	if !good[v.instance] {
 		return
 	}
-	healthy := 0
-	for _, k := range w.known {
-		if k.app == v.app && good(k) {
-			healthy++
-		}
-	}
-	if healthy-1 < l.MinHealthy {
-		w.t.Fatalf("%s: kill of %s leaves %d healthy, at least %d needed", v.app, victim, healthy-1, l.MinHealthy)
+	if len(good)-1 < l.MinHealthy {
+		w.t.Fatalf("%s: kill of %s leaves %d healthy, at least %d needed", v.app, victim, len(good)-1, l.MinHealthy)
 	}
 }
 
@@ -442,15 +440,11 @@ func (w *world) checkAck(e core.Acknowledge) {
 			return
 		}
 		rec := w.stored(id)
-		switch {
-		case rec == nil:
+		if rec == nil || rec.Launch != n || rec.Condition == app.Scheduled {
 			return
-		case terminal(u.State):
-			if rec.Launch == n && rec.Condition != app.Scheduled && !rec.Condition.Terminal() {
-				w.t.Fatalf("%s of %s acknowledged, the record says %s", u.State, u.Task, rec.Condition)
-			}
-		case rec.Launch == n && rec.Condition == app.Provisioned:
-			w.t.Fatalf("%s of %s acknowledged, the record says %s", u.State, u.Task, rec.Condition)
+		}
+		if cond := conditionOf(rec, u.Task); terminal(u.State) && !cond.Terminal() || cond == app.Provisioned {
+			w.t.Fatalf("%s of %s acknowledged, the record says %s", u.State, u.Task, cond)
 		}
 	}
 }
@@ -486,14 +480,14 @@ func (w *world) reconcile(e core.Reconcile) {
 	}
 	for _, id := range ids {
 		task := w.tasks[id]
-		state := "TASK_GONE"
+		u := core.Update{Task: id, State: "TASK_GONE", Reason: "REASON_RECONCILIATION"}
 		if task != nil {
-			state = task.state
+			u.State, u.Healthy = task.state, task.healthy
 			if task.agent.down && task.live() {
-				state = "TASK_UNREACHABLE"
+				u.State, u.Healthy = "TASK_UNREACHABLE", nil
 			}
 		}
-		w.updates = append(w.updates, core.Update{Task: id, State: state, Reason: "REASON_RECONCILIATION"})
+		w.updates = append(w.updates, u)
 	}
 }
 
@@ -508,14 +502,25 @@ func (w *world) advance(id app.TaskID) {
 			return // the agent waits for the acknowledgement
 		}
 	}
-	task.state, task.queue = task.queue[0], task.queue[1:]
+	next := task.queue[0]
+	task.queue = task.queue[1:]
+	if next == "healthy" || next == "sick" {
+		ok := next == "healthy"
+		task.healthy = &ok
+	} else {
+		task.state = next
+	}
 	if !task.live() {
 		w.release(task)
+		task.endMates()
 	}
-	w.tell(core.Update{Task: id, AgentID: task.agent.id, State: task.state})
+	w.tell(core.Update{Task: id, AgentID: task.agent.id, State: task.state, Healthy: task.healthy})
 }
 
 func (w *world) release(task *simTask) {
+	if slices.ContainsFunc(task.mates, (*simTask).live) {
+		return // the last one gives all back
+	}
 	if task.launch.Spec.Resident {
 		if r := task.agent.owned[task.launch.Instance.ID]; r != nil {
 			r.user = ""
@@ -523,6 +528,7 @@ func (w *world) release(task *simTask) {
 		return
 	}
 	task.agent.take(task.launch.Resources, 1)
+	task.agent.take(task.launch.Executor, 1)
 	for _, p := range task.launch.HostPorts {
 		if p != 0 {
 			task.agent.ports[p] = true
@@ -588,7 +594,7 @@ func put(a app.App, force bool) core.ChangeRoot {
 func remove(id app.PathID, force bool) core.ChangeRoot {
 	return core.ChangeRoot{Group: id.Parent(), Force: force,
 		Edit: func(old *app.Group, _ core.History, v app.Timestamp) (*app.Group, error) {
-			return app.Settle(old, old.RemoveApp(id, v), v, app.PortPool{Min: 10000, Max: 20000})
+			return app.Settle(old, old.Remove(id, v), v, app.PortPool{Min: 10000, Max: 20000})
 		}}
 }
 
