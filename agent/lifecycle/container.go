@@ -89,7 +89,7 @@ func (a *Agent) started(ev Started) {
 		a.do(Destroy{Container: ev.Container})
 		return
 	}
-	e.started, e.pid, e.networks = true, ev.PID, ev.Networks
+	e.started, e.pid, e.networks = true, ev.PID, e.named(ev.Networks)
 	switch e.phase {
 	case terminating: // given up while it was being launched
 		a.recordExecution(e)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -68,6 +70,18 @@ func dockerEnd(exit Exit) string {
 		return "Container terminated with signal " + signalName(exit.Signal)
 	}
 	return fmt.Sprintf("Container exited with status %d", exit.Code)
+}
+
+// named gives a container's networks with what the framework wrote about them: name, labels
+// and groups come back with the addresses.
+func (e *execution) named(got []*mesos.NetworkInfo) []*mesos.NetworkInfo {
+	asked := e.info.GetContainer().GetNetworkInfos()
+	if !e.inDocker() || len(asked) == 0 || len(got) == 0 {
+		return got
+	}
+	first := proto.CloneOf(asked[0])
+	first.IpAddresses = got[0].IpAddresses
+	return append([]*mesos.NetworkInfo{first}, got[1:]...)
 }
 
 // dockerLimit is the last update of a task whose container a limit ended: as its executor

@@ -104,6 +104,7 @@ type box struct {
 	exit     container.Exit // when ended
 	output   *output        // copies stdout and stderr, nil before it runs
 	killing  *killing
+	unsure   bool // the answer to its start was lost
 	checking bool // a look at it is under way
 	again    bool // and has to be repeated
 	hint     *int // exit code that an event told, for containers that are gone

@@ -9,12 +9,16 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// position is how far a container's output has been copied: Count messages with the time
-// Last, and all before; the files were that long then. What they are longer by was copied
-// after the position was written, just before the agent was killed.
+// position is how far a container's output has been copied: of the messages that the engine
+// gives when asked for those since From, the first Count; the files were that long then. What
+// they are longer by was copied after the position was written, just before the agent was
+// killed.
+//
+// The engine's order decides, not the times: messages of stdout and stderr stand in its log
+// in the order in which they were written down, their times may be a little out of order.
 type position struct {
-	Last     int64 // nanoseconds since 1970; 0: nothing was copied
-	Count    int   // messages with exactly this time
+	From     int64 // nanoseconds since 1970; 0: since the beginning
+	Count    int
 	Out, Err int64 // bytes in stdout and stderr
 }
 
@@ -22,7 +26,7 @@ type position struct {
 const noteSize = 96
 
 func (p position) text() []byte {
-	return fmt.Appendf(nil, "%-*s", noteSize, fmt.Sprintf("output %d %d %d %d\n", p.Last, p.Count, p.Out, p.Err))
+	return fmt.Appendf(nil, "%-*s", noteSize, fmt.Sprintf("output %d %d %d %d\n", p.From, p.Count, p.Out, p.Err))
 }
 
 // readPosition reads a position; an unreadable one is fault.Malformed.
@@ -30,7 +34,7 @@ func readPosition(f *os.File) (position, error) {
 	var p position
 	raw := make([]byte, noteSize)
 	n, _ := f.ReadAt(raw, 0) // a short file does not scan
-	if _, err := fmt.Sscanf(string(raw[:n]), "output %d %d %d %d", &p.Last, &p.Count, &p.Out, &p.Err); err != nil {
+	if _, err := fmt.Sscanf(string(raw[:n]), "output %d %d %d %d", &p.From, &p.Count, &p.Out, &p.Err); err != nil {
 		return position{}, fault.New("docker.notes", fault.Malformed, f.Name(), err)
 	}
 	return p, nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -115,8 +116,14 @@ type files struct {
 	out, err, note *os.File
 	at             position
 	skip           [2]int64 // bytes of stdout and stderr that are there already
-	same           int      // messages to come with the time at.Last that are there already
+	again          int      // messages to come that are there already
+	dropping       bool     // the message at hand is one of them
+	times          []int64  // of the messages that at.Count counts, in the engine's order
 }
+
+// window is how many messages a position counts at most. Then it moves on by half: times
+// are not out of order by so many.
+const window = 2048
 
 func (o *output) open() (*files, error) {
 	f := &files{}
@@ -161,8 +168,8 @@ func (f *files) close() {
 // runs. A clean end gives nil.
 func (f *files) copy(ctx context.Context, o *output, follow bool) error {
 	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow}
-	if f.at.Last != 0 {
-		options.Since = time.Unix(0, f.at.Last).UTC().Format(time.RFC3339Nano)
+	if f.at.From != 0 {
+		options.Since = time.Unix(0, f.at.From).UTC().Format(time.RFC3339Nano)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -174,7 +181,7 @@ func (f *files) copy(ctx context.Context, o *output, follow bool) error {
 		return err
 	}
 	defer body.Close()
-	f.same = f.at.Count
+	f.again, f.times = f.at.Count, f.times[:0]
 	in := bufio.NewReaderSize(body, 32<<10)
 	if o.b.tty {
 		return f.lines(in)
@@ -258,17 +265,11 @@ func (f *files) lines(in *bufio.Reader) error {
 func (f *files) take(message []byte, isErr, stamped bool) error {
 	if stamped {
 		at, rest := stamp(message)
-		switch {
-		case at == 0: // the rest of a long line
-		case at < f.at.Last:
+		if at != 0 { // else the rest of a long line
+			f.count(at)
+		}
+		if f.dropping {
 			return nil
-		case at == f.at.Last && f.same > 0:
-			f.same--
-			return nil
-		case at == f.at.Last:
-			f.at.Count++
-		default:
-			f.at.Last, f.at.Count, f.same = at, 1, 0
 		}
 		message = rest
 	}
@@ -283,6 +284,31 @@ func (f *files) take(message []byte, isErr, stamped bool) error {
 		return err
 	}
 	return nil
+}
+
+// count moves the position past one message.
+func (f *files) count(at int64) {
+	f.dropping = f.again > 0
+	if at < f.at.From {
+		return // the next reader is not given it
+	}
+	f.times = append(f.times, at)
+	if f.dropping {
+		f.again--
+		return
+	}
+	f.at.Count++
+	if len(f.times) < window {
+		return
+	}
+	f.at.From = slices.Max(f.times[:window/2]) + 1
+	kept := f.times[:0]
+	for _, t := range f.times[window/2:] {
+		if t >= f.at.From {
+			kept = append(kept, t)
+		}
+	}
+	f.times, f.at.Count = kept, len(kept)
 }
 
 // save writes the position down.

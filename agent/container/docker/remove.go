@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -20,7 +23,13 @@ var errNotEnded = errors.New("the container has not ended")
 type doom struct {
 	due  time.Time // zero: not known yet, its end has to be looked up
 	name string    // the container id, for the log
+	// stray is set when the engine may not know of processes that it has started; they are
+	// looked for until then.
+	stray time.Time
 }
+
+// strayTime is how long after a start that was cut short containerd may still finish it.
+const strayTime = 15 * time.Second
 
 // doom arranges the removal of a container by the engine's id or its name.
 func (r *Runtime) doom(cid string, d doom) {
@@ -34,7 +43,11 @@ func (r *Runtime) doom(cid string, d doom) {
 // at no time without a record. The caller holds r.mu.
 func (r *Runtime) swap(b *box, cid string, due time.Time) {
 	delete(r.boxes, b.id)
-	r.doomed[cid] = doom{due: due, name: string(b.id)}
+	d := doom{due: due, name: string(b.id)}
+	if b.unsure {
+		d.stray = time.Now().Add(strayTime)
+	}
+	r.doomed[cid] = d
 	r.remind()
 }
 
@@ -156,6 +169,35 @@ func (r *Runtime) removeOne(ctx context.Context, cid string, d doom) bool {
 		}
 		return false
 	}
+	if !d.stray.IsZero() {
+		killStrays(cid)
+		if time.Now().Before(d.stray) {
+			return false
+		}
+	}
 	r.undoom(cid)
 	return true
+}
+
+// killStrays ends the processes in the control groups of a container, and the shim that
+// containerd holds it by. The id is the engine's: 64 hexadecimal digits that stand in no
+// other group's name and in no other command line.
+func killStrays(cid string) {
+	if len(cid) != 64 {
+		return
+	}
+	all, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return // only a malformed pattern gives an error, and this is none
+	}
+	for _, file := range all {
+		groups, _ := os.ReadFile(file) // one that is gone is empty
+		command, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		if !strings.Contains(string(groups), cid) && !strings.Contains(string(command), "-id\x00"+cid+"\x00") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && pid > 1 && pid != os.Getpid() {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone by now
+		}
+	}
 }

@@ -133,9 +133,16 @@ func (g *rig) down() {
 func (g *rig) nothingLeft() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	all, err := g.e.API.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelOwner+"="+g.cfg.Owner)})
-	if err != nil {
-		g.t.Errorf("list: %v", err)
+	var all client.ContainerListResult
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var err error
+		all, err = g.e.API.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelOwner+"="+g.cfg.Owner)})
+		if err != nil {
+			g.t.Errorf("list: %v", err)
+		}
+		if err != nil || len(all.Items) == 0 || all.Items[0].State != "removing" || time.Now().After(end) {
+			break
+		}
 	}
 	for _, c := range all.Items {
 		g.t.Errorf("container is left: %v %s", c.Names, c.Status)
@@ -258,4 +265,8 @@ func read(t *testing.T, s container.Spec, name string) string {
 		t.Fatal(err)
 	}
 	return string(raw)
+}
+
+func contextTimeout(g *rig, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(g.ctx, d)
 }

@@ -89,11 +89,24 @@ func (r *Runtime) start(ctx context.Context, b *box, p *plan, spec container.Spe
 	if err := newNotes(r.file(b.id), b.sandbox); err != nil {
 		return container.Process{}, err
 	}
-	if err := r.make(ctx, b, p); err != nil {
-		return container.Process{}, err
-	}
-	if err := r.run(ctx, b); err != nil {
-		return container.Process{}, err
+	for attempt := 1; ; attempt++ {
+		if err := r.make(ctx, b, p); err != nil {
+			return container.Process{}, err
+		}
+		unsure, err := r.run(ctx, b)
+		if err == nil {
+			break
+		}
+		var refused *container.NotRun
+		if !unsure || attempt == remakes || !errors.As(err, &refused) {
+			return container.Process{}, err
+		}
+		// The engine went away while it started the program, and cannot finish that now: its
+		// containerd has half of it.
+		r.log.Warn("a container is made again, its start was cut short", "container", string(b.id), "error", err)
+		if err := r.remake(ctx, b); err != nil {
+			return container.Process{}, err
+		}
 	}
 	seen, err := r.inspect(ctx, b.cid)
 	if err != nil {
@@ -141,10 +154,40 @@ func (r *Runtime) make(ctx context.Context, b *box, p *plan) error {
 	return nil
 }
 
+// remakes bounds how often a container whose start was cut short is made.
+const remakes = 5
+
+// remake removes a container, so that it can be made again under another engine id.
+func (r *Runtime) remake(ctx context.Context, b *box) error {
+	r.mu.Lock()
+	cid := b.cid
+	b.cid = ""
+	r.doomed[cid] = doom{due: time.Now(), name: string(b.id), stray: time.Now().Add(strayTime)}
+	r.remind()
+	r.mu.Unlock()
+	for end := time.Now().Add(patience); ; {
+		err := r.once(ctx, "docker.Start", longCall, func(ctx context.Context) error {
+			_, err := r.api.ContainerRemove(ctx, cid, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			return err
+		})
+		if err == nil || fault.KindOf(err) == fault.NotFound {
+			return nil
+		}
+		if time.Now().After(end) {
+			return err
+		}
+		select { // the engine is away, or removes it already
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // run starts the container's program, once: after a lost answer it looks whether it began.
-func (r *Runtime) run(ctx context.Context, b *box) error {
-	unsure := false
-	err := r.try(ctx, longCall, patience, func(ctx context.Context) error {
+// unsure says that an answer was lost.
+func (r *Runtime) run(ctx context.Context, b *box) (unsure bool, err error) {
+	err = r.try(ctx, longCall, patience, func(ctx context.Context) error {
 		if unsure {
 			seen, err := r.api.ContainerInspect(ctx, b.cid, client.ContainerInspectOptions{})
 			if err != nil || began(seen.Container.State) {
@@ -155,13 +198,13 @@ func (r *Runtime) run(ctx context.Context, b *box) error {
 		unsure = unsure || away(err)
 		return err
 	})
-	if err != nil {
-		if ctx.Err() != nil || fault.KindOf(err) == fault.Unavailable {
-			return err
-		}
-		return notRun("run", err)
+	r.mu.Lock()
+	b.unsure = unsure
+	r.mu.Unlock()
+	if err != nil && ctx.Err() == nil && fault.KindOf(err) != fault.Unavailable {
+		err = notRun("run", err)
 	}
-	return nil
+	return unsure, err
 }
 
 // began tells whether a container's program was ever started.

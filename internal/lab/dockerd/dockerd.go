@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,6 +86,9 @@ func Start(options Options) (*Engine, error) {
 		return nil, fmt.Errorf("namespaces for the engine: %w", err)
 	}
 	if e.API, err = client.New(client.WithHost(e.Socket)); err == nil {
+		err = e.containerd()
+	}
+	if err == nil {
 		err = e.Up()
 	}
 	if err == nil {
@@ -117,11 +121,32 @@ func (e *Engine) Up() error {
 	}
 }
 
+// containerd starts the process that dockerd works through, as a service of its own, which
+// is how distributions run it. It ends in Stop.
+func (e *Engine) containerd() error {
+	dir := filepath.Join(e.dir, "c")
+	cmd := exec.Command("nsenter", "--target", strconv.Itoa(e.holder.Process.Pid), "--net", "--mount", "containerd",
+		"--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"), "--address", filepath.Join(dir, "sock"), "--log-level", "warn")
+	cmd.Stdout, cmd.Stderr = e.log, e.log
+	if err := start(cmd); err != nil {
+		return err
+	}
+	go func() { _ = cmd.Wait() }() // ends with it
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("unix", filepath.Join(dir, "sock")); err == nil {
+			return c.Close()
+		}
+		if time.Now().After(end) {
+			return errors.New("containerd does not answer")
+		}
+	}
+}
+
 func (e *Engine) launch() error {
 	_ = os.Remove(filepath.Join(e.dir, "pid"))
 	args := []string{"--target", strconv.Itoa(e.holder.Process.Pid), "--net", "--mount", "dockerd",
 		"--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"), "-H", e.Socket,
-		"--pidfile", filepath.Join(e.dir, "pid"), "--shutdown-timeout", "3"}
+		"--pidfile", filepath.Join(e.dir, "pid"), "--shutdown-timeout", "3", "--log-level", "warn", "--containerd", filepath.Join(e.dir, "c", "sock")}
 	if e.options.LiveRestore {
 		args = append(args, "--live-restore")
 	}
@@ -216,7 +241,7 @@ func (e *Engine) Stop() {
 // sweep kills the processes that were born in the engine's mount namespace: a containerd
 // and shims that a killed engine has left.
 func (e *Engine) sweep() {
-	own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", e.holder.Process.Pid))
+	own, err := os.Readlink(e.mounts())
 	if err != nil {
 		return
 	}
@@ -239,6 +264,26 @@ func (e *Engine) sweep() {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
+
+// Shims counts the processes that hold containers: one each, also of those that the engine
+// does not know any more.
+func (e *Engine) Shims() int {
+	own, err := os.Readlink(e.mounts())
+	if err != nil {
+		return 0
+	}
+	n := 0
+	all, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, file := range all {
+		name, _ := os.ReadFile(file)
+		if ns, err := os.Readlink(filepath.Dir(file) + "/ns/mnt"); err == nil && ns == own && strings.HasPrefix(string(name), "containerd-shim") {
+			n++
+		}
+	}
+	return n
+}
+
+func (e *Engine) mounts() string { return fmt.Sprintf("/proc/%d/ns/mnt", e.holder.Process.Pid) }
 
 // Network gives the file of the engine's network namespace: its host's.
 func (e *Engine) Network() string { return fmt.Sprintf("/proc/%d/ns/net", e.holder.Process.Pid) }
