@@ -41,9 +41,13 @@ import (
 
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 )
+
+// Fetch bounds and equips the fetching of URIs.
+type Fetch = sandbox.FetchConfig
 
 // Config is the agent's configuration; the names are those of the flags (mesos-agent.md 13).
 type Config struct {
@@ -84,11 +88,10 @@ type Config struct {
 	RegistrationBackoffFactor time.Duration // 0: 1 s
 	ZKSessionTimeout          time.Duration // 0: 10 s
 
-	FrameworksHome      string
-	FetcherStallTimeout time.Duration
-	GCDelay             time.Duration
-	GCDiskHeadroom      float64
-	DiskWatchInterval   time.Duration
+	Fetch             Fetch
+	GCDelay           time.Duration
+	GCDiskHeadroom    float64
+	DiskWatchInterval time.Duration
 
 	Recover         string   // "reconnect" or "cleanup": end what lived on and stop; empty: reconnect
 	KillTasksOnStop bool     // end every task and the keeper when stopping

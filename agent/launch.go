@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -93,7 +95,7 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 			return p, err
 		}
 		defer log.Close()
-		if err := e.fetcher.Fetch(ctx, ef.Directory, owner, uris, log, nil); err != nil {
+		if err := e.fetcher.Fetch(ctx, ef.Directory, owner, uris, log, e.fetching(ef.Container)); err != nil {
 			fmt.Fprintf(log, "Failed to fetch: %v\n", err)
 			return p, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
 		}
@@ -109,6 +111,30 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 	p, err = e.runtime.Start(ctx, spec)
 	crash.Here("agent.started")
 	return p, err
+}
+
+// progressEvery is how often the framework is told how far a launch has come.
+const progressEvery = 5 * time.Second
+
+// fetching tells the framework now and then how much of a URI is here. What is here soon
+// is not told of.
+func (e *engine) fetching(id lifecycle.ContainerID) sandbox.Progress {
+	var mu sync.Mutex // guards told
+	told := time.Now()
+	return func(uri string, done, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		if now.Sub(told) < progressEvery {
+			return
+		}
+		told = now
+		text := fmt.Sprintf("Fetching '%s': %d MB", uri, done>>20)
+		if total > 0 {
+			text += fmt.Sprintf(" of %d MB", total>>20)
+		}
+		e.post(e.ctx, lifecycle.Progress{Container: id, Message: text})
+	}
 }
 
 // spec says to the runtime what the core wants.

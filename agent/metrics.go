@@ -8,6 +8,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/operators"
+	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -31,6 +32,13 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	counter("recovery_errors_total", "Checkpoint records that could not be read at the start.", "slave/recovery_errors", func() float64 { return float64(e.damaged.Load()) })
 	counter("checkpoint_failures_total", "Batches of checkpoints that could not be written.", "", func() float64 { return float64(e.failures.Load()) })
 	gauge("sandbox_max_age_seconds", "Age at which unused sandboxes are removed at present.", "slave/executor_directory_max_allowed_age_secs", e.collector.MaxAge)
+	fetched := func(f func(sandbox.FetchStats) float64) func() float64 {
+		return func() float64 { return f(e.fetcher.Stats()) }
+	}
+	counter("fetches_succeeded_total", "Containers whose URIs were fetched.", "containerizer/fetcher/task_fetches_succeeded", fetched(func(s sandbox.FetchStats) float64 { return float64(s.Succeeded) }))
+	counter("fetches_failed_total", "Containers with a URI that could not be fetched.", "containerizer/fetcher/task_fetches_failed", fetched(func(s sandbox.FetchStats) float64 { return float64(s.Failed) }))
+	gauge("fetcher_cache_size_bytes", "What the cache of fetched files may take.", "containerizer/fetcher/cache_size_total_bytes", fetched(func(s sandbox.FetchStats) float64 { return float64(s.CacheTotal) }))
+	gauge("fetcher_cache_used_bytes", "What it takes.", "containerizer/fetcher/cache_size_used_bytes", fetched(func(s sandbox.FetchStats) float64 { return float64(s.CacheUsed) }))
 	if e.docker != nil {
 		e.pulls.register(r, "containerizer/docker/image_pull_ms")
 	}

@@ -102,7 +102,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		transport.Close()
 		return err
 	}
-	e.fetcher = sandbox.NewFetcher(sandbox.FetchConfig{FrameworksHome: a.cfg.FrameworksHome, StallTimeout: a.cfg.FetcherStallTimeout}, a.log)
+	if e.fetcher, err = sandbox.NewFetcher(a.cfg.Fetch, a.log); err != nil {
+		transport.Close()
+		return err
+	}
 	e.collector = sandbox.NewCollector(sandbox.CollectConfig{
 		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
 	}, a.log, e.collected)

@@ -145,11 +145,20 @@ func put(t *testing.T, run, name string, raw []byte) string {
 
 func uri(value string) *mesos.CommandInfo_URI { return &mesos.CommandInfo_URI{Value: &value} }
 
+func fetcher(t *testing.T, cfg FetchConfig) *Fetcher {
+	t.Helper()
+	f, err := NewFetcher(cfg, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func fetch(t *testing.T, cfg FetchConfig, run string, out io.Writer, uris ...*mesos.CommandInfo_URI) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	return NewFetcher(cfg, quiet()).Fetch(ctx, run, Self(), uris, out, nil)
+	return fetcher(t, cfg).Fetch(ctx, run, Self(), uris, out, nil)
 }
 
 func content(t *testing.T, run, name string) string {
@@ -350,7 +359,7 @@ func TestLocalFiles(t *testing.T) {
 	}
 	for value, kind := range map[string]fault.Kind{
 		"/no/such/file": fault.NotFound, filepath.Dir(run): fault.Invalid, "rel": fault.Invalid, "/dev/zero": fault.Invalid,
-		"file://elsewhere/x": fault.Invalid, "hdfs://nn/x": fault.Unsupported, "ftp://h/x": fault.Unsupported,
+		"file://elsewhere/x": fault.Invalid, "ftp://": fault.Invalid,
 	} {
 		if err := fetch(t, FetchConfig{}, run, nil, uri(value)); fault.KindOf(err) != kind {
 			t.Errorf("%s: %v, want %v", value, err, kind)
@@ -370,7 +379,7 @@ func TestLocalFilesAreReadAsTheTasksUser(t *testing.T) {
 	}
 	open := put(t, run, "open", []byte("x"))
 	nobody := Owner{UID: 65534, GID: 65534}
-	f := NewFetcher(FetchConfig{}, quiet())
+	f := fetcher(t, FetchConfig{})
 	if err := f.Fetch(context.Background(), run, nobody, []*mesos.CommandInfo_URI{uri(outside)}, nil, nil); fault.KindOf(err) != fault.Forbidden {
 		t.Errorf("root's file: %v", err)
 	}
@@ -436,7 +445,7 @@ func TestHTTP(t *testing.T) {
 	}
 	run, _ := box(t)
 	var told int64
-	err := NewFetcher(FetchConfig{}, quiet()).Fetch(context.Background(), run, Self(),
+	err := fetcher(t, FetchConfig{}).Fetch(context.Background(), run, Self(),
 		[]*mesos.CommandInfo_URI{uri(srv.URL + "/ok")}, nil, func(_ string, done, total int64) {
 			if total == 4 {
 				told = done
@@ -447,7 +456,7 @@ func TestHTTP(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := NewFetcher(FetchConfig{}, quiet()).Fetch(ctx, run, Self(), []*mesos.CommandInfo_URI{uri(srv.URL + "/stalls")}, nil, nil); err == nil {
+	if err := fetcher(t, FetchConfig{}).Fetch(ctx, run, Self(), []*mesos.CommandInfo_URI{uri(srv.URL + "/stalls")}, nil, nil); err == nil {
 		t.Error("a cancelled fetch succeeded")
 	}
 }

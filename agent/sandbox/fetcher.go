@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-func newFetcher(cfg FetchConfig, log *slog.Logger) *Fetcher {
+func newFetcher(cfg FetchConfig, log *slog.Logger) (*Fetcher, error) {
 	def := func(v *int64, d int64) {
 		if *v == 0 {
 			*v = d
@@ -41,7 +42,15 @@ func newFetcher(cfg FetchConfig, log *slog.Logger) *Fetcher {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 4
 	}
-	return &Fetcher{cfg: cfg, log: log, web: newWeb(cfg)}
+	def(&cfg.CacheSize, 2<<30)
+	f := &Fetcher{cfg: cfg, log: log, web: newWeb(cfg)}
+	if cfg.CacheDir != "" {
+		var err error
+		if f.cache, err = openCache(cfg.CacheDir, cfg.CacheSize, log); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
 // maxURIs bounds what one command may name.
@@ -53,6 +62,8 @@ type fetchRun struct {
 	root     *os.Root
 	owner    Owner
 	progress Progress
+
+	serial atomic.Int32 // of folders for the hadoop client
 
 	mu  sync.Mutex // guards out
 	out io.Writer
@@ -116,47 +127,114 @@ func redact(uri string) string {
 	return u.Redacted()
 }
 
-// fetch brings one URI to its place (mesos-agent.md 8.3).
+// fetch brings one URI to its place (mesos-agent.md 8.3), by way of the cache when it
+// may (8.4).
 func (r *fetchRun) fetch(ctx context.Context, u *mesos.CommandInfo_URI) error {
 	name, err := destination(u)
 	if err != nil {
 		return err
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := r.mkdirs(dir); err != nil {
+			return err
+		}
+	}
+	if u.GetCache() && r.f.cache != nil {
+		if err := r.viaCache(ctx, u, name); !errors.Is(err, errNotCached) {
+			return err
+		}
 	}
 	source, err := r.open(ctx, u.GetValue())
 	if err != nil {
 		return err
 	}
 	defer source.body.Close()
-	if dir := path.Dir(name); dir != "." {
-		if err := r.mkdirs(dir); err != nil {
+	if err := r.save(ctx, u, name, r.metered(u, source)); err != nil {
+		return err
+	}
+	if kind := unpacks(u, name); kind != "" {
+		f, err := r.root.Open(name)
+		if err != nil {
+			return entryFault(name, err)
+		}
+		defer f.Close()
+		return r.extract(ctx, f, name, kind)
+	}
+	return nil
+}
+
+// viaCache brings a URI to its place from the cache. An archive that is unpacked is not
+// copied.
+func (r *fetchRun) viaCache(ctx context.Context, u *mesos.CommandInfo_URI, name string) error {
+	c := r.f.cache
+	e, err := c.get(ctx, fmt.Sprintf("%d@%s", r.owner.UID, u.GetValue()), path.Base(name), func(f *os.File, reserve func(int64) error) error {
+		source, err := r.open(ctx, u.GetValue())
+		if err != nil {
 			return err
 		}
+		defer source.body.Close()
+		if err := reserve(source.size); err != nil {
+			return err
+		}
+		if err := copyInto(f, r.metered(u, source), source.size); err != nil {
+			return r.interrupted(ctx, entryFault(u.GetValue(), err))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	defer c.put(e)
+	f, err := os.Open(e.path)
+	if err != nil {
+		return fault.New("cache", kindOf(err), e.path, err)
+	}
+	defer f.Close()
+	if kind := unpacks(u, name); kind != "" {
+		return r.extract(ctx, f, name, kind)
+	}
+	return r.save(ctx, u, name, f)
+}
+
+func (r *fetchRun) metered(u *mesos.CommandInfo_URI, s source) io.Reader {
+	report := func(done int64) {
+		if r.progress != nil {
+			r.progress(redact(u.GetValue()), done, s.size)
+		}
+	}
+	return &meter{r: s.body, limit: r.f.cfg.MaxBytes, what: u.GetValue(), report: report}
+}
+
+// interrupted gives the reason of an end that was asked for in place of what it led to.
+func (r *fetchRun) interrupted(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
+		return cause
+	}
+	return err
+}
+
+func (r *fetchRun) save(ctx context.Context, u *mesos.CommandInfo_URI, name string, body io.Reader) error {
 	mode := os.FileMode(0o644)
 	if u.GetExecutable() {
 		mode = 0o755
 	}
-	report := func(done int64) {
-		if r.progress != nil {
-			r.progress(u.GetValue(), done, source.size)
-		}
-	}
-	body := &meter{r: source.body, limit: r.f.cfg.MaxBytes, what: u.GetValue(), report: report}
 	if err := r.write(name, mode, time.Time{}, body); err != nil {
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
-			return cause
-		}
-		return err
+		return r.interrupted(ctx, err)
 	}
 	r.say("Fetched '%s' to '%s'", u.GetValue(), filepath.Join(r.root.Name(), name))
+	return nil
+}
+
+// unpacks gives the kind of archive that a URI is to be unpacked as; "" for none.
+func unpacks(u *mesos.CommandInfo_URI, name string) string {
 	if u.GetExecutable() || !u.GetExtract() {
-		return nil
+		return ""
 	}
-	kind := archiveKind(name)
-	if kind == "" {
-		return nil
-	}
-	if err := r.unpack(ctx, name, kind); err != nil {
+	return archiveKind(name)
+}
+
+func (r *fetchRun) extract(ctx context.Context, f *os.File, name, kind string) error {
+	if err := r.unpack(ctx, f, name, kind); err != nil {
 		return err
 	}
 	r.say("Extracted '%s' into '%s'", filepath.Join(r.root.Name(), name), r.root.Name())

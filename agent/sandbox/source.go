@@ -42,9 +42,10 @@ func (r *fetchRun) open(ctx context.Context, uri string) (source, error) {
 			return source{}, fault.New("fetch", fault.Invalid, "uri", fmt.Errorf("a file URI needs an absolute path on this host: %q", uri))
 		}
 		return r.openLocal(rest)
+	case "ftp", "ftps":
+		return r.f.web.openFTP(ctx, uri)
 	}
-	return source{}, fault.New("fetch", fault.Unsupported, "uri",
-		fmt.Errorf("scheme %q is not known; use http, https or file", scheme))
+	return r.openHadoop(ctx, uri)
 }
 
 func (r *fetchRun) openLocal(path string) (source, error) {
@@ -108,10 +109,11 @@ func openAs(path string, owner Owner) (*os.File, error) {
 	return got.f, got.err
 }
 
-// webGetter downloads over HTTP.
+// webGetter downloads over HTTP and FTP.
 type webGetter struct {
-	client *http.Client
-	stall  time.Duration
+	client  *http.Client
+	control func(network, address string, c syscall.RawConn) error // refuses addresses
+	stall   time.Duration
 }
 
 var errLinkLocal = errors.New("link-local addresses are not fetched from")
@@ -133,7 +135,8 @@ func newWeb(cfg FetchConfig) webGetter {
 		},
 	}
 	return webGetter{
-		stall: cfg.StallTimeout,
+		stall:   cfg.StallTimeout,
+		control: dialer.Control,
 		client: &http.Client{
 			Transport: &http.Transport{
 				Proxy:                  http.ProxyFromEnvironment,

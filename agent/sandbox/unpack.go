@@ -48,13 +48,8 @@ type unpacking struct {
 	entries int
 }
 
-// unpack unpacks an archive of the sandbox into the sandbox's top folder.
-func (r *fetchRun) unpack(ctx context.Context, name, kind string) error {
-	f, err := r.root.Open(name)
-	if err != nil {
-		return entryFault(name, err)
-	}
-	defer f.Close()
+// unpack unpacks an archive into the sandbox's top folder.
+func (r *fetchRun) unpack(ctx context.Context, f *os.File, name, kind string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return entryFault(name, err)

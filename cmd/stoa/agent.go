@@ -37,7 +37,6 @@ type agentCmd struct {
 	CgroupsRoot    string `name:"cgroups_root" env:"MESOS_CGROUPS_ROOT" help:"Folder of this agent in each hierarchy; one agent each. Default mesos, with -PORT behind it for ports other than 5051."`
 	CFS            bool   `name:"cgroups_enable_cfs" env:"MESOS_CGROUPS_ENABLE_CFS" negatable:"" help:"Make CPU requests hard limits."`
 	SwitchUser     bool   `name:"switch_user" env:"MESOS_SWITCH_USER" default:"true" negatable:"" help:"Run tasks as their user instead of the agent's."`
-	FrameworksHome string `name:"frameworks_home" env:"MESOS_FRAMEWORKS_HOME" help:"Prefix of relative paths that tasks fetch."`
 
 	ExecutorEnv     string   `name:"executor_environment_variables" env:"MESOS_EXECUTOR_ENVIRONMENT_VARIABLES" help:"JSON object of variables for every executor and command task."`
 	Registration    duration `name:"executor_registration_timeout" env:"MESOS_EXECUTOR_REGISTRATION_TIMEOUT" default:"1mins" help:"Time for a started executor to subscribe."`
@@ -50,7 +49,6 @@ type agentCmd struct {
 	Reconfiguration string   `name:"reconfiguration_policy" env:"MESOS_RECONFIGURATION_POLICY" default:"equal" enum:"equal,additive" help:"Which changes of hostname, resources and attributes keep the agent's id."`
 	Backoff         duration `name:"registration_backoff_factor" env:"MESOS_REGISTRATION_BACKOFF_FACTOR" default:"1secs" help:"Registrations are tried within this time, then its doubles up to 1mins."`
 	ZKTimeout       duration `name:"zk_session_timeout" env:"MESOS_ZK_SESSION_TIMEOUT" default:"10secs" help:"ZooKeeper session timeout."`
-	FetcherStall    duration `name:"fetcher_stall_timeout" env:"MESOS_FETCHER_STALL_TIMEOUT" default:"1mins" help:"A download without a byte for so long fails."`
 	GCDelay         duration `name:"gc_delay" env:"MESOS_GC_DELAY" default:"1weeks" help:"How long sandboxes of ended tasks are kept."`
 	GCHeadroom      float64  `name:"gc_disk_headroom" env:"MESOS_GC_DISK_HEADROOM" default:"0.1" help:"Share of the disk to keep free by removing sandboxes sooner."`
 	DiskWatch       duration `name:"disk_watch_interval" env:"MESOS_DISK_WATCH_INTERVAL" default:"1mins" help:"How often the disk is looked at."`
@@ -60,6 +58,7 @@ type agentCmd struct {
 	agentDocker
 	agentDisk
 	agentConfine
+	agentFetch
 	agentAccepted `embed:""`
 	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
 }
@@ -78,8 +77,6 @@ type agentAccepted struct {
 	DockerVolumeChown string `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" hidden:""`
 	DockerStoreDir    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" hidden:""`
 	ImageProviders    string `name:"image_providers" env:"MESOS_IMAGE_PROVIDERS" hidden:""`
-	FetcherCacheSize  string `name:"fetcher_cache_size" env:"MESOS_FETCHER_CACHE_SIZE" hidden:""`
-	FetcherCacheDir   string `name:"fetcher_cache_dir" env:"MESOS_FETCHER_CACHE_DIR" hidden:""`
 	SystemdSupport    string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
 	SystemdDir        string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
 	CNIConfigDir      string `name:"network_cni_config_dir" env:"MESOS_NETWORK_CNI_CONFIG_DIR" hidden:""`
@@ -151,12 +148,12 @@ func (c *agentCmd) config() (agent.Config, error) {
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
 		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
-		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, FrameworksHome: c.FrameworksHome, ExecutorEnvironmentVariables: env,
+		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),
 		MaxCompletedExecutorsPerFramework: c.MaxCompleted, ReconfigurationPolicy: c.Reconfiguration,
 		RegistrationBackoffFactor: time.Duration(c.Backoff), ZKSessionTimeout: time.Duration(c.ZKTimeout),
-		FetcherStallTimeout: time.Duration(c.FetcherStall), GCDelay: time.Duration(c.GCDelay), GCDiskHeadroom: headroom,
+		GCDelay: time.Duration(c.GCDelay), GCDiskHeadroom: headroom,
 		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Recover: c.Recover, Version: version, Flags: c.flags(),
 	}, nil
 }

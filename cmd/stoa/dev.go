@@ -219,7 +219,7 @@ func (c devCmd) agent(work string, i int, masterAt, ports string, log *slog.Logg
 	sum := sha256.Sum256([]byte(dir))
 	cfg := agent.Config{
 		Master: masterAt, IP: ip, Port: strconv.Itoa(int(port)), Hostname: ip,
-		WorkDir: dir, RuntimeDir: run,
+		WorkDir: dir, RuntimeDir: run, Fetch: agent.Fetch{CacheDir: filepath.Join(dir, "fetch")},
 		Resources: resources + ";ports:[" + ports + "]",
 		// Agents of one machine share its control groups; each needs a root of its own.
 		Containerizers: c.Containerizers, Docker: agent.Docker{Socket: c.DockerSocket, RemoveDelay: -1},
