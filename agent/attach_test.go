@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -114,6 +115,7 @@ func TestRecoverCleanup(t *testing.T) {
 		<-m.reregistrations
 	}
 	p.cfg.Recover = "cleanup"
+	p.cfg.ExecutorShutdownGracePeriod = time.Second
 	p.start()
 	if err := <-p.done; err != nil {
 		t.Errorf("the agent ended with %v", err)

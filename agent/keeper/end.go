@@ -254,6 +254,12 @@ func (k *Keeper) pidfdReady(fd int) {
 // the zombie keeps the session's number from being used again; then its status; then
 // the record; then the news.
 func (k *Keeper) end(t *task, notRun string) {
+	early := 0
+	if notRun == "" && !t.child { // init may not have reaped it yet
+		if s, err := tree.Read(t.PID); err == nil && s.Start == t.Start && s.State == 'Z' {
+			early = s.Exit
+		}
+	}
 	crash.Here("keeper.end-seen")
 	if notRun == "" && !k.clear(t, time.Time{}) {
 		return // the next program sees it off; until then it stays a zombie
@@ -268,6 +274,8 @@ func (k *Keeper) end(t *task, notRun string) {
 	case !t.child:
 		if status, ok := k.firstStatus(t); ok {
 			exit.Status = int(status)
+		} else if early != 0 {
+			exit.Status = early
 		} else if status, ok := exitOf(t.pidfd); ok {
 			exit.Status = int(status)
 		} else {

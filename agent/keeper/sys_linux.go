@@ -71,7 +71,7 @@ const (
 // 6.15 and newer keep there once its parent has reaped it. ok is false on others, or when
 // the parent takes too long.
 func exitOf(fd int) (status syscall.WaitStatus, ok bool) {
-	for wait, end := time.Millisecond, time.Now().Add(2*time.Second); ; wait = min(2*wait, 50*time.Millisecond) {
+	for wait, end := time.Millisecond, time.Now().Add(5*time.Second); ; wait = min(2*wait, 50*time.Millisecond) {
 		info := pidfdInfo{mask: pidfdInfoExit}
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
 		switch {

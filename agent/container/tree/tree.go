@@ -26,6 +26,7 @@ type Stat struct {
 	User    uint64 // clock ticks in user mode
 	System  uint64 // clock ticks in the kernel
 	RSS     uint64 // pages
+	Exit    int    // wait status of a zombie, 0 when it may not be seen, too
 }
 
 // Read gives the Stat of one process, fs.ErrNotExist or ESRCH when there is none.
@@ -51,8 +52,12 @@ func parse(pid int, raw []byte) (Stat, error) {
 		n, _ := strconv.ParseUint(string(f[field-3]), 10, 64)
 		return n
 	}
+	exit := 0
+	if len(f) > 49 {
+		exit = int(num(52))
+	}
 	return Stat{
-		PID: pid, State: f[0][0], Parent: int(num(4)), Session: int(num(6)), Threads: int(num(20)),
+		PID: pid, Exit: exit, State: f[0][0], Parent: int(num(4)), Session: int(num(6)), Threads: int(num(20)),
 		Start: num(22), User: num(14), System: num(15), RSS: num(24),
 	}, nil
 }
