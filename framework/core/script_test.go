@@ -49,7 +49,11 @@ func (w *world) record(e core.Effect) {
 	case core.Accept:
 		line = "accept " + e.Offer
 		for _, l := range e.Tasks {
-			line += fmt.Sprintf(" %s on %s ports %v", l.Instance.TaskID(), l.Instance.Host, l.HostPorts)
+			line += " " + string(l.Instance.TaskID())
+			for k := 1; k < l.Instance.TaskCount(); k++ {
+				line += " and " + string(l.Instance.TaskIDAt(k))
+			}
+			line += fmt.Sprintf(" on %s ports %v", l.Instance.Host, l.HostPorts)
 		}
 	case core.Decline:
 		line = fmt.Sprintf("decline %v for %s", e.Offers, e.Refuse)
@@ -145,6 +149,89 @@ func TestScripts(t *testing.T) {
 			w.start()
 			w.say("the new one goes on")
 			w.rounds(3)
+		},
+		"pod": func(w *world) {
+			w.say("POST /v2/pods with 1 instance of two containers, the first with a health check")
+			w.do(putPod(pair(1), false))
+			w.say("an offer of host0")
+			w.offer(w.agents[0])
+			w.say("both tasks start and run, then the check passes")
+			w.rounds(4)
+			w.say("the check fails, and passes again")
+			w.tasks[w.firstOf("/p").TaskIDAt(0)].queue = []string{"sick", "healthy"}
+			w.rounds(2)
+			w.say("one finishes: the other runs on")
+			w.tasks[w.firstOf("/p").TaskIDAt(1)].queue = []string{"TASK_FINISHED"}
+			w.rounds(2)
+			w.say("the other fails")
+			w.tasks[w.firstOf("/p").TaskIDAt(0)].queue = []string{"TASK_FAILED"}
+			w.rounds(4)
+			w.say("one of the second launch fails: the agent ends its mate, and then the instance starts anew")
+			w.tasks[w.firstOf("/p").TaskIDAt(1)].queue = []string{"TASK_FAILED"}
+			w.rounds(8)
+		},
+		"podupdate": func(w *world) {
+			w.do(putPod(pair(1), false))
+			w.rounds(5)
+			w.log = []string{}
+			w.say("PUT with another container: the old instance goes when the new one is healthy")
+			w.do(putPod(renamed(pair(1)), false))
+			w.rounds(8)
+			w.say("scaled to 2, and cancelled")
+			w.do(putPod(renamed(pair(2)), false))
+			w.do(core.CancelDeployment{ID: w.shown.Deployments[0].Plan.ID})
+			w.rounds(2)
+			w.say("DELETE")
+			w.do(remove("/p", false))
+			w.rounds(4)
+		},
+		"podlost": func(w *world) {
+			w.do(putPod(pair(1), false))
+			w.rounds(5)
+			w.log = []string{}
+			w.say("the agent is out of reach: each task is told lost, and the instance is replaced at once")
+			w.disconnect(w.agents[0])
+			w.rounds(1)
+			w.say("it comes back: its tasks are unknown now")
+			w.reconnect(w.agents[0])
+			w.rounds(6)
+		},
+		"podfailover": func(w *world) {
+			w.do(putPod(pair(1), false))
+			w.rounds(3)
+			w.log = []string{}
+			w.say("the leader dies before the check has passed")
+			w.start()
+			w.say("the new one asks for both tasks, and waits for the check")
+			w.rounds(4)
+		},
+		"podresident": func(w *world) {
+			w.say("POST a pod with a persistent volume: reserved first, launched on the reservation")
+			p := pair(1)
+			p.Role = "dev"
+			p.Volumes = []app.PodVolume{{Name: "data", Persistent: &app.PersistentVolume{Type: "root", Size: 5}}}
+			p.Containers[1].VolumeMounts = []app.PodMount{{Name: "data", MountPath: "data"}}
+			p.Scheduling.Unreachable = app.UnreachableStrategy{Disabled: true}
+			p.Scheduling.Upgrade = app.UpgradeStrategy{MinimumHealthCapacity: 0.5}
+			w.do(putPod(p, false))
+			w.rounds(6)
+			w.say("a container fails: started again where its data is")
+			w.tasks[w.firstOf("/p").TaskIDAt(1)].queue = []string{"TASK_FAILED"}
+			w.rounds(7)
+			w.say("DELETE: the reservation is freed")
+			w.do(remove("/p", false))
+			w.rounds(5)
+		},
+		"podkill": func(w *world) {
+			w.do(putPod(pair(2), false))
+			w.rounds(5)
+			w.log = []string{}
+			w.say("kill an instance: it keeps its id")
+			w.do(core.KillTasks{Instances: []app.InstanceID{w.firstOf("/p").ID}})
+			w.rounds(6)
+			w.say("kill with scale: the pod gets smaller")
+			w.do(core.KillTasks{Instances: []app.InstanceID{w.firstOf("/p").ID}, Scale: true})
+			w.rounds(4)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

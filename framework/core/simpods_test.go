@@ -38,6 +38,9 @@ func (w *world) randomPod() app.Pod {
 	if w.rand.IntN(2) == 0 {
 		p.Containers[0].HealthCheck = nil
 	}
+	if w.rand.IntN(4) == 0 {
+		p.Scheduling.Placement.Constraints = []app.PodConstraint{{Field: "hostname", Operator: app.OpUnique}}
+	}
 	p.Scheduling.Upgrade = app.UpgradeStrategy{MinimumHealthCapacity: []float64{0, 0.5, 1}[w.rand.IntN(3)],
 		MaximumOverCapacity: []float64{0, 0.5, 1}[w.rand.IntN(3)]}
 	return p
@@ -142,3 +145,6 @@ func conditionOf(v *app.Instance, task app.TaskID) app.Condition {
 	}
 	return app.Unknown
 }
+
+// firstOf is the oldest instance of an app or pod.
+func (w *world) firstOf(id app.PathID) *app.Instance { return w.shown.Of(id).Instances[0] }
