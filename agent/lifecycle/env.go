@@ -104,10 +104,14 @@ func sortedEnv(env map[string]string) []string {
 	return out
 }
 
+// merge adds a task's own variables. A secret is its value here and nowhere else: what is
+// shown and kept has the message as it came (mesos-agent.md 7.9).
 func merge(env map[string]string, e *mesos.Environment) {
 	for _, v := range e.GetVariables() {
 		if v.GetType() != mesos.Environment_Variable_SECRET {
 			env[v.GetName()] = v.GetValue()
+		} else if v.GetSecret().GetType() == mesos.Secret_VALUE {
+			env[v.GetName()] = string(v.GetSecret().GetValue().GetData())
 		}
 	}
 }
