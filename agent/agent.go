@@ -44,6 +44,7 @@ import (
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
+	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
 // Fetch bounds and equips the fetching of URIs.
@@ -96,6 +97,9 @@ type Config struct {
 	Recover         string   // "reconnect" or "cleanup": end what lived on and stop; empty: reconnect
 	KillTasksOnStop bool     // end every task and the keeper when stopping
 	KeeperCommand   []string // how to start a keeper; empty: this program
+
+	Images               Images
+	DefaultContainerInfo *mesos.ContainerInfo // --default_container_info; may be nil
 
 	Version string            // of this program
 	Flags   map[string]string // what /flags shows
@@ -172,7 +176,13 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if cfg.SandboxDirectory == "" {
 		cfg.SandboxDirectory = "/mnt/mesos/sandbox"
 	}
+	if !filepath.IsAbs(cfg.SandboxDirectory) || filepath.Clean(cfg.SandboxDirectory) == "/" {
+		return nil, fault.New(op, fault.Invalid, "--sandbox_directory", fmt.Errorf("%q is not an absolute path below /", cfg.SandboxDirectory))
+	}
 	if err := cfg.containerizers(); err != nil {
+		return nil, err
+	}
+	if err := cfg.imageProviders(); err != nil {
 		return nil, err
 	}
 	def := func(d *time.Duration, v time.Duration) {

@@ -21,13 +21,13 @@ func (e *engine) confined(ef lifecycle.Launch, spec container.Spec) (container.S
 		}
 		spec.Env = append(slices.Clip(spec.Env), "MESOS_EXECUTOR_AUTHENTICATION_TOKEN="+token)
 	}
-	if ef.Session {
-		spec.Inside = container.ID(ef.Inside)
-	}
 	if ef.Docker {
 		return spec, nil
 	}
 	owner, err := sandbox.OwnerOf(ef.User)
+	if a := spec.Account; a != nil {
+		owner, err = sandbox.Owner{UID: int(a.UID), GID: int(a.GID)}, nil
+	}
 	if err != nil {
 		return spec, err
 	}

@@ -61,7 +61,11 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		})
 	case lifecycle.Forget:
 		e.insist("forget", ef.Container, func(ctx context.Context) error {
-			return e.runtime.Forget(ctx, container.ID(ef.Container))
+			err := e.runtime.Forget(ctx, container.ID(ef.Container))
+			if kind := fault.KindOf(err); err == nil || kind == fault.NotFound {
+				e.forgetImages(ef.Container)
+			}
+			return err
 		})
 	case lifecycle.StartChecks:
 		e.startChecks(ef)
@@ -146,6 +150,7 @@ func checkKey(k lifecycle.TaskKey) string  { return "c/" + string(k.Framework) +
 func (e *engine) startChecks(ef lifecycle.StartChecks) {
 	target := check.Target{Env: ef.Env, Dir: ef.Directory, User: ef.User}
 	e.inside(&target, ef.Container)
+	e.checkWithin(&target, ef)
 	if hc := ef.Task.GetHealthCheck(); hc != nil {
 		spec, err := check.FromHealthCheck(hc)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/docker"
+	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -51,6 +52,7 @@ type engine struct {
 	disks     *volume.Store
 	quota     *quota.Watcher     // nil when nobody asked for it
 	extra     resource.Resources // offered beyond what there is
+	images    *image.Store       // nil without an image provider
 	files     *sandbox.Files
 	checks    *check.Runner
 	executors *executors.Server

@@ -17,8 +17,9 @@ var isolators = map[string]bool{
 	"posix/rlimits": true, "linux/capabilities": true, "linux/seccomp": true, "linux/nnp": true,
 	"namespaces/pid": true, "namespaces/ipc": true,
 
-	"filesystem/linux": false, "filesystem/shared": false, "docker/runtime": false, "appc/runtime": false, "docker/volume": false,
-	"volume/host_path": false, "volume/sandbox_path": false, "volume/secret": false, "volume/image": false, "volume/csi": false,
+	"filesystem/linux": true, "docker/runtime": true, "volume/host_path": true, "volume/sandbox_path": true, "volume/image": true,
+
+	"filesystem/shared": false, "appc/runtime": false, "docker/volume": false, "volume/secret": false, "volume/csi": false,
 	"environment_secret": false, "disk/xfs": false,
 	"network/cni": false, "network/ports": false, "network/port_mapping": false,
 	"linux/devices": false, "gpu/nvidia": false, "cgroups/devices": false,

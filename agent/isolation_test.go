@@ -19,7 +19,7 @@ func TestParseIsolation(t *testing.T) {
 		{"cgroups", true, ""},
 		{"cgroups/cpu, cgroups/mem", true, ""},
 		{"posix/cpu,cgroups/mem,filesystem/posix", true, ""},
-		{"filesystem/linux,docker/runtime,cgroups/cpu,docker/runtime", true, "filesystem/linux docker/runtime"},
+		{"filesystem/linux,docker/runtime,cgroups/cpu,docker/runtime", true, ""},
 		{"cgroups/devices", false, "cgroups/devices"},
 	} {
 		iso, err := parseIsolation(c.text)

@@ -36,32 +36,44 @@ func (e *engine) launch(ef lifecycle.Launch) {
 	}
 	e.wg.Go(func() {
 		defer cancel()
+		fail := func(err error) {
+			if ctx.Err() != nil {
+				err = errors.New("the launch was given up")
+			}
+			e.forgetImages(ef.Container)
+			var late *container.NotRun
+			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: err.Error(), Executor: errors.As(err, &late)})
+		}
+		root, err := e.provision(ctx, ef) // not in a slot: it may take long
+		if err != nil {
+			fail(err)
+			return
+		}
 		select {
 		case e.slots <- struct{}{}:
 			defer func() { <-e.slots }()
 		case <-ctx.Done():
-			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: "the launch was given up"})
+			fail(ctx.Err())
 			return
 		}
-		p, err := e.prepare(ctx, ef)
+		p, err := e.prepare(ctx, ef, root)
 		if err != nil {
-			if ctx.Err() != nil {
-				err = errors.New("the launch was given up")
-			}
-			var late *container.NotRun
-			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: err.Error(), Executor: errors.As(err, &late)})
+			fail(err)
 			return
 		}
 		e.post(e.ctx, lifecycle.Started{Container: ef.Container, PID: p.PID, Networks: p.Networks, Data: p.Data})
 	})
 }
 
-func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.Process, err error) {
+// prepare does what comes after the image; root is nil for a container without one.
+func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted) (p container.Process, err error) {
 	if err := unsupportedBox(ef.Box); err != nil && !ef.Docker {
 		return p, err
 	}
 	if ef.Session {
-		spec, err := e.confined(ef, e.spec(ef, nil))
+		spec := e.spec(ef, nil)
+		e.intoImage(&spec, ef)
+		spec, err := e.confined(ef, spec)
 		if err != nil {
 			return p, err
 		}
@@ -70,7 +82,7 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 	if err := secrets(ef.Command); err != nil {
 		return p, err
 	}
-	owner, err := sandbox.OwnerOf(ef.User)
+	owner, err := root.owner(ef.User)
 	if err != nil {
 		return p, err
 	}
@@ -84,11 +96,11 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 	}
 	var mounts []container.Mount
 	if !ef.Docker {
-		if mounts, err = e.volumes(ef, owner); err != nil {
+		if mounts, err = e.volumes(ctx, ef, owner, root != nil); err != nil {
 			return p, err
 		}
 	}
-	shown, err := e.showVolumes(ef.Volumes, ef.Directory, owner, ef.Docker || ef.Box.GetMesos().GetImage() != nil)
+	shown, err := e.showVolumes(ef.Volumes, ef.Directory, owner, ef.Docker || root != nil)
 	if err != nil {
 		return container.Process{}, err
 	}
@@ -104,7 +116,13 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch) (p container.
 			return p, fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
 		}
 	}
-	spec, err := e.confined(ef, e.spec(ef, mounts))
+	spec := e.spec(ef, mounts)
+	if root != nil {
+		if err := root.fit(&spec, ef, e.cfg); err != nil {
+			return p, err
+		}
+	}
+	spec, err = e.confined(ef, spec)
 	if err != nil {
 		return p, err
 	}

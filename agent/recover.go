@@ -42,6 +42,15 @@ func (e *engine) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if e.images != nil {
+		var ids []string
+		for _, s := range states {
+			ids = append(ids, string(s.ID))
+		}
+		if err := e.images.Recover(ids); err != nil {
+			return err
+		}
+	}
 	live := make(map[lifecycle.ContainerID]lifecycle.Live, len(states))
 	for _, s := range states {
 		l := lifecycle.Live{PID: s.PID, Networks: s.Networks, Data: s.Data}

@@ -110,6 +110,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
 	}, a.log, e.collected)
 	e.files = sandbox.NewFiles()
+	if e.images, err = a.openImages(); err != nil {
+		transport.Close()
+		return err
+	}
+	if e.images != nil {
+		defer e.images.Close()
+	}
 	e.disks = volume.New(a.cfg.WorkDir, a.log)
 	e.quota, e.extra = a.watchDisk(e), a.extra
 	e.checks = check.NewRunner(a.log)
@@ -123,7 +130,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
 		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
-		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion,
+		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, Images: e.images != nil, DefaultContainer: a.cfg.DefaultContainerInfo, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion,
 		Rules: secure.Rules,
 	})
 	e.uplink, err = uplink.New(uplink.Config{
@@ -138,7 +145,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reg := newMetrics(e, started)
 	door.set(operators.New(operators.Config{
 		PID: transport.PID(processID).String(), Info: e.info, Capabilities: capabilities(), Version: MesosVersion, Build: a.cfg.Version,
-		Started: started, Flags: a.cfg.Flags, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
+		Started: started, Flags: a.cfg.Flags, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, PruneImages: e.PruneImages, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
 		MasterHostname: func() string {
 			if m := e.uplink.Leader(); m != nil {
 				return m.Hostname
@@ -202,6 +209,9 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 	g.Go(func() error { return ignoreCancel(e.collector.Run(inner)) })
 	if e.quota != nil {
 		g.Go(func() error { return ignoreCancel(e.quota.Run(inner)) })
+	}
+	if e.images != nil {
+		g.Go(func() error { return ignoreCancel(e.images.Run(inner)) })
 	}
 	if a.cfg.Recover == "cleanup" {
 		endKeeper = true

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,38 +14,45 @@ import (
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-// volumes makes the volumes of a container without an image (mesos-agent.md 7.4). What
-// is writable and lies in the sandbox becomes a symbolic link, which needs no rights; what
+// volumes makes the volumes of a container (mesos-agent.md 7.4). Without an image, what is
+// writable and lies in the sandbox becomes a symbolic link, which needs no rights; what
 // is read-only, or is to appear at a path of the host, becomes a mount that only this
-// container sees.
-func (e *engine) volumes(ef lifecycle.Launch, owner sandbox.Owner) ([]container.Mount, error) {
+// container sees. In an image all of them are mounts.
+func (e *engine) volumes(ctx context.Context, ef lifecycle.Launch, owner sandbox.Owner, rooted bool) ([]container.Mount, error) {
 	var mounts []container.Mount
 	for _, v := range ef.Box.GetVolumes() {
-		source, inside, err := volumeSource(v, ef, owner)
+		m, err := e.volume(ctx, v, ef, owner)
 		if err != nil {
 			return nil, err
 		}
 		at := v.GetContainerPath()
-		readOnly := v.GetMode() == mesos.Volume_RO
 		switch {
-		case at == "":
+		case at == "" || filepath.Clean(at) == "/":
 			return nil, errors.New("a volume has no 'container_path'")
 		case filepath.IsAbs(at):
-			if _, err := os.Stat(at); err != nil {
+			if _, err := os.Stat(at); err != nil && !rooted {
 				return nil, fmt.Errorf("the volume's 'container_path' %s does not exist on this host, and the container has no image", at)
 			}
-			mounts = append(mounts, container.Mount{Source: source, Target: at, ReadOnly: readOnly})
+			m.Target = filepath.Clean(at)
+			mounts = append(mounts, m)
 			continue
 		case !filepath.IsLocal(at):
 			return nil, fmt.Errorf("the volume's 'container_path' %s leads out of the sandbox", at)
-		case readOnly:
-			if err := sandbox.MountPoint(ef.Directory, at, source, owner); err != nil {
+		case rooted, m.ReadOnly, m.Overlay != nil, m.Shared:
+			if m.Overlay != nil {
+				err = sandbox.Folder(ef.Directory, at, owner)
+			} else {
+				err = sandbox.MountPoint(ef.Directory, at, m.Source, owner)
+			}
+			if err != nil {
 				return nil, err
 			}
-			mounts = append(mounts, container.Mount{Source: source, Target: filepath.Join(ef.Directory, at), ReadOnly: true})
+			m.Target = filepath.Join(ef.Directory, at)
+			mounts = append(mounts, m)
 			continue
 		}
-		if inside { // relative, so that it is also followed when looked at from outside
+		source := m.Source
+		if m.Within != "" { // relative, so that it is also followed when looked at from outside
 			if source, err = filepath.Rel(filepath.Dir(filepath.Join(ef.Directory, at)), source); err != nil {
 				return nil, err
 			}
@@ -54,6 +62,34 @@ func (e *engine) volumes(ef lifecycle.Launch, owner sandbox.Owner) ([]container.
 		}
 	}
 	return mounts, nil
+}
+
+// volume gives the mount of a volume, but for its target.
+func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (container.Mount, error) {
+	readOnly := v.GetMode() == mesos.Volume_RO
+	if v.Image != nil && v.HostPath == nil && v.Source == nil {
+		req, err := e.imageRequest(v.Image)
+		if err != nil {
+			return container.Mount{}, err
+		}
+		m, err := e.images.Volume(ctx, string(ef.Container), req, e.pullProgress(ef.Container, req.Name))
+		if err != nil {
+			return container.Mount{}, fmt.Errorf("Failed to provision image '%s' of a volume: %w", req.Name, err)
+		}
+		m.ReadOnly = readOnly
+		return *m, nil
+	}
+	source, inside, err := volumeSource(v, ef, owner)
+	m := container.Mount{Source: source, ReadOnly: readOnly}
+	if err == nil && inside {
+		m.Within = ef.Directory
+		if v.GetSource().GetSandboxPath().GetType() == mesos.Volume_Source_SandboxPath_PARENT {
+			m.Within = ef.ParentDirectory
+		}
+	}
+	host := v.GetSource().GetHostPath()
+	m.Shared = host.GetMountPropagation().GetMode() == mesos.MountPropagation_BIDIRECTIONAL
+	return m, err
 }
 
 // volumeSource gives the path on the host, and whether it lies in a sandbox.
@@ -69,8 +105,6 @@ func volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (pa
 	}
 	host := v.GetHostPath()
 	switch src := v.GetSource(); {
-	case v.Image != nil:
-		return "", false, errors.New("this agent gives no volumes made from images")
 	case v.Source != nil && src.GetType() == mesos.Volume_Source_HOST_PATH:
 		host = src.GetHostPath().GetPath()
 	case v.Source != nil && src.GetType() == mesos.Volume_Source_SANDBOX_PATH:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/container/tree"
 )
 
@@ -30,21 +31,44 @@ func (r *runner) command(ctx context.Context, s Spec, target Target) Result {
 		if len(argv) == 0 {
 			argv = []string{program}
 		}
-		program = find(program, env, target.Dir)
 	}
-	cred, err := credential(s.User, target.User)
+	cred := target.As
+	if cred == nil || s.User != "" {
+		var err error
+		if cred, err = credential(s.User, target.User); err != nil {
+			return Result{Err: err.Error()}
+		}
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0) // not that of the task
 	if err != nil {
 		return Result{Err: err.Error()}
 	}
+	defer null.Close()
 	// Only this probe carries this mark: the task's own is replaced, so that neither
 	// takes the other for its child.
 	mark := "check/" + uuid.NewString()
 	cmd := &exec.Cmd{
-		Path: program, Args: argv, Dir: target.Dir,
+		Args: argv, Dir: target.Dir, Stdin: null, Stdout: null, Stderr: null,
 		Env:         append(env, tree.Mark+"="+mark),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Credential: cred},
 	}
-	if err := cmd.Start(); err != nil {
+	start := func() error {
+		cmd.Path = program
+		if !s.Shell {
+			cmd.Path = find(program, env, target.Dir)
+		}
+		return cmd.Start()
+	}
+	if target.Enter == nil {
+		err = start()
+	} else {
+		spaces.OnThread(func() {
+			if err = target.Enter(); err == nil {
+				err = start()
+			}
+		})
+	}
+	if err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 			return Result{Seen: true, ExitCode: 1, Err: err.Error()} // as Mesos' exec helper ends
 		}

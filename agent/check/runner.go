@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"log/slog"
+	"syscall"
 	"time"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -17,6 +18,11 @@ type Target struct {
 	// Exec runs a program in the task's container instead of beside it, and gives its exit
 	// code; nil for tasks that are processes of this host. env is added to the container's.
 	Exec func(ctx context.Context, argv, env []string, user string) (code int, err error)
+	// Enter moves a thread, which is of no other use, to where the task lives: its root file
+	// system and namespaces, in which Dir and programs are looked up; nil: where this process is.
+	Enter func() error
+	// As is who COMMAND probes run as when User is known in the task's image only; may be nil.
+	As *syscall.Credential
 	// Network gives the file of the network namespace that the task lives in, "" for this
 	// process's own; nil says the same for good.
 	Network func() (file string, err error)

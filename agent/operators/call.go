@@ -239,6 +239,12 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 			return nil, &refusal{503, err.Error()}
 		}
 		s.fill(out, v)
+	case agentapi.Call_PRUNE_IMAGES:
+		if s.PruneImages == nil {
+			return nil, &refusal{501, "501 Not Implemented."}
+		}
+		s.PruneImages(call.GetPruneImages().GetExcludedImages())
+		return nil, nil
 	case agentapi.Call_GET_RESOURCE_PROVIDERS:
 		out.GetResourceProviders = &agentapi.Response_GetResourceProviders{}
 	default:

@@ -48,6 +48,8 @@ type Config struct {
 
 	// Rules say who may do and see what; nil: everybody everything.
 	Rules *acl.List
+	// PruneImages removes images that nothing uses, but for the given ones; nil: there are none.
+	PruneImages func(excluded []*mesos.Image)
 
 	Containers Containers
 	Files      *sandbox.Files

@@ -57,6 +57,7 @@ type agentCmd struct {
 	agentSecurity
 	agentDocker
 	agentDisk
+	agentImages
 	agentConfine
 	agentFetch
 	agentAccepted `embed:""`
@@ -72,11 +73,8 @@ type agentAccepted struct {
 	LoggingLevel      string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
 	Quiet             string `name:"quiet" env:"MESOS_QUIET" hidden:""`
 	Docker            string `name:"docker" env:"MESOS_DOCKER" hidden:""`
-	DockerRegistry    string `name:"docker_registry" env:"MESOS_DOCKER_REGISTRY" hidden:""`
 	DockerMesosImage  string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
 	DockerVolumeChown string `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" hidden:""`
-	DockerStoreDir    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" hidden:""`
-	ImageProviders    string `name:"image_providers" env:"MESOS_IMAGE_PROVIDERS" hidden:""`
 	SystemdSupport    string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
 	SystemdDir        string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
 	CNIConfigDir      string `name:"network_cni_config_dir" env:"MESOS_NETWORK_CNI_CONFIG_DIR" hidden:""`
@@ -143,11 +141,15 @@ func (c *agentCmd) config() (agent.Config, error) {
 	if c.CgroupsRoot == "" {
 		c.CgroupsRoot = "mesos" + suffix
 	}
+	images, box, err := c.agentImages.config(suffix)
+	if err != nil {
+		return agent.Config{}, err
+	}
 	return agent.Config{
 		Master: c.Master, IP: c.IP, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
-		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), Images: images, DefaultContainerInfo: box, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
 		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),

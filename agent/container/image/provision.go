@@ -328,7 +328,16 @@ func (s *Store) tryOverlay() error {
 		if err = unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return
 		}
-		options := fmt.Sprintf("lowerdir=%s/b:%s/a,upperdir=%s/upper,workdir=%s/work", low, low, work, work)
+		var at []any // by descriptors: paths may hold what means something in options
+		for _, d := range []string{low + "/b", low + "/a", work + "/upper", work + "/work"} {
+			f, oerr := os.Open(d)
+			if err = oerr; err != nil {
+				return
+			}
+			defer f.Close()
+			at = append(at, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+		}
+		options := fmt.Sprintf("lowerdir=%s:%s,upperdir=%s,workdir=%s", at...)
 		if err = unix.Mount("overlay", work+"/root", "overlay", unix.MS_NODEV, options); err != nil {
 			err = fmt.Errorf("mount: %w", err)
 			return
