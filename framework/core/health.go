@@ -104,14 +104,10 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 
 	v := *i.view
 	v.Health = make([]app.HealthResult, 0, len(i.checks))
-	all, known := true, true
 	for _, k := range i.checks {
-		if !k.seen {
-			known = false
-			continue
+		if k.seen {
+			v.Health = append(v.Health, k.result)
 		}
-		v.Health = append(v.Health, k.result)
-		all = all && k.result.Alive
 	}
 	k := i.spec.CheckedTask(at)
 	if v.Tasks != nil {
@@ -119,18 +115,39 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 		v.Tasks[k].Healthy, v.Tasks[k].HealthyAt = &ok, app.At(c.now)
 	}
 	i.view = &v
-	var sum *bool
-	if known {
-		sum = &all
-	}
 	c.dirty.mark(i.line.id)
 	if flipped && (ok || was) {
 		c.publish(HealthStatusChanged{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskIDAt(k), Version: v.AppVersion, Alive: ok})
 	}
-	if (sum == nil) != (i.healthy == nil) || sum != nil && *sum != *i.healthy {
+	c.sumHealth(i)
+}
+
+// sumHealth sums the checks up and tells what that changed.
+func (c *Core) sumHealth(i *instance) {
+	sum := i.sum()
+	if v := i.view; (sum == nil) != (i.healthy == nil) || sum != nil && *sum != *i.healthy {
 		c.publish(InstanceHealthChanged{At: c.at(), Instance: v.ID, App: v.App, Healthy: sum, Version: v.AppVersion})
 	}
 	i.healthy = sum
+}
+
+// sum tells whether all checks pass, nil while one has no result or without any. The check of a container
+// that finished its work counts no more.
+func (i *instance) sum() *bool {
+	if len(i.spec.HealthChecks) == 0 {
+		return nil
+	}
+	all := true
+	for k := range i.spec.HealthChecks {
+		if i.view.OfPod() && i.view.TaskCondition(i.spec.CheckedTask(k)) == app.Finished {
+			continue
+		}
+		if k >= len(i.checks) || !i.checks[k].seen {
+			return nil
+		}
+		all = all && i.checks[k].result.Alive
+	}
+	return &all
 }
 
 // killSick ends a task whose checks failed too often; it is started again without back-off.

@@ -166,6 +166,9 @@ func (c *Core) loadInstance(v *app.Instance) error {
 		l.scheduled++
 		c.queue[l.id] = l
 	}
+	if cp.OfPod() {
+		i.healthy = i.sum()
+	}
 	c.watchAge(i)
 	c.inRole(spec.Role) // what the instance holds is in it, also when the app left it
 	c.instances[v.ID] = i

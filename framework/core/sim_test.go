@@ -304,7 +304,7 @@ func (w *world) atRest() {
 		if !task.live() {
 			continue
 		}
-		if task.index == 0 {
+		if !slices.ContainsFunc(task.mates[:task.index], (*simTask).live) {
 			live[task.launch.Spec.ID]++
 		}
 		if task.state != "TASK_RUNNING" {

@@ -191,6 +191,9 @@ func (c *Core) ended(i *instance, k int, u Update, cond app.Condition) {
 		return
 	}
 	if !i.view.Ended() {
+		if cond == app.Finished {
+			c.sumHealth(i)
+		}
 		return
 	}
 	switch i.view.Condition {
