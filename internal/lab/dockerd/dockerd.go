@@ -30,6 +30,7 @@ import (
 // Options say what kind of engine it is.
 type Options struct {
 	LiveRestore bool     // containers survive the engine
+	HostNetwork bool     // no network of its own, and no bridge: containers reach this machine's loopback
 	Args        []string // more of dockerd's
 }
 
@@ -73,7 +74,11 @@ func Start(options Options) (*Engine, error) {
 	if e.log, err = os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	}
-	e.holder = exec.Command("unshare", "--net", "--mount", "sh", "-c", "ip link set lo up; echo ready; exec sleep 2147483647")
+	spaces := []string{"--mount", "--net"}
+	if options.HostNetwork {
+		spaces = spaces[:1]
+	}
+	e.holder = exec.Command("unshare", append(spaces, "sh", "-c", "ip link set lo up; echo ready; exec sleep 2147483647")...)
 	out, err := e.holder.StdoutPipe()
 	if err == nil {
 		err = start(e.holder)
@@ -147,6 +152,9 @@ func (e *Engine) launch() error {
 	args := []string{"--target", strconv.Itoa(e.holder.Process.Pid), "--net", "--mount", "dockerd",
 		"--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"), "-H", e.Socket,
 		"--pidfile", filepath.Join(e.dir, "pid"), "--shutdown-timeout", "3", "--log-level", "warn", "--containerd", filepath.Join(e.dir, "c", "sock")}
+	if e.options.HostNetwork {
+		args = append(args, "--bridge=none", "--iptables=false", "--ip-forward=false")
+	}
 	if e.options.LiveRestore {
 		args = append(args, "--live-restore")
 	}
