@@ -11,6 +11,7 @@ import (
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -32,7 +33,9 @@ func (e *engine) alter(ev lifecycle.Event) {
 	out := e.step(ev)
 	err := e.makeVolumes(out.Effects)
 	if err == nil {
+		crash.Here("agent.volumes-made")
 		err = e.write([]lifecycle.Output{out})
+		crash.Here("agent.resources-recorded")
 	}
 	if err != nil {
 		e.failures.Add(1)
@@ -48,6 +51,7 @@ func (e *engine) alter(ev lifecycle.Event) {
 			e.perform(ef)
 		}
 	}
+	crash.Here("agent.operation-told")
 }
 
 func (e *engine) makeVolumes(effects []lifecycle.Effect) error {

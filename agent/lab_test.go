@@ -85,6 +85,7 @@ type master struct {
 	agents          chan *messages.UpdateSlaveMessage
 	exited          chan *messages.ExitedExecutorMessage
 	data            chan *messages.ExecutorToFrameworkMessage
+	operations      chan *messages.UpdateOperationStatusMessage
 
 	mu    sync.Mutex // guards agent
 	agent libprocess.UPID
@@ -102,6 +103,7 @@ func newMaster(t *testing.T, port uint16) *master {
 		registrations: make(chan *messages.RegisterSlaveMessage, 100), reregistrations: make(chan *messages.ReregisterSlaveMessage, 100),
 		updates: make(chan *messages.StatusUpdateMessage, 100), agents: make(chan *messages.UpdateSlaveMessage, 100),
 		exited: make(chan *messages.ExitedExecutorMessage, 100), data: make(chan *messages.ExecutorToFrameworkMessage, 100),
+		operations: make(chan *messages.UpdateOperationStatusMessage, 100),
 	}
 	mux := libprocess.NewMux(nil)
 	libprocess.Handle(mux, "mesos.internal.RegisterSlaveMessage", func(from libprocess.UPID, msg *messages.RegisterSlaveMessage) {
@@ -116,6 +118,7 @@ func newMaster(t *testing.T, port uint16) *master {
 	libprocess.Handle(mux, "mesos.internal.UpdateSlaveMessage", func(_ libprocess.UPID, msg *messages.UpdateSlaveMessage) { m.agents <- msg })
 	libprocess.Handle(mux, "mesos.internal.ExitedExecutorMessage", func(_ libprocess.UPID, msg *messages.ExitedExecutorMessage) { m.exited <- msg })
 	libprocess.Handle(mux, "mesos.internal.ExecutorToFrameworkMessage", func(_ libprocess.UPID, msg *messages.ExecutorToFrameworkMessage) { m.data <- msg })
+	libprocess.Handle(mux, "mesos.internal.UpdateOperationStatusMessage", func(_ libprocess.UPID, msg *messages.UpdateOperationStatusMessage) { m.operations <- msg })
 	libprocess.Handle(mux, "mesos.internal.PongSlaveMessage", func(libprocess.UPID, *messages.PongSlaveMessage) {})
 	if m.me, err = tr.Spawn("master", mux); err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -162,6 +163,7 @@ func (s *Store) Remove(ctx context.Context, v *mesos.Resource, done func()) (gon
 			err = os.Rename(path, to)
 		}
 		if err == nil {
+			crash.Here("volume.moved")
 			_ = os.Remove(filepath.Dir(path)) // the role's folder, when it is empty now
 			s.wg.Go(func() { s.empty(ctx, to, true) })
 			return true
