@@ -33,7 +33,9 @@ func TestDiskQuota(t *testing.T) {
 		opPod(offer, f.info.Id, small, podTask(offer, "pod", "sleep 1; head -c 31457280 /dev/zero > file; sleep 1000", parse(t, "cpus:0.1;mem:32;disk:1")...)))
 	want := map[string]string{"greedy": "exceeds quota (5MB)", "hoarder": "exceeds quota (10MB) in persistent volume 'v'", "pod": "exceeds quota (6MB)"}
 	for len(want) > 0 {
-		st := f.next(func(e *scheduler.Event) bool { return e.GetUpdate().GetStatus().GetState() == mesos.TaskState_TASK_FAILED }).GetUpdate().GetStatus()
+		st := f.next(func(e *scheduler.Event) bool {
+			return e.GetUpdate().GetStatus().GetState() == mesos.TaskState_TASK_FAILED
+		}).GetUpdate().GetStatus()
 		text := want[st.GetTaskId().GetValue()]
 		if text == "" || st.GetReason() != mesos.TaskStatus_REASON_CONTAINER_LIMITATION_DISK || st.GetSource() != mesos.TaskStatus_SOURCE_AGENT ||
 			!strings.HasPrefix(st.GetMessage(), "Disk usage (") || !strings.HasSuffix(st.GetMessage(), text) || len(st.GetLimitation().GetResources()) != 1 {
