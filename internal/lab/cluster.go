@@ -13,15 +13,20 @@ import (
 // Daemon is one room as a process of its own that a test may kill and start again.
 type Daemon struct {
 	*Process
-	URL  string
-	args []string
-	t    testing.TB // of the whole cluster: a daemon outlives the subtest that restarts it
+	URL    string
+	Binary string // what Restart starts; empty: the stoa under test
+	args   []string
+	t      testing.TB // of the whole cluster: a daemon outlives the subtest that restarts it
 }
 
 // Restart starts the same command again, after the process ended.
 func (d *Daemon) Restart() {
 	d.t.Helper()
-	d.Process = Start(d.t, d.args[0], Stoa(d.t), d.args...)
+	binary := d.Binary
+	if binary == "" {
+		binary = Stoa(d.t)
+	}
+	d.Process = Start(d.t, d.args[0], binary, d.args...)
 }
 
 // StartDaemon starts one verb of stoa that is restarted with the same arguments.
