@@ -68,6 +68,7 @@ var benches = map[string]bench{
 	},
 	"idletasks": {about: "memory of agent and keeper for each of n idle tasks; floor: what must be kept of a task, encoded", n: 1000, unit: "B", run: idleTasks, floor: bareTask},
 	"recovery":  {about: "agent killed with n tasks: from its start until the master has its registration with all of them; floor: n processes opened by number", n: 1000, unit: "s", run: recovery, floor: openProcesses},
+	"replaced":  {about: "a task of n killed on stoa dev until its replacement runs, as the REST API says, backoff 0, median of 12; extra: all n at once; floor: a bare process killed, reaped and started again", n: 100, unit: "ms", run: replaced, floor: respawn},
 	"deaths":    {about: "n tasks killed with SIGKILL at once until the master has heard of all; extra: one alone; floor: n bare processes killed and reaped", n: 1000, unit: "s", run: deaths, floor: reapAll},
 	"tasks": {
 		about: "tasks per second of a master with 1,000 simulated agents and one scheduler, n tasks until all are RUNNING and acknowledged, /state read each second; floor: the same messages encoded, echoed over one loopback socket and decoded",
