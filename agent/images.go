@@ -256,3 +256,20 @@ func (e *engine) PruneImages(excluded []*mesos.Image) {
 	}
 	e.images.Prune(names)
 }
+
+// imageMetrics declares what the image store counts (mesos-agent.md 12.1).
+func imageMetrics(e *engine, gauge, counter func(name, help, flat string, f func() float64)) {
+	of := func(f func(image.Counts) float64) func() float64 {
+		return func() float64 { return f(e.images.Counts()) }
+	}
+	gauge("image_containers", "Containers that have file systems made of images.", "containerizer/mesos/filesystem/containers_new_rootfs",
+		of(func(c image.Counts) float64 { return float64(c.Containers) }))
+	gauge("images", "Images in the store.", "", of(func(c image.Counts) float64 { return float64(c.Images) }))
+	counter("image_pulls_total", "Images asked for at a registry or in an archive.", "", of(func(c image.Counts) float64 { return float64(c.Pulls) }))
+	counter("image_pull_failures_total", "Images that could not be had.", "", of(func(c image.Counts) float64 { return float64(c.Failures) }))
+	counter("image_cached_total", "Images taken from the store without asking.", "", of(func(c image.Counts) float64 { return float64(c.Cached) }))
+	counter("image_pulled_bytes_total", "Bytes of layers pulled.", "", of(func(c image.Counts) float64 { return float64(c.Bytes) }))
+	counter("images_pruned_total", "Images removed from the store.", "", of(func(c image.Counts) float64 { return float64(c.Pruned) }))
+	counter("image_remove_errors_total", "File systems of containers that could not be removed.", "containerizer/mesos/provisioner/remove_container_errors",
+		of(func(c image.Counts) float64 { return float64(c.RemoveErrors) }))
+}

@@ -42,6 +42,9 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	if e.docker != nil {
 		e.pulls.register(r, "containerizer/docker/image_pull_ms")
 	}
+	if e.images != nil {
+		imageMetrics(e, gauge, counter)
+	}
 	tasks := r.GaugeVec(metrics.Def{Name: "stoa_agent_tasks", Help: "Tasks by state, terminal ones until acknowledged.", Labels: []string{"state"}})
 	r.FlatGroup(func(emit func(string, float64)) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsWait)

@@ -197,7 +197,7 @@ func (s *Store) tryLayer(ctx context.Context, name string, from layerSource, f *
 	case from.diffID != "" && facts.DiffID != from.diffID:
 		return wrong("unpacked digest", facts.DiffID, from.diffID)
 	}
-	if err := writeFile(staging+"/json", facts); err != nil {
+	if err := writeFile(staging+"/json", facts, false); err != nil {
 		return fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)
 	}
 	if err := os.Rename(staging, s.path("layers", name)); err != nil {

@@ -132,11 +132,11 @@ func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, 
 	}
 	s.mu.Unlock()
 	// From here on Remove gives the layers back. The record comes first: what it names
-	// survives a restart of the agent, or goes with it.
+	// survives a restart of the agent, or goes with it. No container survives one of the host.
 	if err := os.MkdirAll(r.tree(m), 0o755); err != nil {
 		return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 	}
-	if err := writeFile(filepath.Join(s.containerDir(r.ID), "image.json"), r); err != nil {
+	if err := writeFile(filepath.Join(s.containerDir(r.ID), "image.json"), r, false); err != nil {
 		return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 	}
 	if s.cfg.Backend == Overlay {

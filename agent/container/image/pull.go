@@ -184,7 +184,7 @@ func (s *Store) store(ctx context.Context, m *manifest, full string, progress Pr
 	}
 	// The layers reach the disk before anything says that they are there.
 	if err = syncAll(s.cfg.StoreDir); err == nil {
-		err = writeFile(s.path("images", recordName(full)), r)
+		err = writeFile(s.path("images", recordName(full)), r, true)
 	}
 	if err != nil {
 		return nil, fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)

@@ -248,8 +248,8 @@ func readRecord(file string) (*record, error) {
 	return r, nil
 }
 
-// writeFile replaces a file in one step and waits for the disk.
-func writeFile(path string, v any) error {
+// writeFile replaces a file in one step; lasting waits for the disk.
+func writeFile(path string, v any, lasting bool) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -260,7 +260,7 @@ func writeFile(path string, v any) error {
 		return err
 	}
 	_, err = f.Write(raw)
-	if err == nil {
+	if err == nil && lasting {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -269,7 +269,7 @@ func writeFile(path string, v any) error {
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
-	if err == nil {
+	if err == nil && lasting {
 		err = syncFolder(filepath.Dir(path))
 	}
 	if err != nil {
