@@ -105,8 +105,12 @@ func (r *Runtime) Shutdown(ctx context.Context, _ time.Duration) error {
 		if d.due.IsZero() || time.Now().Before(d.due) {
 			continue
 		}
-		if !r.removeOne(ctx, cid, d) {
-			return fault.New("docker.Shutdown", fault.Unavailable, d.name, errors.New("the container stays until the next start"))
+		for !r.removeOne(ctx, cid, d) {
+			select { // it may be on its way out already
+			case <-ctx.Done():
+				return fault.New("docker.Shutdown", fault.Unavailable, d.name, errors.New("the container stays until the next start"))
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 	}
 	return nil
@@ -164,7 +168,7 @@ func (r *Runtime) removeOne(ctx context.Context, cid string, d doom) bool {
 	}
 	_, err := r.api.ContainerRemove(call, cid, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !cerrdefs.IsNotFound(err) {
-		if !away(err) && ctx.Err() == nil {
+		if !away(err) && !cerrdefs.IsConflict(err) && ctx.Err() == nil { // a conflict: it is being removed
 			r.log.Warn("container is not removed yet", "container", d.name, "error", err)
 		}
 		return false

@@ -314,6 +314,15 @@ func (e *Engine) Enter(f func() error) error {
 	return <-done
 }
 
+// Dial connects from inside the engine's network namespace.
+func (e *Engine) Dial(ctx context.Context, network, address string) (conn net.Conn, _ error) {
+	err := e.Enter(func() (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
 // Import makes an image of a root file system given as a tar.
 func (e *Engine) Import(name string, rootfs func() ([]byte, error), changes ...string) error {
 	raw, err := rootfs()
