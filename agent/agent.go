@@ -42,6 +42,7 @@ import (
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/agent/tasklog"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -67,6 +68,7 @@ type Config struct {
 	DefaultRole string
 
 	Isolation        string         // "cgroups/cpu,cgroups/mem" turns limits on
+	Logs             tasklog.Config // bounds of stdout and stderr
 	Confine          confine.Config // the isolators in it are those of Isolation
 	Disk             Disk
 	Oversubscription Oversubscription

@@ -1,16 +1,19 @@
 package agent_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/agent/confine"
+	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -153,4 +156,63 @@ func TestPodIsConfined(t *testing.T) {
 	if x := next(t, "executor's end", m.exited); x.GetStatus() != 0 {
 		t.Errorf("exited: %v", x)
 	}
+}
+
+// mesos-agent.md 2.6: stdout is rotated while the task runs, through a restart of the
+// agent; the pieces are read by the file endpoints.
+func TestTaskLogsAreRotated(t *testing.T) {
+	m := newMaster(t, 0)
+	p := newProcess(t, m)
+	p.cfg.Logs.Logs = container.Logs{Stdout: container.Rotation{Max: 64 << 10, Files: 50}}
+	p.start()
+	m.register("S0")
+	const text = `i=0; while [ $i -lt 4000 ]; do printf '%%049d\n' $i; i=$((i+1)); done; while [ ! -e %s ]; do sleep 0.05; done`
+	m.run(task("S0", "t", fmt.Sprintf(text+"; "+strings.Replace(text, "i=0; while [ $i -lt 4000 ]", "while [ $i -lt 8000 ]", 1), "go", "end"),
+		func(t *mesos.TaskInfo) {
+			t.Command.Environment = &mesos.Environment{Variables: []*mesos.Environment_Variable{
+				{Name: proto.String("CONTAINER_LOGGER_MAX_STDOUT_SIZE"), Value: proto.String("16KB")}}}
+		}))
+	m.expect("t", running)
+	dir := filepath.Join(p.cfg.WorkDir, "slaves/S0/frameworks/F/executors/t/runs/latest")
+	sorted := func(lines int) bool {
+		info, err := os.Stat(filepath.Join(dir, "stdout"))
+		if err != nil || info.Size() > 16<<10 {
+			return false
+		}
+		if left, _ := filepath.Glob(dir + "/.*"); len(left) > 0 {
+			return false
+		}
+		all := ""
+		for n := 0; ; n++ {
+			name := "stdout"
+			if n > 0 {
+				name = fmt.Sprintf("stdout.%d", n)
+			}
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				break
+			}
+			all = string(b) + all
+		}
+		var want strings.Builder
+		for i := range lines {
+			fmt.Fprintf(&want, "%049d\n", i)
+		}
+		return all == want.String()
+	}
+	p.eventually("rotated", func() bool { return sorted(4000) })
+	p.stop(syscall.SIGKILL)
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("rotated while no agent lives", func() bool { return sorted(8000) })
+	p.start()
+	m.reregister("S0")
+	if got := p.get("/files/read?path=/frameworks/F/executors/t/runs/latest/stdout.1&offset=0"); !strings.Contains(string(got), "0000") {
+		t.Errorf("stdout.1: %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "end"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.expect("t", finished)
 }

@@ -64,11 +64,23 @@ type Spec struct {
 	Inside   ID        // a running container whose root file system and namespaces are shared
 	Terminal *Terminal // stdin, stdout and stderr are a terminal, whose output also goes to Stdout
 	Session  bool      // stdin, stdout and stderr are for those who attach
+	Logs     *Logs     // bounds of Stdout and Stderr; nil: they grow without bound
 	// Confine is what the process is confined by beside Limits. Namespaces of Join that are
 	// the host's there are left out. nil for nothing.
 	Confine *box.Confine
 	Note    string  // opaque to the runtime, comes back with Recover; at most 64 KiB
 	Docker  *Docker // a container of the Docker engine; nil: one of this host's processes
+}
+
+// Logs bounds the log files of a container.
+type Logs struct{ Stdout, Stderr Rotation }
+
+// Rotation bounds one file: beyond Max bytes its beginning moves to NAME.1, and so on up
+// to NAME.Files. Max 0 is no bound.
+type Rotation struct {
+	Max      uint64
+	Files    int
+	Compress bool
 }
 
 // Docker is what a container of the Docker engine is made of beside Command, Env and Dir,

@@ -267,6 +267,7 @@ func (k *Keeper) end(t *task, notRun string) {
 	if t.board != nil {
 		k.finishBoard(t.ID, t.board)
 	}
+	k.rotateTask(t, 0, true)
 	exit := Exit{At: time.Now()}
 	switch {
 	case notRun != "":

@@ -132,7 +132,7 @@ func (j *journal) apply(e entry) {
 		}
 	case "start": // the intent's line has the cgroups and the note
 		if t, ok := j.image[e.ID]; ok && e.Task != nil {
-			t.PID, t.Start, t.Started = e.Task.PID, e.Task.Start, e.Task.Started
+			t.PID, t.Start, t.Started, t.Files = e.Task.PID, e.Task.Start, e.Task.Started, e.Task.Files
 			j.image[e.ID] = t
 		}
 	case "kill":

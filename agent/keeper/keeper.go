@@ -59,14 +59,15 @@ type Keeper struct {
 // constants Task.ID, Task.Cgroups and Task.Note.
 type task struct {
 	Task
-	seq    uint64
-	ready  chan struct{} // closed when the start has succeeded or failed
-	ended  chan struct{} // closed when the exit is on disk
-	failed error         // of the start
-	pidfd  int           // -1 when it has ended
-	child  bool          // ours to wait for
-	kill   killing
-	board  *board // nil unless somebody may attach
+	seq      uint64
+	ready    chan struct{} // closed when the start has succeeded or failed
+	ended    chan struct{} // closed when the exit is on disk
+	failed   error         // of the start
+	pidfd    int           // -1 when it has ended
+	child    bool          // ours to wait for
+	kill     killing
+	rotating sync.Mutex // held while its log files are looked at
+	board    *board     // nil unless somebody may attach
 }
 
 // New prepares a keeper; it starts nothing.
@@ -124,6 +125,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.spawner = newSpawner(k.cfg.Dir, min(4, max(2, runtime.NumCPU())))
 	polled := make(chan error, 1)
 	go func() { polled <- k.poller.run(k.pidfdReady) }()
+	rotated := make(chan struct{})
+	go func() { k.rotate(ctx); close(rotated) }()
 
 	var terminals map[string]*board
 	if came != nil {
@@ -141,6 +144,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 	k.stop()
 	k.spawner.close()
+	<-rotated
 	k.poller.stop()
 	<-polled
 	k.work.Wait()
@@ -272,11 +276,12 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 	}
 	crash.Here("keeper.forked")
 	// It cannot be reaped before pidfdReady knows it, so the number is its own.
-	started := Task{PID: out.pid, Start: startTicks(out.pid), Started: time.Now()}
+	started := Task{PID: out.pid, Start: startTicks(out.pid), Started: time.Now(), Files: spec.rotated()}
 	err := k.journal.append(entry{Op: "start", ID: t.ID, Task: &started})
 	crash.Here("keeper.started")
 	k.mu.Lock()
 	t.PID, t.Start, t.Started, t.pidfd = started.PID, started.Start, started.Started, out.pidfd
+	t.Files = started.Files
 	k.mu.Unlock()
 	if err != nil {
 		k.undo(t)

@@ -56,6 +56,8 @@ type Spec struct {
 	Confine *Confine `json:"confine,omitempty"`
 	// OOMScore is the oom_score_adj of the process, -1000 to 1000. Less than 0 needs root.
 	OOMScore int `json:"oom_score,omitempty"`
+	// Logs bounds Stdout and Stderr; nil: they grow without bound.
+	Logs *Logs `json:"logs,omitempty"`
 }
 
 // What the process confines itself by; see package box.
@@ -119,6 +121,8 @@ type Task struct {
 	Init    bool      `json:"init,omitempty"`
 	Spaces  uint64    `json:"spaces,omitempty"` // flags of clone(2): namespaces that are not the host's
 	First   bool      `json:"first,omitempty"`  // its first process is process 1 of a PID namespace; see package box
+	// Files are its log files that are rotated.
+	Files []*logFile `json:"files,omitempty"`
 	// Attached means that it has a terminal or a session, which lives in the keeper.
 	Attached bool     `json:"attached,omitempty"`
 	Killing  *Killing `json:"killing,omitempty"` // what was asked for its end; nil while nothing was

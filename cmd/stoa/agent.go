@@ -60,6 +60,7 @@ type agentCmd struct {
 	agentImages
 	agentConfine
 	agentFetch
+	agentLogs
 	agentAccepted `embed:""`
 	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
 }
@@ -81,7 +82,6 @@ type agentAccepted struct {
 	CNIPluginsDir     string `name:"network_cni_plugins_dir" env:"MESOS_NETWORK_CNI_PLUGINS_DIR" hidden:""`
 	LimitSwap         string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
 	HTTPCommand       string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
-	ContainerLogger   string `name:"container_logger" env:"MESOS_CONTAINER_LOGGER" hidden:""`
 	HTTPHeartbeat     string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
 }
 
@@ -95,6 +95,9 @@ func (c *agentCmd) Run(p *process) error {
 		p.log.Warn("flag has no effect", "flag", "--"+name)
 	}
 	if cfg.Security, err = c.agentSecurity.config(p.log); err != nil {
+		return err
+	}
+	if cfg.Logs, err = c.agentLogs.config(c.Modules, p.log); err != nil {
 		return err
 	}
 	if cfg.Confine, err = c.agentConfine.confineConfig(); err != nil {

@@ -11,7 +11,7 @@ type agentDisk struct {
 	DiskQuota      bool     `name:"enforce_container_disk_quota" env:"MESOS_ENFORCE_CONTAINER_DISK_QUOTA" negatable:"" help:"End containers that use more disk than they have; needs disk/du in --isolation."`
 	DiskUse        duration `name:"container_disk_watch_interval" env:"MESOS_CONTAINER_DISK_WATCH_INTERVAL" default:"15secs" help:"How often the isolator disk/du measures sandboxes and volumes."`
 	Estimator      string   `name:"resource_estimator" env:"MESOS_RESOURCE_ESTIMATOR" help:"Offer revocable resources beyond what there is: org_apache_mesos_FixedResourceEstimator, with the amount in --modules."`
-	Modules        string   `name:"modules" env:"MESOS_MODULES" help:"JSON or file:///path; read for the parameters of --resource_estimator."`
+	Modules        string   `name:"modules" env:"MESOS_MODULES" help:"JSON or file:///path; read for the parameters of --resource_estimator and --container_logger."`
 	QoS            string   `name:"qos_controller" env:"MESOS_QOS_CONTROLLER" help:"Must be empty: revocable resources are taken back by nobody."`
 	Oversubscribed duration `name:"oversubscribed_resources_interval" env:"MESOS_OVERSUBSCRIBED_RESOURCES_INTERVAL" default:"15secs" help:"Accepted; a fixed amount is told at each registration."`
 }

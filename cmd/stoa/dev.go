@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/agent/tasklog"
 	"github.com/stoa-project/stoa/dns"
 	"github.com/stoa-project/stoa/framework"
 	"github.com/stoa-project/stoa/internal/fault"
@@ -224,7 +225,7 @@ func (c devCmd) agent(work string, i int, masterAt, ports string, log *slog.Logg
 		// Agents of one machine share its control groups; each needs a root of its own.
 		Containerizers: c.Containerizers, Docker: agent.Docker{Socket: c.DockerSocket, RemoveDelay: -1},
 		CgroupsRoot: "stoa-dev-" + hex.EncodeToString(sum[:4]),
-		Version:     version, KillTasksOnStop: true,
+		Version:     version, KillTasksOnStop: true, Logs: tasklog.Default,
 		// Tasks find what the user's shell finds, and what lies beside this program.
 		ExecutorEnvironmentVariables: map[string]string{"PATH": taskPath()},
 	}

@@ -129,6 +129,29 @@ func freeze(path string) (thaw func()) {
 	return func() {}
 }
 
+// Freeze stops all processes of a group and those below it until thaw is called; frozen
+// tells whether all have stopped.
+func Freeze(path string) (thaw func(), frozen bool) {
+	for _, f := range []struct{ file, stop, run, state, done string }{
+		{"cgroup.freeze", "1", "0", "cgroup.events", "frozen 1"},
+		{"freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN"},
+	} {
+		file := filepath.Join(path, f.file)
+		if err := os.WriteFile(file, []byte(f.stop), 0); err != nil {
+			continue
+		}
+		for wait := time.Millisecond; wait < time.Second && !frozen; wait *= 2 {
+			now, err := os.ReadFile(filepath.Join(path, f.state))
+			frozen = err == nil && bytes.Contains(now, []byte(f.done))
+			if !frozen {
+				time.Sleep(wait)
+			}
+		}
+		return func() { _ = os.WriteFile(file, []byte(f.run), 0) }, frozen
+	}
+	return func() {}, false
+}
+
 // Remove removes a group and those below it. Processes must have ended; the kernel may
 // need a moment more, which Remove waits for, up to patience.
 func Remove(path string, patience time.Duration) error {

@@ -13,6 +13,9 @@ import (
 // is to take it.
 func (r *Runtime) toConfined(s container.Spec, k *keeper.Spec) {
 	k.OOMScore = oomScore(s.Limits)
+	if l := s.Logs; l != nil {
+		k.Logs = &keeper.Logs{Stdout: keeper.Rotation(l.Stdout), Stderr: keeper.Rotation(l.Stderr)}
+	}
 	if s.Confine == nil {
 		return
 	}
