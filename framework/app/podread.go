@@ -97,11 +97,7 @@ func readPodDraft(n node) *podDraft {
 		d.upgradeMin, d.upgradeMax = optFloat(u.get("minimumHealthCapacity")), optFloat(u.get("maximumOverCapacity"))
 	}
 	if at := s.get("placement"); at.object() {
-		for _, c := range each(at.get("constraints"), readPodConstraint) {
-			if !slices.Contains(d.Scheduling.Placement.Constraints, c) {
-				d.Scheduling.Placement.Constraints = append(d.Scheduling.Placement.Constraints, c)
-			}
-		}
+		d.Scheduling.Placement.Constraints = distinctOf(each(at.get("constraints"), readPodConstraint))
 		if roles := distinctOf(at.get("acceptedResourceRoles").strings()); len(roles) > 0 {
 			d.Scheduling.Placement.AcceptedResourceRoles = roles
 		}

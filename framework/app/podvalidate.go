@@ -22,7 +22,10 @@ func (p *Pod) validate(r Rules, roles Roles, out *problems) {
 		return
 	}
 	names := map[string]bool{}
-	networks := checkNetworks(p.Networks, out)
+	networks, volumes := checkNetworks(p.Networks, out), map[string]bool{}
+	for i := range p.Volumes {
+		volumes[p.Volumes[i].Name] = true
+	}
 	for i := range p.Containers {
 		c := &p.Containers[i]
 		path := index("/containers", i)
@@ -31,7 +34,7 @@ func (p *Pod) validate(r Rules, roles Roles, out *problems) {
 			out.add("/containers", "container names must be unique")
 		}
 		names[c.Name] = true
-		p.checkContainer(c, path, r, networks, out)
+		p.checkContainer(c, path, r, networks, volumes, out)
 	}
 	p.checkEndpointsUnique(out)
 	p.checkVolumes(r, out)
@@ -58,7 +61,7 @@ func checkName(path, name string, p *problems) {
 	}
 }
 
-func (p *Pod) checkContainer(c *PodContainer, path string, r Rules, networks map[string]bool, out *problems) {
+func (p *Pod) checkContainer(c *PodContainer, path string, r Rules, networks, volumes map[string]bool, out *problems) {
 	for _, v := range []struct {
 		name  string
 		value float64
@@ -100,7 +103,7 @@ func (p *Pod) checkContainer(c *PodContainer, path string, r Rules, networks map
 	}
 	for i, m := range c.VolumeMounts {
 		at := index(path+"/volumeMounts", i)
-		if p.Volume(m.Name) == nil {
+		if !volumes[m.Name] {
 			out.add(at+"/name", "Referenced Volume in VolumeMount should exist")
 		}
 		if m.MountPath == "" || len(m.MountPath) > 1024 {

@@ -36,6 +36,10 @@ func nested(n int) string {
 	return `{"groups":[` + strings.Repeat(`{"id":"d","groups":[`, n) + strings.Repeat("]}", n) + `]}`
 }
 
+func sleepingContainer(i int, more string) string {
+	return fmt.Sprintf(`{"name":"c%d","resources":{"cpus":0.01,"mem":1},"exec":{"command":{"shell":"sleep 1"}}%s}`, i, more)
+}
+
 func TestPathologicalBodies(t *testing.T) {
 	many := func(n int, f func(i int) string) string {
 		parts := make([]string, n)
@@ -79,6 +83,17 @@ func TestPathologicalBodies(t *testing.T) {
 		{"one key twice", "POST", "/v2/apps", `{"id":"/first","id":"/twice","cmd":"sleep 1"}`, 201, "", nil}, // the last one counts, as in Marathon
 		{"half a character", "POST", "/v2/apps", `{"id":"/utf","cmd":"\ud800"}`, 201, "", nil},
 		{"bytes that are no text", "POST", "/v2/apps", "\xff\xfe\x00{", 400, "details", nil},
+		{"a pod of 1,000 containers", "POST", "/v2/pods", `{"id":"/crowd","containers":[` + many(1000, func(i int) string { return sleepingContainer(i, "") }) + `]}`, 201, "", nil},
+		{"a pod of 5,000 containers", "POST", "/v2/pods", `{"id":"/crowd","containers":[` + many(5000, func(i int) string { return sleepingContainer(i, "") }) + `]}`, 422, "expected 1000 or less", nil},
+		{"an endpoint of 100,000 protocols", "POST", "/v2/pods", `{"id":"/proto","containers":[` + sleepingContainer(0, `,"endpoints":[{"name":"e","protocol":[`+
+			many(100_000, func(i int) string { return fmt.Sprintf(`"p%d"`, i) })+`]}]`) + `]}`, 413, "its record would have", nil},
+		{"12,000 volumes, each mounted", "POST", "/v2/pods", `{"id":"/shelves","volumes":[` + many(12000, func(i int) string { return fmt.Sprintf(`{"name":"v%d"}`, i) }) +
+			`],"containers":[` + sleepingContainer(0, `,"volumeMounts":[`+many(12000, func(i int) string { return fmt.Sprintf(`{"name":"v%d","mountPath":"m%d"}`, i, i) })+`]`) + `]}`, 201, "", nil},
+		{"volumes that nobody mounts", "POST", "/v2/pods", `{"id":"/shelves","volumes":[` + many(10000, func(i int) string { return fmt.Sprintf(`{"name":"v%d"}`, i) }) +
+			`],"containers":[` + sleepingContainer(0, "") + `]}`, 422, "referenced by at least one container", nil},
+		{"14,000 constraints of a pod", "POST", "/v2/pods", `{"id":"/picky","scheduling":{"placement":{"constraints":[` + many(14000, func(i int) string {
+			return fmt.Sprintf(`{"fieldName":"f%d","operator":"UNIQUE"}`, i)
+		}) + `]}},"containers":[` + sleepingContainer(0, "") + `]}`, 201, "", nil},
 		{"1,000 constraints with expressions", "POST", "/v2/apps", sleeper("/like", `,"constraints":[`+many(1000, func(i int) string {
 			return fmt.Sprintf(`["hostname","LIKE","(a*)*(b|b)*%d"]`, i)
 		})+`]`), 201, "", nil},
