@@ -1,5 +1,6 @@
 // Command stoa-demo is the small program that the apps in this folder start: a web
-// server, a TCP echo, a worker that leaves a sign of life, and a load generator.
+// server, a TCP echo, a worker that leaves a sign of life, a load generator, and the
+// image of all these.
 package main
 
 import (
@@ -18,6 +19,7 @@ type cli struct {
 	Echo   echoCmd   `cmd:"" help:"Echo lines over TCP."`
 	Worker workerCmd `cmd:"" help:"Write the time into a file again and again."`
 	Load   loadCmd   `cmd:"" help:"Send HTTP requests and count the failed ones; prints one JSON line."`
+	Image  imageCmd  `cmd:"" help:"Write an image of this program, as docker save would."`
 }
 
 func main() {

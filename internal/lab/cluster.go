@@ -50,6 +50,7 @@ type Cluster struct {
 type ClusterConfig struct {
 	ZK                          string
 	Masters, Agents, Frameworks int
+	AgentFlags                  func(i int) []string // more of them for agent i; may be nil
 }
 
 // StartCluster starts the daemons and waits until a framework answers and every
@@ -75,10 +76,14 @@ func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 		p := port()
 		from, to := TaskPorts(1000)
 		ip := fmt.Sprintf("127.0.0.%d", i+1)
-		k.Agents = append(k.Agents, start(fmt.Sprintf("http://%s:%d", ip, p), "agent", "--master", leader,
+		args := []string{"agent", "--master", leader,
 			"--ip", ip, "--port", strconv.Itoa(p), "--hostname", ip, "--work_dir", k.path("agent", i),
-			"--runtime_dir", filepath.Join(k.path("agent", i), "run"), "--cgroups_root", "stoa-lab/"+strconv.Itoa(p),
-			"--resources", fmt.Sprintf("cpus:4;mem:2048;disk:4096;ports:[%d-%d]", from, to)))
+			"--runtime_dir", filepath.Join(k.path("agent", i), "run"), "--cgroups_root", "stoa-lab/" + strconv.Itoa(p),
+			"--resources", fmt.Sprintf("cpus:4;mem:2048;disk:4096;ports:[%d-%d]", from, to)}
+		if c.AgentFlags != nil {
+			args = append(args, c.AgentFlags(i)...)
+		}
+		k.Agents = append(k.Agents, start(fmt.Sprintf("http://%s:%d", ip, p), args...))
 	}
 	for i := range c.Frameworks {
 		p := port()
