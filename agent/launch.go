@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +78,7 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 		}
 		return e.runtime.Start(ctx, spec)
 	}
-	if err := secrets(ef.Command); err != nil {
+	if err := secretVariables(ef.Command); err != nil {
 		return p, err
 	}
 	owner, err := root.owner(ef.User)
@@ -96,6 +95,7 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 	}
 	var mounts []container.Mount
 	if !ef.Docker {
+		defer e.dropSecrets(ef.Container)
 		if mounts, err = e.volumes(ctx, ef, owner, root != nil); err != nil {
 			return p, err
 		}
@@ -133,18 +133,6 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 	p, err = e.runtime.Start(ctx, spec)
 	crash.Here("agent.started")
 	return p, err
-}
-
-// secrets refuses what only a store of secrets could resolve (mesos-agent.md 7.9).
-func secrets(c *mesos.CommandInfo) error {
-	for _, v := range c.GetEnvironment().GetVariables() {
-		if s := v.GetSecret(); v.GetType() == mesos.Environment_Variable_SECRET && s.GetType() != mesos.Secret_VALUE {
-			return fmt.Errorf("environment variable '%s' is a reference to the secret '%s': this agent has no store of secrets, give the value", v.GetName(), s.GetReference().GetName())
-		} else if bytes.IndexByte(s.GetValue().GetData(), 0) >= 0 {
-			return fmt.Errorf("environment variable '%s': the secret has a NUL byte, which a variable cannot have", v.GetName())
-		}
-	}
-	return nil
 }
 
 // progressEvery is how often the framework is told how far a launch has come.

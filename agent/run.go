@@ -23,6 +23,7 @@ import (
 	"github.com/stoa-project/stoa/agent/uplink"
 	"github.com/stoa-project/stoa/agent/volume"
 	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -76,6 +77,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			return err
 		}
 		defer lock.Close()
+	}
+	if err := os.RemoveAll(secretsDir(a.cfg)); err != nil {
+		return fault.New("agent", fault.Other, "--runtime_dir", err)
 	}
 	if e.meta, err = journal.OpenMeta(a.cfg.WorkDir); err != nil {
 		return err

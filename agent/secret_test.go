@@ -53,3 +53,39 @@ func TestSecretVariables(t *testing.T) {
 		}
 	}
 }
+
+// A volume that is a secret is a file for the task's user alone, in the task alone, and
+// leaves nothing on the host.
+func TestSecretVolumes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	m, p := started(t)
+	volume := func(s *mesos.Secret) func(*mesos.TaskInfo) {
+		return func(t *mesos.TaskInfo) {
+			t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), Volumes: []*mesos.Volume{{Mode: mesos.Volume_RO.Enum(), ContainerPath: proto.String("conf/key"),
+				Source: &mesos.Volume_Source{Type: mesos.Volume_Source_SECRET.Enum(), Secret: s}}}}
+		}
+	}
+	m.run(task("S0", "keeps", "stat -c '%a %s' conf/key; grep -c sesame conf/key; exec sleep 1000",
+		volume(&mesos.Secret{Type: mesos.Secret_VALUE.Enum(), Value: &mesos.Secret_Value{Data: []byte("open sesame\n")}})))
+	m.expect("keeps", running)
+	dir := p.state().Frameworks[0].Executors[0].Directory
+	p.eventually("the task reads the file", func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, "stdout"))
+		return err == nil && string(b) == "400 12\n1\n"
+	})
+	if b, err := os.ReadFile(filepath.Join(dir, "conf/key")); err != nil || len(b) > 0 {
+		t.Errorf("outside of the task the file has %d bytes, %v", len(b), err)
+	}
+	if left, err := filepath.Glob(filepath.Join(p.cfg.RuntimeDir, "secrets", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	m.kill("keeps")
+	m.expect("keeps", killed)
+	m.run(task("S0", "refers", "true", volume(&mesos.Secret{Type: mesos.Secret_REFERENCE.Enum(), Reference: &mesos.Secret_Reference{Name: proto.String("/db/password")}})))
+	end := m.expect("refers", failed)
+	if last := end[len(end)-1]; last.GetReason() != mesos.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED || !strings.Contains(last.GetMessage(), "'/db/password'") {
+		t.Errorf("%v", last)
+	}
+}

@@ -79,6 +79,9 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 		m.ReadOnly = readOnly
 		return *m, nil
 	}
+	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_SECRET && v.HostPath == nil && v.Image == nil {
+		return e.secretVolume(ef.Container, s.GetSecret(), owner)
+	}
 	source, inside, err := volumeSource(v, ef, owner)
 	m := container.Mount{Source: source, ReadOnly: readOnly}
 	if err == nil && inside {
