@@ -18,7 +18,7 @@ func oldClients(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
 	const mesosGo = "github.com/mesos/mesos-go/api/v1/cmd/"
-	cmd := exec.Command("go", "build", "-o", bin+"/", "./v0driver", mesosGo+"example-scheduler", mesosGo+"example-executor", mesosGo+"msh", mesosGo+"mwatch")
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./v0driver", "./v1group", mesosGo+"example-scheduler", mesosGo+"example-executor", mesosGo+"msh", mesosGo+"mwatch")
 	cmd.Dir = filepath.Join(lab.Root(t), "internal/lab/oldclients")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // msh's terminal code is C
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -70,6 +70,18 @@ func TestClientsOfTheMesosEra(t *testing.T) {
 		}
 		if s.ExitCode() != 0 {
 			t.Errorf("exit code %d", s.ExitCode())
+		}
+	})
+
+	t.Run("mesos-go's v1 API launches groups on the default and on a custom executor", func(t *testing.T) {
+		s := lab.Start(t, "v1group", filepath.Join(bin, "v1group"), strings.TrimPrefix(master, "http://"))
+		select {
+		case <-s.Done():
+		case <-time.After(60 * time.Second):
+			t.Fatal("no end within 60 s")
+		}
+		if out := s.Output(); s.ExitCode() != 0 || strings.Count(out, "TASK_FINISHED") < 4 {
+			t.Errorf("exit code %d: %s", s.ExitCode(), out)
 		}
 	})
 
