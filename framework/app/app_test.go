@@ -58,3 +58,24 @@ func TestConformance_2_13_CanonicalOutput(t *testing.T) {
 		"version":"2021-01-01T00:00:00.000Z",
 		"versionInfo":{"lastConfigChangeAt":"2021-01-01T00:00:00.000Z","lastScalingAt":"2021-01-01T00:00:00.000Z"}}`)
 }
+
+// TestTimestampForms: the quick reading of the form that is written agrees with that of
+// every other form.
+func TestTimestampForms(t *testing.T) {
+	for at := Timestamp(-62135596800000); at < 253402300800000; at += 86_399_987_654 {
+		text, err := at.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Timestamp
+		if err := back.UnmarshalText(text); err != nil || back != at {
+			t.Fatalf("%s is read as %s, %v", text, back, err)
+		}
+	}
+	for _, bad := range []string{"2021-13-01T00:00:00.000Z", "2021-02-30T00:00:00.000Z", "2021-01-01T24:00:00.000Z", "2021-01-01T00:00:0x.000Z", "2021-01-01 00:00:00.000Z", ""} {
+		var v Timestamp
+		if err := v.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q is read as %s", bad, v)
+		}
+	}
+}

@@ -39,9 +39,36 @@ func (t Timestamp) MarshalText() ([]byte, error) { return []byte(t.String()), ni
 
 // UnmarshalText reads what MarshalText writes and what ParseTimestamp accepts.
 func (t *Timestamp) UnmarshalText(b []byte) error {
+	if v, ok := parseCanonical(b); ok {
+		*t = v
+		return nil
+	}
 	v, err := ParseTimestamp(string(b))
 	if err == nil {
 		*t = v
 	}
 	return err
+}
+
+// parseCanonical reads the form that MarshalText writes: records have millions of them.
+func parseCanonical(b []byte) (Timestamp, bool) {
+	if len(b) != len(timestampLayout) || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' || b[19] != '.' || b[23] != 'Z' {
+		return 0, false
+	}
+	valid := true
+	number := func(from, to int) int {
+		n := 0
+		for _, c := range b[from:to] {
+			valid = valid && c >= '0' && c <= '9'
+			n = n*10 + int(c-'0')
+		}
+		return n
+	}
+	year, month, day := number(0, 4), number(5, 7), number(8, 10)
+	hour, minute, second, ms := number(11, 13), number(14, 16), number(17, 19), number(20, 23)
+	if !valid || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+		return 0, false
+	}
+	at := time.Date(year, time.Month(month), day, hour, minute, second, ms*int(time.Millisecond), time.UTC)
+	return Timestamp(at.UnixMilli()), at.Day() == day
 }

@@ -10,8 +10,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
@@ -186,15 +189,37 @@ func each[T any](ctx context.Context, s store.Store, prefix string, take func(*T
 	if err != nil {
 		return err
 	}
-	for _, rec := range recs {
-		v := new(T)
-		if err := decode(ctx, s, rec, v); err != nil {
-			return err
-		}
+	values := make([]*T, len(recs))
+	errs := make([]error, len(recs)/decodeChunk+1)
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(errs)) {
+		work.Go(func() {
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= len(errs) {
+					return
+				}
+				for i := k * decodeChunk; i < min((k+1)*decodeChunk, len(recs)) && errs[k] == nil; i++ {
+					values[i] = new(T)
+					errs[k] = decode(ctx, s, recs[i], values[i])
+				}
+			}
+		})
+	}
+	work.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, v := range values {
 		take(v)
 	}
 	return nil
 }
+
+// decodeChunk is how many records a goroutine decodes before it takes more: a new leader
+// decodes on all processors.
+const decodeChunk = 500
 
 func decode(ctx context.Context, s store.Store, rec store.Record, into any) error {
 	value, err := unpack(ctx, s, rec)

@@ -113,6 +113,7 @@ func (a *api) listApps(c echo.Context) error {
 	}
 	e := a.readEmbeds(c, embeds{counts: true, deployments: true})
 	p := a.printer(s, e)
+	p.stream(c)
 	p.raw(`{"apps":`)
 	p.apps(s.Root, f)
 	p.raw("}")
@@ -140,6 +141,7 @@ func (a *api) appsOfGroup(c echo.Context, id app.PathID) error {
 		return err
 	}
 	p := a.printer(s, a.readEmbeds(c, singleApp))
+	p.stream(c)
 	p.raw(`{"*":`)
 	p.apps(g, filter{})
 	p.raw("}")

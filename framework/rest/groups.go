@@ -62,6 +62,7 @@ func (a *api) showGroup(c echo.Context, id app.PathID) error {
 		return err
 	}
 	p := a.printer(s, a.groupEmbeds(c))
+	p.stream(c)
 	p.group(g)
 	return p.send(c, http.StatusOK)
 }

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"net/http"
 	"runtime"
 	"strconv"
 	"sync"
@@ -55,6 +56,35 @@ type printer struct {
 	e    embeds
 	now  time.Time
 	out  []byte
+	to   echo.Context // where long answers go piece by piece; nil: they are gathered
+}
+
+// pieceSize is how many bytes of a long answer leave at once. What is shorter is sent
+// whole, with its length.
+const pieceSize = 256 << 10
+
+// pieces are buffers of a little more than that.
+var pieces = sync.Pool{New: func() any { b := make([]byte, 0, pieceSize+64<<10); return &b }}
+
+// stream lets a long answer leave while it is printed. The caller prints to its end and
+// sends it with the status 200.
+func (p *printer) stream(c echo.Context) {
+	p.to = c
+	p.out = (*pieces.Get().(*[]byte))[:0]
+}
+
+// breathe sends what is there when it is enough. A client that is gone is noticed by send.
+func (p *printer) breathe() {
+	if p.to == nil || len(p.out) < pieceSize {
+		return
+	}
+	r := p.to.Response()
+	if !r.Committed {
+		r.Header().Set(echo.HeaderContentType, jsonType)
+		r.WriteHeader(http.StatusOK)
+	}
+	_, _ = r.Write(p.out)
+	p.out = p.out[:0]
 }
 
 func (a *api) printer(s *core.Snapshot, e embeds) *printer {
@@ -62,7 +92,20 @@ func (a *api) printer(s *core.Snapshot, e embeds) *printer {
 }
 
 // send answers with what was printed.
-func (p *printer) send(c echo.Context, status int) error { return c.Blob(status, jsonType, p.out) }
+func (p *printer) send(c echo.Context, status int) error {
+	if p.to != nil {
+		defer func() {
+			if cap(p.out) <= 4*pieceSize {
+				pieces.Put(&p.out)
+			}
+		}()
+		if c.Response().Committed {
+			_, err := c.Response().Write(p.out)
+			return err
+		}
+	}
+	return c.Blob(status, jsonType, p.out)
+}
 
 func (p *printer) raw(text string) { p.out = append(p.out, text...) }
 
@@ -136,6 +179,7 @@ func (p *printer) app(a *app.App) {
 		p.value("taskStats", st)
 	}
 	p.raw("}")
+	p.breathe()
 }
 
 // deployments lists the running deployments of an app.
@@ -186,6 +230,7 @@ func (p *printer) moreTasks(all []*app.Instance, first bool) bool {
 			}
 			first = false
 			p.out = append(p.out, p.a.taskTexts.of(i, encodeTask).json...)
+			p.breathe()
 		}
 	}
 	return first

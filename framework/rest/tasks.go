@@ -34,6 +34,7 @@ func (a *api) listTasks(c echo.Context) error {
 	q := c.QueryParams()
 	wanted := slices.DeleteFunc(slices.Concat(q["status"], q["status[]"]), func(v string) bool { return v != "running" && v != "staging" })
 	p := a.printer(s, embeds{})
+	p.stream(c)
 	p.raw(`{"tasks":[`)
 	first := true
 	for _, id := range appsWithInstances(s) {
@@ -140,6 +141,7 @@ func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
 		return err
 	}
 	p := a.printer(s, embeds{})
+	p.stream(c)
 	p.raw(`{"tasks":[`)
 	first := true
 	for x := range g.AllApps() {
