@@ -6,6 +6,9 @@ import (
 	"github.com/stoa-project/stoa/framework/app"
 )
 
+// maxNoted is how much of a status message goes to the log.
+const maxNoted = 300
+
 // maxMessage is how much of a status message is kept.
 const maxMessage = 10_000
 
@@ -308,6 +311,7 @@ func (c *Core) keepFailure(i *instance, k int, state, message string) {
 		}
 	}
 	c.failures[v.App] = f
+	c.note("task failed", "task", f.TaskID, "state", state, "agent", v.Host, "message", message[:min(len(message), maxNoted)])
 	c.out.change(Change{Key: failureKey(v.App), Value: f})
 	c.dirty.any = true
 }

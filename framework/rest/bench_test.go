@@ -52,3 +52,32 @@ func BenchmarkApps(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWaiting has 10,000 apps in one group wait for offers that never come: one more
+// app, and lists.
+func BenchmarkWaiting(b *testing.B) {
+	s := newStackWith(b, func(c *Config) { c.Ports.Max = 60000 })
+	var list []string
+	for i := range 10_000 {
+		list = append(list, fmt.Sprintf(`{"id":"a%d","cmd":"sleep 1","cpus":0.001,"mem":1}`, i))
+	}
+	s.want(http.StatusOK, "PUT", "/v2/groups/many", `{"apps":[`+strings.Join(list, ",")+`]}`)
+	b.Run("POST", func(b *testing.B) {
+		n := 0
+		for b.Loop() {
+			n++
+			s.want(http.StatusCreated, "POST", "/v2/apps", fmt.Sprintf(`{"id":"/x%d","cmd":"sleep 1"}`, n))
+			s.want(http.StatusOK, "DELETE", fmt.Sprintf("/v2/apps/x%d", n), "")
+		}
+	})
+	for _, path := range []string{"/v2/queue", "/v2/deployments"} {
+		b.Run(path, func(b *testing.B) {
+			var d discard
+			for b.Loop() {
+				d = discard{header: http.Header{}}
+				s.server.Config.Handler.ServeHTTP(&d, httptest.NewRequest(http.MethodGet, path, nil))
+			}
+			b.ReportMetric(float64(d.bytes), "bytes")
+		})
+	}
+}

@@ -25,6 +25,8 @@ type write struct {
 	mark    string // put: the label it sets
 	n       int    // put and scale: instances
 	version string // of the acknowledgement; empty: nobody knows whether it happened
+
+	began, ended time.Time
 }
 
 // history collects writes.
@@ -45,6 +47,7 @@ func (h *history) count(code int) {
 // add notes a write and its answer, code 0 for none.
 func (h *history) add(w write, code int) {
 	h.count(code)
+	w.ended = time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if code >= 200 && code < 300 && w.version == "" {
@@ -93,6 +96,7 @@ func linearClient(h *history, urls []string, id int, r *rand.Rand, until time.Ti
 		if body != "" {
 			raw = []byte(body)
 		}
+		w.began = time.Now()
 		res, err := lab.Request(method, urls[r.IntN(len(urls))]+path, raw)
 		if err != nil {
 			h.add(w, 0)
@@ -229,6 +233,9 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 		}
 		seen[w.version] = w
 	}
+	for _, pair := range disorder(h.writes) {
+		t.Errorf("%+v ended before %+v began, and has the later version", pair[0], pair[1])
+	}
 	for g := range linearGroups {
 		for a := range linearApps {
 			app := fmt.Sprintf("/g%d/a%d", g, a)
@@ -239,6 +246,47 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 			}
 			t.Errorf("%s is %+v, acknowledged writes leave %+v, in doubt are %+v", app, got, want, doubt)
 		}
+	}
+}
+
+// disorder gives pairs of acknowledged writes whose versions are not in the order in
+// which the writes happened: one had ended before the other began. At most ten.
+func disorder(writes []write) (out [][2]write) {
+	var byBegin, byEnd []write
+	for _, w := range writes {
+		if w.version != "" {
+			byBegin, byEnd = append(byBegin, w), append(byEnd, w)
+		}
+	}
+	slices.SortFunc(byBegin, func(a, b write) int { return a.began.Compare(b.began) })
+	slices.SortFunc(byEnd, func(a, b write) int { return a.ended.Compare(b.ended) })
+	var latest write // of those that ended before the present one began, by version
+	k := 0
+	for _, w := range byBegin {
+		for ; byEnd[k].ended.Before(w.began); k++ {
+			if byEnd[k].version > latest.version {
+				latest = byEnd[k]
+			}
+		}
+		if latest.version >= w.version && len(out) < 10 {
+			out = append(out, [2]write{latest, w})
+		}
+	}
+	return out
+}
+
+// TestDisorder: the check of the order sees what it is for.
+func TestDisorder(t *testing.T) {
+	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
+	one := write{version: "2021-01-01T00:00:02.000Z", began: at(0), ended: at(1)}
+	beside := write{version: "2021-01-01T00:00:01.000Z", began: at(0), ended: at(3)}
+	after := write{version: "2021-01-01T00:00:01.500Z", began: at(2), ended: at(4)}
+	doubt := write{began: at(2), ended: at(4)}
+	if got := disorder([]write{beside, one, doubt}); len(got) != 0 {
+		t.Errorf("what runs side by side has no order: %+v", got)
+	}
+	if got := disorder([]write{after, beside, one}); len(got) != 1 || got[0][0].version != one.version {
+		t.Errorf("not seen: %+v", got)
 	}
 }
 
