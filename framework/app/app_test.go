@@ -67,6 +67,9 @@ func TestTimestampForms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if want := at.Time().Format(timestampLayout); string(text) != want {
+			t.Fatalf("%d is written %s, want %s", at, text, want)
+		}
 		var back Timestamp
 		if err := back.UnmarshalText(text); err != nil || back != at {
 			t.Fatalf("%s is read as %s, %v", text, back, err)

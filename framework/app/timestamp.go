@@ -22,7 +22,34 @@ func (t Timestamp) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
 func (t Timestamp) IsZero() bool { return t == 0 }
 
 // String prints like 2019-08-18T21:11:33.328Z.
-func (t Timestamp) String() string { return t.Time().Format(timestampLayout) }
+func (t Timestamp) String() string { return string(t.AppendTo(nil)) }
+
+// AppendTo appends what String prints.
+func (t Timestamp) AppendTo(b []byte) []byte {
+	at := t.Time()
+	year, month, day := at.Date()
+	if year < 0 || year > 9999 {
+		return at.AppendFormat(b, timestampLayout)
+	}
+	hour, minute, second := at.Clock()
+	two := func(n int) { b = append(b, byte('0'+n/10), byte('0'+n%10)) }
+	two(year / 100)
+	two(year % 100)
+	b = append(b, '-')
+	two(int(month))
+	b = append(b, '-')
+	two(day)
+	b = append(b, 'T')
+	two(hour)
+	b = append(b, ':')
+	two(minute)
+	b = append(b, ':')
+	two(second)
+	ms := at.Nanosecond() / int(time.Millisecond)
+	b = append(b, '.', byte('0'+ms/100))
+	two(ms % 100)
+	return append(b, 'Z')
+}
 
 // ParseTimestamp reads any ISO-8601 instant with an offset. The error names the text.
 func ParseTimestamp(s string) (Timestamp, error) {
@@ -35,7 +62,7 @@ func ParseTimestamp(s string) (Timestamp, error) {
 }
 
 // MarshalText writes the text form.
-func (t Timestamp) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t Timestamp) MarshalText() ([]byte, error) { return t.AppendTo(nil), nil }
 
 // UnmarshalText reads what MarshalText writes and what ParseTimestamp accepts.
 func (t *Timestamp) UnmarshalText(b []byte) error {

@@ -242,6 +242,7 @@ func (p *printer) taskWith(i *app.Instance, servicePorts []byte) {
 	p.out = append(p.out, t.json[:t.at]...)
 	p.out = append(p.out, servicePorts...)
 	p.out = append(p.out, t.json[t.at+len("[]"):]...)
+	p.breathe()
 }
 
 // group prints a group as clients see it (marathon.md 1.16).

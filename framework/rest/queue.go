@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -11,38 +12,6 @@ import (
 	"github.com/stoa-project/stoa/framework/match"
 	"github.com/stoa-project/stoa/internal/fault"
 )
-
-// queueItem is one waiting app or pod (marathon.md 1.10).
-type queueItem struct {
-	Count      int            `json:"count"`
-	Role       string         `json:"role"`
-	Delay      queueDelay     `json:"delay"`
-	Since      app.Timestamp  `json:"since"`
-	Summary    offersSummary  `json:"processedOffersSummary"`
-	LastUnused *[]unusedOffer `json:"lastUnusedOffers,omitempty"`
-	App        *app.App       `json:"app,omitempty"`
-	Pod        *app.Pod       `json:"pod,omitempty"`
-}
-
-type queueDelay struct {
-	TimeLeftSeconds int  `json:"timeLeftSeconds"`
-	Overdue         bool `json:"overdue"`
-}
-
-type offersSummary struct {
-	Processed     int            `json:"processedOffersCount"`
-	Unused        int            `json:"unusedOffersCount"`
-	LastUnusedAt  app.Timestamp  `json:"lastUnusedOfferAt,omitzero"`
-	LastUsedAt    app.Timestamp  `json:"lastUsedOfferAt,omitzero"`
-	LastOffers    []rejectReason `json:"rejectSummaryLastOffers"`
-	LaunchAttempt []rejectReason `json:"rejectSummaryLaunchAttempt"`
-}
-
-type rejectReason struct {
-	Reason    string `json:"reason"`
-	Declined  int    `json:"declined"`
-	Processed int    `json:"processed"`
-}
 
 type unusedOffer struct {
 	Offer     offerView     `json:"offer"`
@@ -75,14 +44,6 @@ type attributeView struct {
 	Text string `json:"text"`
 }
 
-func viewReasons(s match.Summary) []rejectReason {
-	var out []rejectReason
-	for _, r := range match.Reasons() {
-		out = append(out, rejectReason{r.String(), s.Refused[r], s.Processed(r)})
-	}
-	return out
-}
-
 func viewOffer(o *match.Offer) offerView {
 	v := offerView{ID: o.ID, Hostname: o.Hostname, AgentID: o.AgentID, Resources: []resourceView{}, Attributes: []attributeView{}}
 	for _, r := range o.Resources {
@@ -102,22 +63,72 @@ func viewOffer(o *match.Offer) offerView {
 	return v
 }
 
-// viewQueued gives one line of the queue; offers of the newest refusals only on request.
-func viewQueued(q *core.Queued, now app.Timestamp, offers bool) queueItem {
-	left := max(0, int((q.DelayedUntil-now+999)/1000))
-	item := queueItem{
-		Count: q.Count, Role: q.Role, Delay: queueDelay{left, left == 0}, Since: q.Since, App: q.Spec.App, Pod: q.Spec.Pod,
-		Summary: offersSummary{Processed: q.Attempt.Offers, Unused: q.Unused, LastUnusedAt: q.LastUnused, LastUsedAt: q.LastUsed,
-			LastOffers: viewReasons(q.Last), LaunchAttempt: viewReasons(q.Attempt)},
+// queued prints one line of the queue (marathon.md 1.10); offers of the newest refusals
+// only on request.
+func (p *printer) queued(q *core.Queued, offers bool) {
+	left := max(0, int((q.DelayedUntil-app.At(p.now)+999)/1000))
+	p.raw(`{"count":`)
+	p.out = strconv.AppendInt(p.out, int64(q.Count), 10)
+	p.value("role", q.Role)
+	p.raw(`,"delay":{"timeLeftSeconds":`)
+	p.out = strconv.AppendInt(p.out, int64(left), 10)
+	p.raw(`,"overdue":`)
+	p.out = strconv.AppendBool(p.out, left == 0)
+	p.raw("}")
+	p.moment("since", q.Since)
+	p.raw(`,"processedOffersSummary":{"processedOffersCount":`)
+	p.out = strconv.AppendInt(p.out, int64(q.Attempt.Offers), 10)
+	p.number("unusedOffersCount", q.Unused)
+	if q.LastUnused != 0 {
+		p.moment("lastUnusedOfferAt", q.LastUnused)
 	}
+	if q.LastUsed != 0 {
+		p.moment("lastUsedOfferAt", q.LastUsed)
+	}
+	p.reasons("rejectSummaryLastOffers", q.Last)
+	p.reasons("rejectSummaryLaunchAttempt", q.Attempt)
+	p.raw("}")
 	if offers {
 		list := []unusedOffer{}
 		for _, o := range q.LastOffers {
 			list = append(list, unusedOffer{viewOffer(o.Offer), []string{o.Reason.String()}, o.At})
 		}
-		item.LastUnused = &list
+		p.value("lastUnusedOffers", list)
 	}
-	return item
+	if q.Spec.App != nil {
+		p.key("app")
+		p.out = append(p.out, p.a.appTexts.of(q.Spec.App, encodeApp)...)
+	} else {
+		p.value("pod", q.Spec.Pod)
+	}
+	p.raw("}")
+	p.breathe()
+}
+
+// moment prints a timestamp.
+func (p *printer) moment(name string, t app.Timestamp) {
+	p.key(name)
+	p.raw(`"`)
+	p.out = t.AppendTo(p.out)
+	p.raw(`"`)
+}
+
+// reasons prints a funnel of refusals (marathon.md 6.9).
+func (p *printer) reasons(name string, s match.Summary) {
+	p.key(name)
+	p.raw("[")
+	for i, r := range match.Reasons() {
+		if i > 0 {
+			p.raw(",")
+		}
+		p.raw(`{"reason":"`)
+		p.raw(r.String())
+		p.raw(`","declined":`)
+		p.out = strconv.AppendInt(p.out, int64(s.Refused[r]), 10)
+		p.number("processed", s.Processed(r))
+		p.raw("}")
+	}
+	p.raw("]")
 }
 
 // queue serves /v2/queue.
@@ -131,11 +142,12 @@ func (a *api) queue(c echo.Context) error {
 		for _, v := range c.QueryParams()["embed"] {
 			offers = offers || v == "lastUnusedOffers"
 		}
-		out := []queueItem{}
-		for _, q := range s.Queue {
-			out = append(out, viewQueued(q, app.At(a.now()), offers))
-		}
-		return reply(c, http.StatusOK, map[string]any{"queue": out})
+		p := a.printer(s, embeds{})
+		p.stream(c)
+		p.raw(`{"queue":`)
+		list(p, s.Queue, func(q *core.Queued) { p.queued(q, offers) })
+		p.raw("}")
+		return p.send(c, http.StatusOK)
 	}})
 }
 
