@@ -103,6 +103,8 @@ type Config struct {
 	Images               Images
 	DefaultContainerInfo *mesos.ContainerInfo // --default_container_info; may be nil
 
+	HostPathVolumeForceCreation string // folders, with colons between them, below which volumes' host paths are made
+
 	Version string            // of this program
 	Flags   map[string]string // what /flags shows
 

@@ -298,6 +298,35 @@ func TestImagePod(t *testing.T) {
 	}
 }
 
+// --host_path_volume_force_creation, with and without an image.
+func TestHostPathIsMade(t *testing.T) {
+	base := t.TempDir()
+	h := newHub(t)
+	m, p := imaging(t, imageIsolation, func(c *agent.Config) { c.HostPathVolumeForceCreation = "/no/such:" + base })
+	image := h.push(t, "app", v1.Config{}, map[string]string{})
+	m.run(task("S0", "t", "touch /v/made; touch here/too", boxed(t, `"volumes":[{"container_path":"/v","host_path":"`+base+`/a/b","mode":"RW"},
+		{"container_path":"here","host_path":"`+base+`/c","mode":"RW"}]`), inImage(image)))
+	m.expect("t", finished)
+	m.run(task("S0", "plain", "touch x/plain", boxed(t, `"volumes":[{"container_path":"x","host_path":"`+base+`/d","mode":"RW"}]`)))
+	m.expect("plain", finished)
+	for _, f := range []string{"a/b/made", "c/too", "d/plain"} {
+		if _, err := os.Stat(filepath.Join(base, f)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.Symlink("/", base+"/out"); err != nil {
+		t.Fatal(err)
+	}
+	for id, path := range map[string]string{"out": base + "/out/tmp/stoa-test-must-not-be", "above": filepath.Dir(base) + "/stoa-test-must-not-be"} {
+		m.run(task("S0", id, "true", boxed(t, `"volumes":[{"container_path":"x","host_path":"`+path+`","mode":"RW"}]`)))
+		m.expect(id, failed)
+		if _, err := os.Stat("/tmp/stoa-test-must-not-be"); err == nil {
+			t.Errorf("%s was made", path)
+		}
+	}
+	p.gone()
+}
+
 // A custom executor that lives in an image.
 func TestImageExecutor(t *testing.T) {
 	needStatic(t)

@@ -82,7 +82,7 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_SECRET && v.HostPath == nil && v.Image == nil {
 		return e.secretVolume(ef.Container, s.GetSecret(), owner)
 	}
-	source, inside, err := volumeSource(v, ef, owner)
+	source, inside, err := e.volumeSource(v, ef, owner)
 	m := container.Mount{Source: source, ReadOnly: readOnly}
 	if err == nil && inside {
 		m.Within = ef.Directory
@@ -96,7 +96,7 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 }
 
 // volumeSource gives the path on the host, and whether it lies in a sandbox.
-func volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (path string, inside bool, err error) {
+func (e *engine) volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (path string, inside bool, err error) {
 	given := 0
 	for _, set := range []bool{v.HostPath != nil, v.Image != nil, v.Source != nil} {
 		if set {
@@ -121,10 +121,24 @@ func volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (pa
 		}
 		return ownFolder(ef.Directory, host, owner)
 	}
+	if err := e.forceCreation(host); err != nil {
+		return "", false, err
+	}
 	if _, err := os.Stat(host); err != nil {
 		return "", false, fmt.Errorf("the volume's 'host_path' %s does not exist on this host", host)
 	}
 	return filepath.Clean(host), false, nil
+}
+
+// forceCreation makes the source of a volume where the operator allows that.
+func (e *engine) forceCreation(host string) error {
+	for base := range strings.SplitSeq(e.cfg.HostPathVolumeForceCreation, ":") {
+		if at, err := filepath.Rel(base, host); base != "" && err == nil && at != "." && filepath.IsLocal(at) {
+			// Tasks may have made what is there: no link leads out.
+			return sandbox.Folder(base, at, sandbox.Self())
+		}
+	}
+	return nil
 }
 
 func sandboxVolume(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (string, bool, error) {

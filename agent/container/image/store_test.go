@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,6 +187,58 @@ func TestPullIsGivenUp(t *testing.T) {
 	d.empty("staging")
 	if left, _ := os.ReadDir(d.provisioner()); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// Progress tells the bytes of all layers that are on their way.
+func TestProgress(t *testing.T) {
+	h := newHub(t)
+	d := newDepot(t, nil)
+	layer := tarOf(t, file("f", strings.Repeat("x", 1000)))
+	size, err := layerOf(t, layer).Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := h.push(imageOf(t, v1.Config{}, layer), "app")
+	config := configDigest(t, h, image)
+	told := make(chan struct{})
+	h.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/blobs/") && !strings.Contains(r.URL.Path, config) {
+			<-told
+		}
+		return false
+	})
+	var once sync.Once
+	_, err = d.Provision(t.Context(), "c", Request{Name: image}, func(done, total int64) {
+		if done != 0 || total != size {
+			t.Errorf("%d of %d, want 0 of %d", done, total, size)
+		}
+		once.Do(func() { close(told) })
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A download that stalls is ended and tried again.
+func TestStall(t *testing.T) {
+	h := newHub(t)
+	d := newDepot(t, func(c *Config) { c.Stall = 50 * time.Millisecond })
+	image := h.push(imageOf(t, v1.Config{}, tarOf(t, file("f", "x"))), "app")
+	config := configDigest(t, h, image)
+	var stalled atomic.Int64
+	h.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/blobs/") && !strings.Contains(r.URL.Path, config) && stalled.Add(1) == 1 {
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	})
+	d.provision("c", image, true)
+	if n := stalled.Load(); n != 2 {
+		t.Errorf("%d downloads", n)
 	}
 }
 
