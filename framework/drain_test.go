@@ -41,10 +41,9 @@ func newHeld(t *testing.T, labels map[string]string, balancers ...string) *held 
 	}
 	id := app.InstanceID("web.instance-c6a1b2f0-0000-11ee-8000-000000000001")
 	v := app.Timestamp(1)
-	snap := (&core.Snapshot{}).With("/web", &core.AppState{
-		Versions:  []*app.RunSpec{(&app.App{ID: "/web", Version: v, Labels: labels}).RunSpec()},
-		Instances: []*app.Instance{{ID: id, App: "/web", AppVersion: v, Condition: app.Running}},
-	})
+	snap := (&core.Snapshot{}).With("/web", core.NewAppState(
+		[]*app.RunSpec{(&app.App{ID: "/web", Version: v, Labels: labels}).RunSpec()},
+		&app.Instance{ID: id, App: "/web", AppVersion: v, Condition: app.Running}))
 	h := &held{task: id.Task(1)}
 	h.drains = &drains{feed: f, shown: func() *core.Snapshot { return snap }, send: func(e core.Effect) {
 		h.mu.Lock()

@@ -152,7 +152,7 @@ func countGroups(g *app.Group) int {
 func countInstances(s *core.Snapshot, conditions ...app.Condition) float64 {
 	n := 0.0
 	for _, state := range s.Apps() {
-		for _, i := range state.Instances {
+		for i := range state.All() {
 			for _, c := range conditions {
 				if i.Condition == c {
 					n++

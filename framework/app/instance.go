@@ -209,6 +209,8 @@ type Instance struct {
 	HostPorts  []int             `json:"hostPorts,omitempty"` // one per port that has a host port, in order
 	IPs        []IPAddress       `json:"ips,omitempty"`       // as the last status reported them
 	Health     []HealthResult    `json:"health,omitempty"`    // one per health check that has a result
+	Healthy    *bool             `json:"-"`                   // all checks alive; nil while one has no result
+	Ready      *Readiness        `json:"-"`                   // newest result of the readiness check that a deployment waits for
 	// Reservation is what it owns on its agent, nil for instances that own nothing.
 	Reservation *Reservation `json:"reservation,omitempty"`
 	Tasks       []Task       `json:"tasks,omitempty"` // of a pod, one per container in order; nil while Scheduled
@@ -293,6 +295,20 @@ func Sum(tasks []Task) Condition {
 		}
 	}
 	return Unknown
+}
+
+// Healthiness sums up the health checks; known only when every one has a result.
+func (i *Instance) Healthiness() (healthy, known bool) {
+	return i.Healthy != nil && *i.Healthy, i.Healthy != nil
+}
+
+// Readiness is the result of a readiness check.
+type Readiness struct {
+	Name        string
+	Ready       bool
+	Status      int // HTTP status; 504 for a transport failure
+	ContentType string
+	Body        string // at most 10,000 bytes
 }
 
 // IPAddress is one address of a task.

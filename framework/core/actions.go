@@ -1,8 +1,6 @@
 package core
 
 import (
-	"slices"
-
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/deploy"
 )
@@ -45,12 +43,15 @@ func (c *Core) act(a *action, p *deploy.Plan) {
 // stop gives up all instances of a removed app.
 func (c *Core) stop(a *action) {
 	if l := c.lines[a.id]; l != nil {
-		for _, i := range slices.Clone(l.instances) {
-			c.decommission(i)
+		for _, i := range c.changed(l, a) {
+			if !i.forgotten {
+				c.decommission(i)
+			}
 		}
-	}
-	if l := c.lines[a.id]; l != nil && len(l.instances) > 0 {
-		return
+		c.count(l)
+		if len(l.instances) > 0 {
+			return
+		}
 	}
 	c.dropLine(a.id)
 	if c.failures[a.id] != nil {
@@ -61,33 +62,32 @@ func (c *Core) stop(a *action) {
 	a.done = true
 }
 
-// scale brings an app to its number of instances (marathon.md 5.3).
+// scale brings an app to its number of instances (marathon.md 5.3). All instances that it
+// meets on their way must become healthy and ready.
 func (c *Core) scale(a *action, sentenced []app.InstanceID) {
 	l := c.line(a.id)
 	n := a.target.Instances
+	c.await(a, l)
 	c.shrink(l, a.target, n, sentenced)
-	for k := l.active(); k < n; k++ {
+	for k := c.count(l).active; k < n; k++ {
 		c.grow(a.target)
 	}
-	// All instances that the action met on their way must become healthy and ready.
-	leaving, waiting := false, false
-	for _, i := range l.instances {
-		if i.view.Goal != app.GoalRunning {
-			leaving = leaving || !i.suspended()
-			continue
-		}
-		if i.coming() {
+	c.await(a, l)
+	t := c.count(l)
+	a.done = t.leaving == 0 && t.waiting == 0 && t.active == n
+}
+
+// await notes instances on their way, and checks those that run now.
+func (c *Core) await(a *action, l *line) {
+	for _, i := range c.changed(l, a) {
+		switch {
+		case i.forgotten || !i.active():
+		case i.coming():
 			i.awaited = a
-		}
-		if i.awaited != a || !i.active() {
-			continue
-		}
-		if i.view.Condition == app.Running {
+		case i.awaited == a && i.view.Condition == app.Running:
 			c.startProbes(i)
 		}
-		waiting = waiting || !i.isHealthy() || !i.isReady()
 	}
-	a.done = !leaving && !waiting && l.active() == n
 }
 
 // restart replaces old instances within the limits of the upgrade strategy
@@ -95,87 +95,53 @@ func (c *Core) scale(a *action, sentenced []app.InstanceID) {
 func (c *Core) restart(a *action) {
 	l := c.line(a.id)
 	n := a.target.Instances
+	changed := c.changed(l, a)
 	// Old instances without a task need no place in the limits.
-	for _, i := range slices.Clone(l.instances) {
+	for _, i := range changed {
 		switch {
-		case !a.replaces(i):
+		case i.forgotten || !a.replaces(i):
 		case i.held():
 			c.wake(i, a.target)
 		case i.waits() || i.view.Condition == app.UnreachableInactive:
 			c.decommission(i)
 		}
 	}
-	r := c.census(a, l)
+	t := c.count(l)
 	if !a.begun {
 		c.resetDelay(l)
 		a.limits, a.budget = deploy.RestartState{
 			Instances: n, Upgrade: a.target.Upgrade, Resident: a.target.Resident,
-			Current: len(r.old) + len(r.fresh), Healthy: r.healthy,
+			Current: t.old + t.fresh, Healthy: t.healthy,
 		}.Begin()
 		a.counted = map[app.InstanceID]bool{}
 		a.begun = true
 	}
-	if a.limits.MinHealthy == a.limits.MaxCapacity && a.limits.MaxCapacity <= r.healthy && !a.target.Resident {
+	if a.limits.MinHealthy == a.limits.MaxCapacity && a.limits.MaxCapacity <= t.healthy && !a.target.Resident {
 		// Begin saw to this only for the instances healthy then: without one more nothing
 		// could ever be killed.
 		a.limits.MaxCapacity++
 	}
-	for _, i := range r.fresh {
+	for _, i := range changed {
+		if i.forgotten || !i.share.fresh {
+			continue
+		}
 		if i.view.Condition == app.Running {
 			c.startProbes(i)
 		}
-		if i.isHealthy() && i.isReady() && !a.counted[i.view.ID] {
+		if i.share.good && !a.counted[i.view.ID] {
 			a.counted[i.view.ID] = true
 			a.budget++
 		}
 	}
-	c.replaceOld(a, r)
-	c.shrink(l, a.target, n+len(r.old), nil)
+	old := t.old
+	c.replaceOld(a, l)
+	c.shrink(l, a.target, n+old, nil)
 
-	r = c.census(a, l)
-	for k := a.limits.Launch(n, r.oldHolding, len(r.fresh)); k > 0; k-- {
+	t = c.count(l)
+	a.done = t.holding == 0 && t.good == n && t.fresh == n
+	for k := a.limits.Launch(n, t.holding, t.fresh); k > 0; k-- {
 		c.grow(a.target)
 	}
-	good := 0
-	for _, i := range r.fresh {
-		if i.isHealthy() && i.isReady() {
-			good++
-		}
-	}
-	a.done = r.oldHolding == 0 && good == n && len(r.fresh) == n
-}
-
-// census sorts the instances of an app that is being restarted.
-type census struct {
-	old        []*instance // wanted, of an older version
-	fresh      []*instance // wanted, of the target's version
-	oldHolding int         // of an older version or no longer wanted, and still there
-	healthy    int         // wanted and healthy, old and fresh
-}
-
-func (c *Core) census(a *action, l *line) census {
-	var r census
-	for _, i := range l.instances {
-		if i.suspended() {
-			continue
-		}
-		old := a.replaces(i)
-		if old || !i.active() {
-			r.oldHolding++
-		}
-		if !i.active() {
-			continue
-		}
-		if old {
-			r.old = append(r.old, i)
-		} else {
-			r.fresh = append(r.fresh, i)
-		}
-		if c.serves(i) && (old || i.isReady()) {
-			r.healthy++ // a new one that is not ready yet takes no old one's place
-		}
-	}
-	return r
 }
 
 // serves tells whether an instance counts towards the least number of healthy ones: a
@@ -187,17 +153,27 @@ func (c *Core) serves(i *instance) bool {
 // replaceOld kills old instances: as many as the budget allows or as are healthy beyond
 // the least number, sick ones first, and never a healthy one (or one whose health is
 // not known yet) that is needed for the least number.
-func (c *Core) replaceOld(a *action, r census) {
+func (c *Core) replaceOld(a *action, l *line) {
+	t := c.count(l)
 	floor := a.limits.MinHealthy
 	if a.target.Resident && a.limits.MinHealthy == a.limits.MaxCapacity {
 		floor--
 	}
-	allowed := max(a.budget-a.killed, r.healthy-floor)
-	if allowed <= 0 && c.stuck(a, r) {
+	allowed := max(a.budget-a.killed, t.healthy-floor)
+	if allowed <= 0 && a.stuck(t) {
 		allowed = 1
 	}
-	healthy := r.healthy
-	for _, i := range victims(r.old, a.target, nil) {
+	healthy := t.healthy
+	if allowed <= 0 || t.old == 0 || t.serving == t.old && healthy-1 < floor {
+		return
+	}
+	var old []*instance
+	for _, i := range l.instances {
+		if i.share.old {
+			old = append(old, i)
+		}
+	}
+	for _, i := range victims(old, a.target, nil) {
 		if allowed <= 0 {
 			return
 		}
@@ -207,7 +183,7 @@ func (c *Core) replaceOld(a *action, r census) {
 				return
 			}
 			healthy--
-		case i.view.Condition == app.Running && i.healthy == nil && healthy < floor:
+		case i.view.Condition == app.Running && i.view.Healthy == nil && healthy < floor:
 			return
 		}
 		allowed--
@@ -218,14 +194,6 @@ func (c *Core) replaceOld(a *action, r census) {
 
 // stuck tells whether sick old instances take the room that new ones need: nothing may
 // be launched and nothing is on its way.
-func (c *Core) stuck(a *action, r census) bool {
-	if a.limits.Launch(a.target.Instances, r.oldHolding, len(r.fresh)) > 0 || r.oldHolding > len(r.old) {
-		return false
-	}
-	if slices.ContainsFunc(r.fresh, func(i *instance) bool { return !i.isHealthy() || !i.isReady() }) {
-		return false
-	}
-	return slices.ContainsFunc(r.old, func(i *instance) bool {
-		return i.view.Condition != app.Running || i.healthy != nil && !*i.healthy
-	})
+func (a *action) stuck(t *tally) bool {
+	return a.limits.Launch(a.target.Instances, t.holding, t.fresh) == 0 && t.holding == t.old && t.good == t.fresh && t.sick > 0
 }

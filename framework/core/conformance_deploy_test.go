@@ -49,7 +49,7 @@ func atWork(t *testing.T, a app.App) *world {
 		w.do(put(a, true))
 		w.rounds(4)
 	}
-	if got := len(w.shown.Of(a.ID).Instances); got != n || len(w.shown.Deployments) > 0 {
+	if got := len(w.shown.Of(a.ID).Instances()); got != n || len(w.shown.Deployments) > 0 {
 		t.Fatalf("%d instances, %d deployments", got, len(w.shown.Deployments))
 	}
 	w.log, w.events = []string{}, nil
@@ -57,7 +57,7 @@ func atWork(t *testing.T, a app.App) *world {
 }
 
 // nth is the task of the app's n-th instance.
-func (w *world) nth(id app.PathID, n int) app.TaskID { return w.shown.Of(id).Instances[n].TaskID() }
+func (w *world) nth(id app.PathID, n int) app.TaskID { return w.shown.Of(id).Instances()[n].TaskID() }
 
 // tell brings a status that needs no acknowledgement.
 func (w *world) status(task app.TaskID, state string) {
@@ -107,7 +107,7 @@ func TestConformance_5_3_Scale(t *testing.T) {
 		w.offer(w.agents[0])
 		var ids []app.InstanceID
 		for n, state := range []string{"TASK_RUNNING", "TASK_STARTING", "TASK_UNREACHABLE", "TASK_STAGING", "TASK_RUNNING", "TASK_RUNNING"} {
-			ids = append(ids, w.shown.Of("/w").Instances[n].ID)
+			ids = append(ids, w.shown.Of("/w").Instances()[n].ID)
 			w.status(w.nth("/w", n), state)
 		}
 		for n, victim := range []int{2, 3, 1} { // unreachable, staging, starting
@@ -139,7 +139,7 @@ func TestConformance_5_3_Scale(t *testing.T) {
 	}
 	t.Run("sentenced first", func(t *testing.T) {
 		w := atWork(t, basic("/w", 3))
-		victim := w.shown.Of("/w").Instances[0]
+		victim := w.shown.Of("/w").Instances()[0]
 		w.do(core.KillTasks{Instances: []app.InstanceID{victim.ID}, Scale: true})
 		w.expect(w.logged("kill"), "kill "+string(victim.TaskID()))
 	})
@@ -153,7 +153,7 @@ func TestConformance_5_3_Scale(t *testing.T) {
 		w.do(put(a, false))
 		w.rounds(10)
 		hosts := map[string]int{}
-		for _, i := range w.shown.Of("/w").Instances {
+		for _, i := range w.shown.Of("/w").Instances() {
 			hosts[i.Host]++
 		}
 		if len(hosts) != 2 {
@@ -174,7 +174,7 @@ func TestConformance_5_3_Scale(t *testing.T) {
 			}
 		}
 		w.rounds(20)
-		if i := w.shown.Of("/w").Instances[0]; len(w.shown.Deployments) != 0 || i.Launch != 4 {
+		if i := w.shown.Of("/w").Instances()[0]; len(w.shown.Deployments) != 0 || i.Launch != 4 {
 			t.Errorf("%d deployments, launch %d", len(w.shown.Deployments), i.Launch)
 		}
 	})
@@ -190,8 +190,8 @@ func TestConformance_5_3_Scale(t *testing.T) {
 		a.Instances = 0
 		w.do(put(a, true))
 		w.rounds(6)
-		if len(w.shown.Deployments) != 0 || len(w.shown.Of("/w").Instances) != 0 {
-			t.Errorf("%d deployments, %d instances", len(w.shown.Deployments), len(w.shown.Of("/w").Instances))
+		if len(w.shown.Deployments) != 0 || len(w.shown.Of("/w").Instances()) != 0 {
+			t.Errorf("%d deployments, %d instances", len(w.shown.Deployments), len(w.shown.Of("/w").Instances()))
 		}
 	})
 }
@@ -211,7 +211,7 @@ func TestConformance_5_4_RestartLoop(t *testing.T) {
 			w.step(core.Tick{})
 			w.ask("*")
 			w.offer(w.agents[0])
-			for _, i := range w.shown.Of("/w").Instances {
+			for _, i := range w.shown.Of("/w").Instances() {
 				if i.AppVersion == w.shown.Root.App("/w").Version && i.Condition == app.Provisioned {
 					w.status(i.TaskID(), "TASK_FAILED")
 				}
@@ -227,7 +227,7 @@ func TestConformance_5_4_RestartLoop(t *testing.T) {
 	})
 	t.Run("an old instance that ends by itself counts as gone", func(t *testing.T) {
 		w := atWork(t, basic("/w", 1))
-		old := w.shown.Of("/w").Instances[0]
+		old := w.shown.Of("/w").Instances()[0]
 		w.do(put(changed(1), false))
 		w.status(old.TaskID(), "TASK_FINISHED")
 		if w.shown.Instance(old.ID) != nil {
@@ -314,12 +314,12 @@ func TestConformance_5_5_LocksAndForce(t *testing.T) {
 		a := basic("/w", 3)
 		w.do(put(a, false))
 		for _, cmd := range []core.KillTasks{{}, {Wipe: true}} {
-			cmd.Instances = []app.InstanceID{w.shown.Of("/w").Instances[0].ID}
+			cmd.Instances = []app.InstanceID{w.shown.Of("/w").Instances()[0].ID}
 			if r := w.do(cmd); r.Err != nil || len(r.Outcome.Killed) != 1 {
 				t.Errorf("%+v: %+v", cmd, r)
 			}
 		}
-		if r := w.do(core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances[0].ID}, Scale: true}); fault.KindOf(r.Err) != fault.Conflict {
+		if r := w.do(core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances()[0].ID}, Scale: true}); fault.KindOf(r.Err) != fault.Conflict {
 			t.Errorf("kill and scale: %v", r.Err)
 		}
 	})
@@ -329,13 +329,13 @@ func TestConformance_5_5_LocksAndForce(t *testing.T) {
 		a.Cmd, a.Upgrade = "sleep 10", app.UpgradeStrategy{MinimumHealthCapacity: 1, MaximumOverCapacity: 1}
 		w.do(put(a, false))
 		w.wants = nil
-		before := len(w.shown.Of("/w").Instances)
+		before := len(w.shown.Of("/w").Instances())
 		for range 700 {
 			w.now = w.now.Add(time.Second)
 			w.step(core.Tick{})
 			w.settled()
 		}
-		if after := len(w.shown.Of("/w").Instances); after != before || before != 2 {
+		if after := len(w.shown.Of("/w").Instances()); after != before || before != 2 {
 			t.Errorf("%d instances, then %d", before, after)
 		}
 	})
@@ -369,7 +369,7 @@ func TestConformance_5_6_CancelAndRollback(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 		isNew := func(i *app.Instance) bool { return i.AppVersion == w.shown.Root.App("/w").Version }
-		if all := w.shown.Of("/w").Instances; !slices.ContainsFunc(all, isNew) || isNew(all[0]) {
+		if all := w.shown.Of("/w").Instances(); !slices.ContainsFunc(all, isNew) || isNew(all[0]) {
 			t.Errorf("instances %+v", all)
 		}
 	})
@@ -393,12 +393,12 @@ func TestConformance_5_7_Failover(t *testing.T) {
 		w.crash()
 		w.rounds(1)
 	}
-	for _, i := range w.shown.Of("/w").Instances {
+	for _, i := range w.shown.Of("/w").Instances() {
 		if i.AppVersion != w.shown.Root.App("/w").Version {
 			t.Errorf("%s is of the old version", i.ID)
 		}
 	}
-	if n := len(w.shown.Of("/w").Instances); n != 4 {
+	if n := len(w.shown.Of("/w").Instances()); n != 4 {
 		t.Errorf("%d instances", n)
 	}
 }
@@ -410,7 +410,7 @@ func TestTrap24_OneMoreThanTheCapacity(t *testing.T) {
 	old := w.nth("/w", 0)
 	a.Cmd = "sleep 10"
 	w.do(put(a, false))
-	if n := len(w.shown.Of("/w").Instances); n != 2 || len(w.logged("kill")) > 0 {
+	if n := len(w.shown.Of("/w").Instances()); n != 2 || len(w.logged("kill")) > 0 {
 		t.Errorf("%d instances; the old one must wait for the new one", n)
 	}
 	w.rounds(10)

@@ -63,13 +63,13 @@ func TestTrap32_UpgradesIgnoreOldInstances(t *testing.T) {
 	a.Cmd = "sleep 10"
 	w.do(put(a, false))
 	w.rounds(6)
-	if len(w.shown.Deployments) != 0 || len(w.shown.Of("/w").Instances) != 1 {
+	if len(w.shown.Deployments) != 0 || len(w.shown.Of("/w").Instances()) != 1 {
 		t.Fatal("the upgrade found no place beside the old instance")
 	}
 	a.Instances = 2
 	w.do(put(a, false))
 	w.rounds(6)
-	if w.shown.Of("/w").Instances[1].Condition != app.Scheduled || w.shown.Queue[0].Attempt.Refused[match.UnfulfilledConstraint] == 0 {
+	if w.shown.Of("/w").Instances()[1].Condition != app.Scheduled || w.shown.Queue[0].Attempt.Refused[match.UnfulfilledConstraint] == 0 {
 		t.Error("after scaling two instances share a host")
 	}
 }
@@ -252,7 +252,7 @@ func TestConformance_6_8_OverdueAndScaleChecks(t *testing.T) {
 			w.step(core.Tick{})
 			w.expect(w.logged("kill"), "kill "+string(id))
 			w.status(id, "TASK_KILLED")
-			if i := w.shown.Of("/w").Instances[0]; i.Condition != app.Scheduled {
+			if i := w.shown.Of("/w").Instances()[0]; i.Condition != app.Scheduled {
 				t.Errorf("it is %s", i.Condition)
 			}
 		})
@@ -266,7 +266,7 @@ func TestConformance_6_8_OverdueAndScaleChecks(t *testing.T) {
 		w.now = w.now.Add(10 * time.Second)
 		w.rounds(8)
 		w.status(lost, "TASK_RUNNING") // it is back
-		if n := len(w.shown.Of("/w").Instances); n != 2 {
+		if n := len(w.shown.Of("/w").Instances()); n != 2 {
 			t.Fatalf("%d instances", n)
 		}
 		for range 400 {
@@ -274,7 +274,7 @@ func TestConformance_6_8_OverdueAndScaleChecks(t *testing.T) {
 			w.step(core.Tick{})
 		}
 		w.rounds(4)
-		if n := len(w.shown.Of("/w").Instances); n != 1 {
+		if n := len(w.shown.Of("/w").Instances()); n != 1 {
 			t.Errorf("%d instances after the scale check", n)
 		}
 	})
@@ -285,15 +285,15 @@ func TestConformance_7_5_States(t *testing.T) {
 		for state, want := range map[string]app.Condition{"TASK_STAGING": app.Staging, "TASK_STARTING": app.Starting, "TASK_RUNNING": app.Running, "TASK_KILLING": app.Killing} {
 			w := newWorld(t, 1, 1)
 			w.do(put(basic("/w", 1), false))
-			if c := w.shown.Of("/w").Instances[0].Condition; c != app.Scheduled {
+			if c := w.shown.Of("/w").Instances()[0].Condition; c != app.Scheduled {
 				t.Errorf("before the launch it is %s", c)
 			}
 			w.offer(w.agents[0])
-			if c := w.shown.Of("/w").Instances[0].Condition; c != app.Provisioned {
+			if c := w.shown.Of("/w").Instances()[0].Condition; c != app.Provisioned {
 				t.Errorf("after the launch it is %s", c)
 			}
 			w.status(w.nth("/w", 0), state)
-			if c := w.shown.Of("/w").Instances[0].Condition; c != want {
+			if c := w.shown.Of("/w").Instances()[0].Condition; c != want {
 				t.Errorf("%s makes it %s", state, c)
 			}
 		}
@@ -311,10 +311,10 @@ func TestConformance_7_5_States(t *testing.T) {
 	} {
 		t.Run(strings.TrimSpace(c.state+" "+c.reason), func(t *testing.T) {
 			w := atWork(t, basic("/w", 1))
-			before := w.shown.Of("/w").Instances[0]
+			before := w.shown.Of("/w").Instances()[0]
 			w.step(core.Update{Task: before.TaskID(), AgentID: "S0", State: c.state, Reason: c.reason, Message: "why"})
 			w.settled()
-			after := w.shown.Of("/w").Instances[0]
+			after := w.shown.Of("/w").Instances()[0]
 			if after.ID != before.ID || after.Condition != app.Scheduled || after.AppVersion != before.AppVersion {
 				t.Errorf("it is %+v", after)
 			}
@@ -340,7 +340,7 @@ func TestConformance_7_5_States(t *testing.T) {
 			w := atWork(t, a)
 			w.step(core.Update{Task: w.nth("/w", 0), AgentID: "S0", State: "TASK_LOST", Reason: reason})
 			w.settled()
-			if c := w.shown.Of("/w").Instances[0].Condition; c != app.Unreachable {
+			if c := w.shown.Of("/w").Instances()[0].Condition; c != app.Unreachable {
 				t.Errorf("it is %s", c)
 			}
 		})
@@ -355,7 +355,7 @@ func TestConformance_7_6_ComesBack(t *testing.T) {
 		w.status(w.nth("/w", 0), "TASK_UNREACHABLE")
 		w.now = w.now.Add(30 * time.Second)
 		w.status(w.nth("/w", 0), "TASK_RUNNING")
-		if all := w.shown.Of("/w").Instances; len(all) != 1 || all[0].Condition != app.Running {
+		if all := w.shown.Of("/w").Instances(); len(all) != 1 || all[0].Condition != app.Running {
 			t.Errorf("%+v", all)
 		}
 	})
@@ -377,7 +377,7 @@ func TestConformance_7_6_ComesBack(t *testing.T) {
 		b.Instances = 2
 		b.Upgrade = app.UpgradeStrategy{MinimumHealthCapacity: 0.5}
 		w := atWork(t, b)
-		lost, good := w.shown.Of("/w").Instances[0].ID, w.nth("/w", 1)
+		lost, good := w.shown.Of("/w").Instances()[0].ID, w.nth("/w", 1)
 		w.status(lost.Task(1), "TASK_UNREACHABLE")
 		b.Cmd = "sleep 10"
 		w.do(put(b, false))
@@ -419,7 +419,7 @@ func TestConformance_7_7_Kills(t *testing.T) {
 		a := basic("/w", 1)
 		a.Unreachable = app.UnreachableStrategy{InactiveAfterSeconds: 60, ExpungeAfterSeconds: 120}
 		w := atWork(t, a)
-		i := w.shown.Of("/w").Instances[0]
+		i := w.shown.Of("/w").Instances()[0]
 		w.status(i.TaskID(), "TASK_UNREACHABLE")
 		w.logged()
 		w.do(core.KillTasks{Instances: []app.InstanceID{i.ID}})
@@ -436,7 +436,7 @@ func TestConformance_7_7_Kills(t *testing.T) {
 	}{{"plain", core.KillTasks{}, true, 2}, {"wipe", core.KillTasks{Wipe: true}, false, 2}, {"scale", core.KillTasks{Scale: true}, false, 1}} {
 		t.Run(c.name, func(t *testing.T) {
 			w := atWork(t, basic("/w", 2))
-			i := w.shown.Of("/w").Instances[0]
+			i := w.shown.Of("/w").Instances()[0]
 			c.cmd.Instances = []app.InstanceID{i.ID, i.ID, "none.instance-x"}
 			r := w.do(c.cmd)
 			if r.Err != nil || len(r.Outcome.Killed) != 1 || r.Outcome.Killed[0].Condition != app.Running {
@@ -446,8 +446,8 @@ func TestConformance_7_7_Kills(t *testing.T) {
 			if got := w.shown.Instance(i.ID); (got != nil) != c.same || got != nil && got.Launch != 2 {
 				t.Errorf("the instance: %+v", got)
 			}
-			if w.shown.Root.App("/w").Instances != c.wanted || len(w.shown.Of("/w").Instances) != c.wanted {
-				t.Errorf("%d wanted, %d there", w.shown.Root.App("/w").Instances, len(w.shown.Of("/w").Instances))
+			if w.shown.Root.App("/w").Instances != c.wanted || len(w.shown.Of("/w").Instances()) != c.wanted {
+				t.Errorf("%d wanted, %d there", w.shown.Root.App("/w").Instances, len(w.shown.Of("/w").Instances()))
 			}
 		})
 	}
@@ -511,7 +511,7 @@ func TestConformance_8_HealthOfInstances(t *testing.T) {
 		sum := func(want, isKnown bool) {
 			t.Helper()
 			w.settled()
-			if got, known := w.shown.Of("/w").Healthy(i.ID); got != want || known != isKnown {
+			if got, known := w.shown.Instance(i.ID).Healthiness(); got != want || known != isKnown {
 				t.Errorf("healthy %t, known %t", got, known)
 			}
 		}
@@ -659,7 +659,7 @@ func TestConformance_7_6_LostInterval(t *testing.T) {
 			w.step(core.Tick{})
 			w.settled()
 		}
-		return len(w.shown.Of("/w").Instances)
+		return len(w.shown.Of("/w").Instances())
 	}
 	if n := until(280); n != 1 {
 		t.Errorf("%d instances before the first look", n)

@@ -59,7 +59,7 @@ func (l *line) roles() []string {
 	}
 	out := []string{l.spec.Role}
 	if l.spec.Resident {
-		for _, i := range l.instances {
+		for _, i := range l.waiting() {
 			if i.held() && !slices.Contains(out, i.view.Role) {
 				out = append(out, i.view.Role)
 			}
@@ -108,11 +108,9 @@ func (c *Core) lineWants(l *line) bool {
 	if len(l.delays) == 0 {
 		return true
 	}
-	for _, i := range l.instances {
-		if i.waits() {
-			if _, late := c.delayed(l, i.spec); !late {
-				return true
-			}
+	for _, i := range l.waiting() {
+		if _, late := c.delayed(l, i.spec); !late {
+			return true
 		}
 	}
 	return false
@@ -123,11 +121,9 @@ func (c *Core) waitsDelayed(l *line) bool {
 	if l.scheduled == 0 || len(l.delays) == 0 {
 		return false
 	}
-	for _, i := range l.instances {
-		if i.waits() {
-			if _, late := c.delayed(l, i.spec); late {
-				return true
-			}
+	for _, i := range l.waiting() {
+		if _, late := c.delayed(l, i.spec); late {
+			return true
 		}
 	}
 	return false

@@ -137,7 +137,7 @@ func (c *Core) topUp(id app.PathID) {
 		}
 		return
 	}
-	for n := l.active(); n < l.spec.Instances; n++ {
+	for n := c.count(l).active; n < l.spec.Instances; n++ {
 		c.grow(l.spec)
 	}
 }

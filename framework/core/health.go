@@ -115,7 +115,6 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 		v.Tasks[k].Healthy, v.Tasks[k].HealthyAt = &ok, app.At(c.now)
 	}
 	i.view = &v
-	c.dirty.mark(i.line.id)
 	if flipped && (ok || was) {
 		c.publish(HealthStatusChanged{At: c.at(), App: v.App, Instance: v.ID, Task: v.TaskIDAt(k), Version: v.AppVersion, Alive: ok})
 	}
@@ -124,11 +123,14 @@ func (c *Core) result(i *instance, at int, ok bool, cause string) {
 
 // sumHealth sums the checks up and tells what that changed.
 func (c *Core) sumHealth(i *instance) {
-	sum := i.sum()
-	if v := i.view; (sum == nil) != (i.healthy == nil) || sum != nil && *sum != *i.healthy {
+	sum, had := i.sum(), i.view.Healthy
+	v := *i.view
+	v.Healthy = sum
+	i.view = &v
+	c.touch(i)
+	if (sum == nil) != (had == nil) || sum != nil && *sum != *had {
 		c.publish(InstanceHealthChanged{At: c.at(), Instance: v.ID, App: v.App, Healthy: sum, Version: v.AppVersion})
 	}
-	i.healthy = sum
 }
 
 // sum tells whether all checks pass, nil while one has no result or without any. The check of a container
@@ -170,6 +172,8 @@ func (c *Core) readied(r Readied) {
 		return
 	}
 	res := r.Result
-	i.ready = &res
-	c.dirty.mark(i.line.id)
+	v := *i.view
+	v.Ready = &res
+	i.view = &v
+	c.touch(i)
 }

@@ -17,8 +17,6 @@ type instance struct {
 	lostAt    app.Timestamp // when it became unreachable, kept while inactive
 	recorded  bool          // the store has a record
 	checks    []checkState
-	healthy   *bool // all checks alive; nil while one has no result
-	ready     *Readiness
 	awaited   *action // the scale action that waits for it, nil: none
 	probing   bool
 	polling   bool // the readiness check runs
@@ -26,19 +24,39 @@ type instance struct {
 
 	reservedAt time.Time // when its reservation was asked for, or loaded
 	confirmed  bool      // an offer showed the reservation
+
+	slot      int  // place in its line's roster
+	forgotten bool // no longer in its line
+	unshown   bool // in its line's list of that name
+	restless  bool // likewise
+	queued    bool // likewise
+	share     share
 }
 
 // line is one app or pod: its definition while it has one, its instances, and its place in the
 // launch queue.
 type line struct {
-	id        app.PathID
-	spec      *app.RunSpec                     // in the root, nil once deleted
-	instances []*instance                      // in order of creation
-	scheduled int                              // how many of them wait for an offer
-	delays    map[app.Timestamp]*delay         // by configuration
-	held      bool                             // a delay holds it out of the demand
-	checked   map[app.Timestamp]*checkedConfig // by configuration, nil without checks of the framework
-	stats     stats
+	id          app.PathID
+	spec        *app.RunSpec                     // in the root, nil once deleted
+	instances   []*instance                      // in order of creation
+	scheduled   int                              // how many of them wait for an offer
+	queued      []*instance                      // those, in the order in which they began to; others may be in it
+	provisioned int                              // how many of them no agent has confirmed
+	delays      map[app.Timestamp]*delay         // by configuration
+	held        bool                             // a delay holds it out of the demand
+	checked     map[app.Timestamp]*checkedConfig // by configuration, nil without checks of the framework
+	stats       stats
+
+	roster  *roster     // as last shown
+	slots   int         // given out
+	emptied []int       // slots of instances forgotten since
+	unshown []*instance // changed since
+
+	// tally holds for the instances as they were when countedFor, nil for no action, was last
+	// looked at; those that changed since are restless.
+	tally      tally
+	countedFor *action
+	restless   []*instance
 }
 
 func (c *Core) line(id app.PathID) *line {
@@ -48,17 +66,6 @@ func (c *Core) line(id app.PathID) *line {
 		c.lines[id] = l
 	}
 	return l
-}
-
-// active counts instances that are wanted and run, start or wait to start.
-func (l *line) active() int {
-	n := 0
-	for _, i := range l.instances {
-		if i.active() {
-			n++
-		}
-	}
-	return n
 }
 
 // active tells whether the instance counts towards its app's instances.
@@ -80,22 +87,49 @@ func (i *instance) waits() bool {
 	return i.view.Condition == app.Scheduled && i.view.Goal == app.GoalRunning
 }
 
+// provisioned tells whether the instance was launched and its agent has not confirmed it.
+func (i *instance) provisioned() bool { return i.view.Condition == app.Provisioned }
+
+// enqueue adds an instance that began to wait to the launch queue.
+func (c *Core) enqueue(i *instance) {
+	l := i.line
+	l.scheduled++
+	c.queue[l.id] = l
+	if !i.queued {
+		i.queued = true
+		l.queued = append(l.queued, i)
+	}
+}
+
+// waiting lists the instances that wait for an offer, in the order in which they began to.
+func (l *line) waiting() []*instance {
+	kept := l.queued[:0]
+	for _, i := range l.queued {
+		if i.queued = i.waits() && !i.forgotten; i.queued {
+			kept = append(kept, i)
+		}
+	}
+	clear(l.queued[len(kept):])
+	l.queued = kept
+	return kept
+}
+
 // isHealthy is what deployments wait for: running, and every check alive if there are any.
 func (i *instance) isHealthy() bool {
 	if i.view.Condition != app.Running {
 		return false
 	}
-	return len(i.spec.HealthChecks) == 0 || i.healthy != nil && *i.healthy
+	return len(i.spec.HealthChecks) == 0 || i.view.Healthy != nil && *i.view.Healthy
 }
 
 func (i *instance) isReady() bool {
-	return len(i.spec.ReadinessChecks) == 0 || i.ready != nil && i.ready.Ready
+	return len(i.spec.ReadinessChecks) == 0 || i.view.Ready != nil && i.view.Ready.Ready
 }
 
 // set changes an instance, records it when the store must know, and tells subscribers
 // of a new condition.
 func (c *Core) set(i *instance, edit func(v *app.Instance)) {
-	before, waited := i.view, i.waits()
+	before, waited, provisioned := i.view, i.waits(), i.provisioned()
 	v := *before
 	edit(&v)
 	i.view = &v
@@ -104,16 +138,21 @@ func (c *Core) set(i *instance, edit func(v *app.Instance)) {
 	case waited && !waits:
 		l.scheduled--
 	case !waited && waits:
-		l.scheduled++
-		c.queue[l.id] = l
+		c.enqueue(i)
 		c.wanted(l)
+	}
+	switch {
+	case provisioned && !i.provisioned():
+		l.provisioned--
+	case !provisioned && i.provisioned():
+		l.provisioned++
 	}
 	if before.Condition != v.Condition {
 		v.Since = app.At(c.now)
 		c.changedEvent(i)
 	}
 	c.watchAge(i)
-	c.dirty.mark(l.id)
+	c.touch(i)
 	c.record(i)
 }
 
@@ -169,11 +208,10 @@ func (c *Core) schedule(spec *app.RunSpec) *instance {
 		AppVersion: spec.Version,
 		Role:       spec.Role,
 	}}
-	l.instances = append(l.instances, i)
-	l.scheduled++
-	c.queue[l.id] = l
+	l.enter(i)
+	c.enqueue(i)
 	c.instances[i.view.ID] = i
-	c.dirty.mark(l.id)
+	c.touch(i)
 	c.wanted(l)
 	c.changedEvent(i)
 	return i
@@ -189,11 +227,12 @@ func (c *Core) forget(i *instance) {
 	}
 	delete(c.instances, i.view.ID)
 	delete(c.aging, i.view.ID)
-	if at := slices.Index(l.instances, i); at >= 0 {
-		l.instances = slices.Delete(l.instances, at, at+1)
-	}
+	l.remove(i)
 	if i.waits() {
 		l.scheduled--
+	}
+	if i.provisioned() {
+		l.provisioned--
 	}
 	if i.recorded {
 		c.out.change(Change{Key: instanceKey(i.view.ID)})
@@ -251,8 +290,9 @@ func (c *Core) reschedule(i *instance) {
 		}
 		v.HostPorts, v.IPs, v.Health, v.Tasks = nil, nil, nil, nil
 		v.StagedAt, v.StartedAt, v.ActiveAt = 0, 0, 0
+		v.Healthy, v.Ready = nil, nil
 	})
-	i.checks, i.healthy, i.ready = nil, nil, nil
+	i.checks = nil
 }
 
 func (c *Core) changedEvent(i *instance) {

@@ -32,6 +32,7 @@ func (c *Core) kill(i *instance) {
 		if c.kills.tasks == nil {
 			c.kills.tasks = map[app.TaskID]*pendingKill{}
 		}
+		c.touch(i)
 		c.kills.tasks[id] = &pendingKill{instance: i.view.ID, agent: i.view.AgentID}
 		c.kills.wait = append(c.kills.wait, id)
 	}
@@ -60,6 +61,9 @@ func (k *killList) done(c *Core, id app.TaskID) {
 		return
 	}
 	delete(k.tasks, id)
+	if i := c.instances[p.instance]; i != nil {
+		c.touch(i)
+	}
 	if !p.sent.IsZero() {
 		k.flying--
 	}

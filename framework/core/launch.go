@@ -108,7 +108,7 @@ func (c *Core) leftover(orders []*order, a *answer) time.Duration {
 	return c.cfg.DeclineFor
 }
 
-// orders lists what may be launched now, by app and in order of creation.
+// orders lists what may be launched now, by app and who waited longest first.
 func (c *Core) orders() []*order {
 	var out []*order
 	for _, id := range sortedKeys(c.queue) {
@@ -117,8 +117,8 @@ func (c *Core) orders() []*order {
 			continue
 		}
 		byConfig := map[app.Timestamp]*order{} // versions that differ in count alone are placed as one
-		for _, i := range l.instances {
-			if !i.waits() || i.view.Reservation != nil {
+		for _, i := range l.waiting() {
+			if i.view.Reservation != nil {
 				continue
 			}
 			o := byConfig[i.spec.ConfigVersion]

@@ -163,16 +163,19 @@ func (c *Core) loadInstance(v *app.Instance) error {
 	l := c.line(v.App)
 	i := &instance{view: &cp, spec: spec, line: l, recorded: true, reservedAt: c.now}
 	if i.waits() {
-		l.scheduled++
-		c.queue[l.id] = l
+		c.enqueue(i)
+	}
+	if i.provisioned() {
+		l.provisioned++
 	}
 	if cp.OfPod() {
-		i.healthy = i.sum()
+		cp.Healthy = i.sum()
 	}
 	c.watchAge(i)
 	c.inRole(spec.Role) // what the instance holds is in it, also when the app left it
 	c.instances[v.ID] = i
-	l.instances = append(l.instances, i)
+	l.enter(i)
+	c.touch(i)
 	switch {
 	case cp.Goal == app.GoalDecommissioned:
 		c.decommission(i)

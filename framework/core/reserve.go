@@ -92,11 +92,12 @@ func (c *Core) heldSpec(i *instance) match.Held {
 func (c *Core) countHeld(offers []*match.Offer, refused map[*line]map[int]match.Reason, answers []answer) {
 	for _, id := range sortedKeys(c.queue) {
 		l := c.queue[id]
-		at := slices.IndexFunc(l.instances, (*instance).held)
+		waiting := l.waiting()
+		at := slices.IndexFunc(waiting, (*instance).held)
 		if at < 0 {
 			continue
 		}
-		role := l.instances[at].view.Role
+		role := waiting[at].view.Role
 		var seen match.Summary
 		var list []match.Refusal
 		for n, o := range offers {

@@ -16,7 +16,7 @@ func running(t *testing.T, n, agents int) *world {
 	w := newWorld(t, 1, agents)
 	w.do(put(resident(n), false))
 	w.rounds(20)
-	if got := w.shown.Of("/r").Instances; len(got) != n || len(w.shown.Deployments) > 0 {
+	if got := w.shown.Of("/r").Instances(); len(got) != n || len(w.shown.Deployments) > 0 {
 		t.Fatalf("%d instances, %d deployments", len(got), len(w.shown.Deployments))
 	}
 	return w
@@ -38,7 +38,7 @@ func TestReserveThenLaunch(t *testing.T) {
 	a := w.agents[0]
 	w.offerIn(a, "dev")
 	w.settled()
-	i := w.shown.Of("/r").Instances[0]
+	i := w.shown.Of("/r").Instances()[0]
 	if i.Condition != app.Scheduled || i.Reservation == nil || i.AgentID != a.id || i.Launch != 0 || w.reservations() != 1 || len(w.tasks) != 0 {
 		t.Fatalf("after the first offer: %+v", i)
 	}
@@ -47,7 +47,7 @@ func TestReserveThenLaunch(t *testing.T) {
 	}
 	w.offerIn(a, "dev")
 	w.settled()
-	if i = w.shown.Of("/r").Instances[0]; i.Condition != app.Provisioned || i.Launch != 1 || len(w.tasks) != 1 {
+	if i = w.shown.Of("/r").Instances()[0]; i.Condition != app.Provisioned || i.Launch != 1 || len(w.tasks) != 1 {
 		t.Fatalf("after the second: %+v", i)
 	}
 }
@@ -59,7 +59,7 @@ func TestReservationThatNeverComes(t *testing.T) {
 	a := w.agents[0]
 	w.offerIn(a, "dev")
 	w.settled()
-	first := w.shown.Of("/r").Instances[0].ID
+	first := w.shown.Of("/r").Instances()[0].ID
 	a.take(a.owned[first].blocks, 1) // the master refused it
 	a.take(a.owned[first].disks, 1)
 	delete(a.owned, first)
@@ -67,7 +67,7 @@ func TestReservationThatNeverComes(t *testing.T) {
 	w.offerIn(a, "dev")
 	w.step(core.Tick{})
 	w.settled()
-	if got := w.shown.Of("/r").Instances[0].ID; got != first {
+	if got := w.shown.Of("/r").Instances()[0].ID; got != first {
 		t.Fatal("given up too early")
 	}
 	if s := w.shown.Queue[0]; s.Last.Refused[match.NoCorrespondingReservationFound] != 1 {
@@ -77,7 +77,7 @@ func TestReservationThatNeverComes(t *testing.T) {
 	w.step(core.Tick{})
 	w.settled()
 	w.rounds(10)
-	all := w.shown.Of("/r").Instances
+	all := w.shown.Of("/r").Instances()
 	if len(all) != 1 || all[0].ID == first || all[0].Condition != app.Running {
 		t.Errorf("instances %+v", all)
 	}
@@ -87,13 +87,13 @@ func TestReservationThatNeverComes(t *testing.T) {
 func TestSuspended(t *testing.T) {
 	w := running(t, 3, 3)
 	before := map[app.InstanceID]string{}
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		before[i.ID] = i.AgentID
 	}
 	w.do(put(resident(1), false))
 	w.rounds(20)
 	goals := map[app.Goal]int{}
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		goals[i.Goal]++
 	}
 	if len(w.shown.Deployments) > 0 || goals[app.GoalRunning] != 1 || goals[app.GoalStopped] != 2 || w.reservations() != 3 || len(w.shown.Queue) > 0 {
@@ -103,7 +103,7 @@ func TestSuspended(t *testing.T) {
 	w.do(put(resident(4), false))
 	w.rounds(30)
 	again := 0
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		if before[i.ID] != "" && before[i.ID] != i.AgentID {
 			t.Errorf("%s moved from %s to %s", i.ID, before[i.ID], i.AgentID)
 		}
@@ -120,14 +120,14 @@ func TestSuspended(t *testing.T) {
 func TestUpgradeInPlace(t *testing.T) {
 	w := running(t, 2, 2)
 	ids := map[app.InstanceID]string{}
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		ids[i.ID] = i.AgentID
 	}
 	a := resident(2)
 	a.Cmd = "sleep 11"
 	w.do(put(a, false))
 	w.rounds(40)
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		if ids[i.ID] != i.AgentID || i.Launch != 2 || i.AppVersion != w.shown.Root.App("/r").Version || i.Condition != app.Running {
 			t.Errorf("instance %+v", i)
 		}
@@ -140,15 +140,15 @@ func TestUpgradeInPlace(t *testing.T) {
 // TestWipe: the reservation goes, another instance comes; a suspended one goes too.
 func TestWipe(t *testing.T) {
 	w := running(t, 2, 2)
-	victim := w.shown.Of("/r").Instances[0].ID
+	victim := w.shown.Of("/r").Instances()[0].ID
 	w.do(core.KillTasks{Instances: []app.InstanceID{victim}, Wipe: true})
 	w.rounds(30)
-	if w.shown.Instance(victim) != nil || len(w.shown.Of("/r").Instances) != 2 || w.reservations() != 2 {
-		t.Errorf("%d instances, %d reservations", len(w.shown.Of("/r").Instances), w.reservations())
+	if w.shown.Instance(victim) != nil || len(w.shown.Of("/r").Instances()) != 2 || w.reservations() != 2 {
+		t.Errorf("%d instances, %d reservations", len(w.shown.Of("/r").Instances()), w.reservations())
 	}
 	w.do(put(resident(1), false))
 	w.rounds(10)
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		if i.Goal == app.GoalStopped {
 			victim = i.ID
 		}
@@ -172,7 +172,7 @@ func TestWipe(t *testing.T) {
 // marked gone a fresh instance takes its place.
 func TestResidentUnreachable(t *testing.T) {
 	w := running(t, 1, 2)
-	i := w.shown.Of("/r").Instances[0]
+	i := w.shown.Of("/r").Instances()[0]
 	at := w.agents[0]
 	if i.AgentID != at.id {
 		at = w.agents[1]
@@ -183,19 +183,19 @@ func TestResidentUnreachable(t *testing.T) {
 	w.rounds(10)
 	w.log = []string{}
 	w.do(core.KillTasks{Instances: []app.InstanceID{i.ID}})
-	if got := w.shown.Of("/r").Instances; len(got) != 1 || got[0].Condition != app.Unreachable || len(w.logged("kill")) > 0 {
+	if got := w.shown.Of("/r").Instances(); len(got) != 1 || got[0].Condition != app.Unreachable || len(w.logged("kill")) > 0 {
 		t.Fatalf("instances %+v, kills %v", got, w.logged("kill"))
 	}
 	w.reconnect(at)
 	w.rounds(5)
-	if got := w.shown.Of("/r").Instances; got[0].Condition != app.Running || got[0].Launch != 1 {
+	if got := w.shown.Of("/r").Instances(); got[0].Condition != app.Running || got[0].Launch != 1 {
 		t.Fatalf("back: %+v", got[0])
 	}
 	w.disconnect(at)
 	w.rounds(5)
 	w.gone(at)
 	w.rounds(20)
-	if got := w.shown.Of("/r").Instances; len(got) != 1 || got[0].ID == i.ID || got[0].Condition != app.Running {
+	if got := w.shown.Of("/r").Instances(); len(got) != 1 || got[0].ID == i.ID || got[0].Condition != app.Running {
 		t.Errorf("after the agent is gone: %+v", got)
 	}
 }
@@ -212,7 +212,7 @@ func TestRoleChangeOfResidents(t *testing.T) {
 	w.roles = nil
 	w.do(put(a, true))
 	for range 6 { // no offers: both wait, once the old one was killed
-		for _, id := range w.shown.Of("/r").Instances {
+		for _, id := range w.shown.Of("/r").Instances() {
 			w.advance(id.TaskID())
 		}
 		for len(w.updates) > 0 {
@@ -228,7 +228,7 @@ func TestRoleChangeOfResidents(t *testing.T) {
 	}
 	w.rounds(20)
 	roles := map[string]int{}
-	for _, i := range w.shown.Of("/r").Instances {
+	for _, i := range w.shown.Of("/r").Instances() {
 		if i.Condition == app.Running {
 			roles[i.Role]++
 		}
@@ -263,7 +263,7 @@ func TestHomeRegion(t *testing.T) {
 		w.held[o.ID] = w.agents[0]
 		w.step(core.Offers{Offers: []*match.Offer{o}})
 		w.settled()
-		if got := w.shown.Of(a.ID).Instances[0].Condition == app.Provisioned; got != c.launched {
+		if got := w.shown.Of(a.ID).Instances()[0].Condition == app.Provisioned; got != c.launched {
 			t.Errorf("%s: launched %t, want %t", name, got, c.launched)
 		}
 		w.do(remove(a.ID, true))

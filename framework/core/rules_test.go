@@ -39,7 +39,7 @@ func ran(t *testing.T, a app.App) (*world, *app.Instance) {
 		}
 	}
 	w.events = nil
-	return w, w.shown.Of(a.ID).Instances[0]
+	return w, w.shown.Of(a.ID).Instances()[0]
 }
 
 func types(events []core.Event) []string {
@@ -76,12 +76,12 @@ func TestConformance_8_HealthChecks_Trap22_KillOneFailureLater(t *testing.T) {
 			t.Errorf("run %d, ok %t: events %v, want %v", n, c.ok, got, c.want)
 		}
 	}
-	h := w.shown.Of("/w").Instances[0].Health[0]
+	h := w.shown.Of("/w").Instances()[0].Health[0]
 	if h.Alive || h.ConsecutiveFailures != 4 || h.LastFailureCause != "refused" || h.FirstSuccess == 0 {
 		t.Errorf("result %+v", h)
 	}
 	w.rounds(4)
-	if i := w.shown.Of("/w").Instances[0]; i.Launch != 2 || i.Condition != app.Running {
+	if i := w.shown.Of("/w").Instances()[0]; i.Launch != 2 || i.Condition != app.Running {
 		t.Errorf("not replaced without back-off: %+v", i)
 	}
 	if f := w.shown.Of("/w").Failure; f == nil || f.State != "TASK_KILLED" {
@@ -99,7 +99,7 @@ func TestConformance_8_MesosHealthComesWithUpdates(t *testing.T) {
 	yes := true
 	w.step(core.Update{Task: i.TaskID(), AgentID: "S0", State: "TASK_RUNNING", Healthy: &yes})
 	w.settled()
-	if healthy, _ := w.shown.Of(i.App).Healthy(i.ID); len(w.shown.Deployments) != 0 || !healthy {
+	if healthy, _ := w.shown.Instance(i.ID).Healthiness(); len(w.shown.Deployments) != 0 || !healthy {
 		t.Errorf("deployments %d, health %v", len(w.shown.Deployments), healthy)
 	}
 }
@@ -180,7 +180,7 @@ func TestConformance_7_6_Unreachable(t *testing.T) {
 			if len(w.shown.Queue) > 0 {
 				queued = w.shown.Queue[0].Count
 			}
-			if got := len(w.shown.Of("/w").Instances); got != c.known || queued != c.queued {
+			if got := len(w.shown.Of("/w").Instances()); got != c.known || queued != c.queued {
 				t.Errorf("%d instances known and %d queued, want %d and %d", got, queued, c.known, c.queued)
 			}
 		})
@@ -241,7 +241,7 @@ func TestRefusedCommandsLeaveNoTrace(t *testing.T) {
 		"unknown deployment": core.CancelDeployment{ID: "x"},
 		"an app too big":     put(big("/big"), false),
 		"an id too long":     put(basic(app.PathID("/"+fmt.Sprintf("%0900d", 1)), 1), false),
-		"kill scale, locked": core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances[0].ID}, Scale: true},
+		"kill scale, locked": core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances()[0].ID}, Scale: true},
 	} {
 		r := w.do(cmd)
 		if r.Err == nil || fault.KindOf(r.Err) == fault.Other {

@@ -135,7 +135,7 @@ func TestScripts(t *testing.T) {
 			w.rounds(4)
 			w.log = []string{}
 			w.say("kill one of two with scale")
-			w.do(core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances[0].ID}, Scale: true})
+			w.do(core.KillTasks{Instances: []app.InstanceID{w.shown.Of("/w").Instances()[0].ID}, Scale: true})
 			w.rounds(3)
 			w.say("DELETE /w")
 			w.do(remove("/w", true))

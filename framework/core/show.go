@@ -51,25 +51,7 @@ func (c *Core) showApp(id app.PathID) *AppState {
 		vs := c.versions[id]
 		out.Versions = vs[:len(vs):len(vs)]
 	}
-	if len(l.instances) == 0 {
-		return out
-	}
-	out.Instances = make([]*app.Instance, len(l.instances))
-	for k, i := range l.instances {
-		out.Instances[k] = i.view
-		if i.healthy != nil {
-			if out.health == nil {
-				out.health = map[app.InstanceID]bool{}
-			}
-			out.health[i.view.ID] = *i.healthy
-		}
-		if i.ready != nil {
-			if out.ready == nil {
-				out.ready = map[app.InstanceID]*Readiness{}
-			}
-			out.ready[i.view.ID] = i.ready
-		}
-	}
+	out.instances = l.show()
 	return out
 }
 
@@ -79,20 +61,18 @@ func (c *Core) queued(l *line) []*Queued {
 	if l.scheduled == 0 && len(l.delays) == 0 {
 		return nil
 	}
-	q := Queued{Spec: l.spec, Since: l.stats.since, Unused: l.stats.unused,
+	q := Queued{Spec: l.spec, InProgress: l.provisioned, Since: l.stats.since, Unused: l.stats.unused,
 		LastUnused: l.stats.lastUnused, LastUsed: l.stats.lastUsed,
 		Attempt: l.stats.attempt, Last: l.stats.last(), LastOffers: l.stats.newest()}
 	held := map[string]int{} // instances that wait for a reservation in another role
-	for _, i := range l.instances {
-		if i.waits() {
+	if l.spec == nil || l.spec.Resident {
+		for _, i := range l.waiting() {
 			if q.Spec == nil || i.spec.Version > q.Spec.Version {
 				q.Spec = i.spec
 			}
 			if i.held() {
 				held[i.view.Role]++
 			}
-		} else if i.view.Condition == app.Provisioned {
-			q.InProgress++
 		}
 	}
 	if q.Spec == nil {

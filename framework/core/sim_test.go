@@ -65,7 +65,7 @@ func TestCrashAtEveryEffect(t *testing.T) {
 			put(resident(1), true), putPod(pair(2), false), put(resident(3), true), remove("/a", true),
 			putPod(renamed(pair(2)), true), putPod(renamed(pair(1)), true), core.KillTasks{Instances: []app.InstanceID{""}, Wipe: true}, remove("/r", true)} {
 			if k, wipes := cmd.(core.KillTasks); wipes {
-				k.Instances[0] = w.shown.Of("/r").Instances[0].ID
+				k.Instances[0] = w.shown.Of("/r").Instances()[0].ID
 			}
 			for done := false; !done; {
 				w.token++
@@ -210,8 +210,8 @@ func (w *world) randomCommand(ids []app.PathID) core.Command {
 	case 0:
 		return remove(id, force)
 	case 1:
-		if w.shown != nil && len(w.shown.Of(id).Instances) > 0 {
-			list := w.shown.Of(id).Instances
+		if w.shown != nil && len(w.shown.Of(id).Instances()) > 0 {
+			list := w.shown.Of(id).Instances()
 			victim := list[w.rand.IntN(len(list))]
 			scale := w.rand.IntN(2) == 0
 			for n := range victim.TaskCount() {
@@ -286,8 +286,8 @@ func (w *world) atRest() {
 		for _, id := range d.Affected() {
 			w.t.Logf("%s: old %+v", id, d.Change(id).Old)
 			w.t.Logf("%s: new %+v", id, d.Change(id).New)
-			for _, i := range w.shown.Of(id).Instances {
-				healthy, known := w.shown.Of(id).Healthy(i.ID)
+			for _, i := range w.shown.Of(id).Instances() {
+				healthy, known := i.Healthiness()
 				w.t.Logf("  %s goal %s %s version %s healthy %t %t", i.TaskID(), i.Goal, i.Condition, i.AppVersion, healthy, known)
 			}
 		}
@@ -317,7 +317,7 @@ func (w *world) atRest() {
 	}
 	for _, id := range []app.PathID{"/a", "/b", "/g/c", "/r", "/p"} {
 		known := 0
-		for _, i := range w.shown.Of(id).Instances {
+		for _, i := range w.shown.Of(id).Instances() {
 			if i.Goal == app.GoalRunning {
 				known++
 			}

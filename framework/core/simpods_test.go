@@ -147,4 +147,4 @@ func conditionOf(v *app.Instance, task app.TaskID) app.Condition {
 }
 
 // firstOf is the oldest instance of an app or pod.
-func (w *world) firstOf(id app.PathID) *app.Instance { return w.shown.Of(id).Instances[0] }
+func (w *world) firstOf(id app.PathID) *app.Instance { return w.shown.Of(id).Instances()[0] }

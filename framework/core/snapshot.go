@@ -35,15 +35,41 @@ type AppState struct {
 	// Versions are the stored versions of an app in Root, oldest first; the newest is the one
 	// in Root. None for an app that is being deleted.
 	Versions []*app.RunSpec
-	// Instances are in order of creation. Those of apps being deleted are still listed, and
-	// so are those that only wait for an offer (Condition Scheduled): counters and task lists
-	// leave them out.
-	Instances []*app.Instance
 	// Failure is the last one, nil without.
 	Failure *app.TaskFailure
 
-	health map[app.InstanceID]bool
-	ready  map[app.InstanceID]*Readiness
+	instances *roster
+}
+
+// NewAppState makes what a snapshot knows of an app with these instances.
+func NewAppState(versions []*app.RunSpec, instances ...*app.Instance) *AppState {
+	e := (*roster)(nil).edit()
+	for slot, i := range instances {
+		e.put(slot, i)
+	}
+	return &AppState{Versions: versions, instances: e.next}
+}
+
+// All goes over the instances in order of creation. Those of apps being deleted are still
+// there, and so are those that only wait for an offer (Condition Scheduled): counters and
+// task lists leave them out.
+func (a *AppState) All() iter.Seq[*app.Instance] { return a.instances.all() }
+
+// Len is the number of instances.
+func (a *AppState) Len() int {
+	if a.instances == nil {
+		return 0
+	}
+	return a.instances.n
+}
+
+// Instances lists All.
+func (a *AppState) Instances() []*app.Instance {
+	out := make([]*app.Instance, 0, a.Len())
+	for i := range a.All() {
+		out = append(out, i)
+	}
+	return out
 }
 
 var noState = &AppState{}
@@ -75,16 +101,6 @@ func (s *Snapshot) With(id app.PathID, state *AppState) *Snapshot {
 	return &out
 }
 
-// Healthy sums up the checks of an instance; known only when every check has a result.
-func (a *AppState) Healthy(id app.InstanceID) (healthy, known bool) {
-	healthy, known = a.health[id]
-	return healthy, known
-}
-
-// Ready is the newest readiness result of an instance that a deployment waits for, nil
-// without.
-func (a *AppState) Ready(id app.InstanceID) *Readiness { return a.ready[id] }
-
 // App finds a version of an app that instances may run: in the history, nil when it
 // is not kept.
 func (s *Snapshot) App(id app.PathID, version app.Timestamp) *app.App {
@@ -108,7 +124,7 @@ func (s *Snapshot) Spec(id app.PathID, version app.Timestamp) *app.RunSpec {
 // Instance finds an instance by id, nil when there is none.
 func (s *Snapshot) Instance(id app.InstanceID) *app.Instance {
 	path, _ := id.App()
-	for _, i := range s.Of(path).Instances {
+	for i := range s.Of(path).All() {
 		if i.ID == id {
 			return i
 		}
@@ -117,13 +133,7 @@ func (s *Snapshot) Instance(id app.InstanceID) *app.Instance {
 }
 
 // Readiness is the newest result of a readiness check.
-type Readiness struct {
-	Name        string
-	Ready       bool
-	Status      int // HTTP status; 504 for a transport failure
-	ContentType string
-	Body        string // at most 10,000 bytes
-}
+type Readiness = app.Readiness
 
 // Queued is one app's line in the launch queue (marathon.md 1.11 and 6.9).
 type Queued struct {

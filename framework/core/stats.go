@@ -24,6 +24,11 @@ type stats struct {
 	lastUsed   app.Timestamp
 	attempt    match.Summary
 	agents     map[string]UnusedOffer // newest refusal of each agent
+
+	// What readers see of agents, made when first asked for after a change.
+	summed bool
+	sum    match.Summary
+	recent []UnusedOffer
 }
 
 func (s *stats) add(now time.Time, offers []*match.Offer, seen match.Summary, refused []match.Refusal) {
@@ -32,6 +37,7 @@ func (s *stats) add(now time.Time, offers []*match.Offer, seen match.Summary, re
 		s.attempt.Refused[r] += n
 	}
 	s.unused += len(refused)
+	s.summed = s.summed && len(refused) == 0
 	for _, r := range refused {
 		s.lastUnused = app.At(now)
 		o := offers[r.Offer]
@@ -46,21 +52,28 @@ func (s *stats) add(now time.Time, offers []*match.Offer, seen match.Summary, re
 
 // last counts the newest refusal of each agent.
 func (s *stats) last() match.Summary {
-	var sum match.Summary
-	for _, u := range s.agents {
-		sum.Offers++
-		sum.Refused[u.Reason]++
-	}
-	return sum
+	s.summarise()
+	return s.sum
 }
 
 func (s *stats) newest() []UnusedOffer {
-	var out []UnusedOffer
-	for _, u := range s.agents {
-		out = append(out, u)
+	s.summarise()
+	return s.recent
+}
+
+func (s *stats) summarise() {
+	if s.summed {
+		return
 	}
-	slices.SortFunc(out, func(a, b UnusedOffer) int {
+	s.summed, s.sum, s.recent = true, match.Summary{}, nil
+	all := make([]UnusedOffer, 0, len(s.agents))
+	for _, u := range s.agents {
+		s.sum.Offers++
+		s.sum.Refused[u.Reason]++
+		all = append(all, u)
+	}
+	slices.SortFunc(all, func(a, b UnusedOffer) int {
 		return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.Offer.AgentID, b.Offer.AgentID))
 	})
-	return out[:min(len(out), maxUnusedOffers)]
+	s.recent = slices.Clone(all[:min(len(all), maxUnusedOffers)])
 }

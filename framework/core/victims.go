@@ -11,7 +11,7 @@ import (
 // shrink gives up instances until at most n are active: sentenced ones first, then the
 // order of victims.
 func (c *Core) shrink(l *line, spec *app.RunSpec, n int, sentenced []app.InstanceID) {
-	surplus := l.active() - n
+	surplus := c.count(l).active - n
 	if surplus <= 0 {
 		return
 	}
@@ -62,7 +62,7 @@ func weight(i *instance) int {
 	case app.Starting:
 		return 3
 	case app.Running:
-		if i.healthy != nil && !*i.healthy {
+		if i.view.Healthy != nil && !*i.view.Healthy {
 			return 3
 		}
 		return 4

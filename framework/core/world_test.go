@@ -198,6 +198,9 @@ func (w *world) step(in core.Input) {
 		}
 	}
 	w.carryOut(w.core.Step(w.now, in))
+	if err := w.core.CheckCounts(); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) carryOut(effects []core.Effect) {

@@ -275,7 +275,7 @@ func (a *api) killPodInstances(c echo.Context, id app.PathID) error {
 		return err
 	}
 	var ids []app.InstanceID
-	for _, i := range s.Of(id).Instances {
+	for i := range s.Of(id).All() {
 		if slices.Contains(asked, i.ID) {
 			ids = append(ids, i.ID)
 		}

@@ -107,7 +107,7 @@ func (a *api) viewPod(s *core.Snapshot, p *app.Pod) podView {
 	now := app.At(a.now())
 	v := podView{ID: p.ID, Spec: p, LastUpdated: now, TerminationHistory: endsOf(s.Of(p.ID).Failure)}
 	stable := 0
-	for _, i := range s.Of(p.ID).Instances {
+	for i := range s.Of(p.ID).All() {
 		if i.Launch == 0 {
 			continue // waits for its first offer
 		}
@@ -306,7 +306,7 @@ type instanceState struct {
 func viewInstance(s *core.Snapshot, i *app.Instance) instanceView {
 	v := instanceView{InstanceID: i.ID, Version: i.AppVersion,
 		State: instanceState{Condition: i.Condition, Since: i.Since, ActiveSince: i.ActiveAt, Goal: i.Goal}}
-	if healthy, known := s.Of(i.App).Healthy(i.ID); known {
+	if healthy, known := i.Healthiness(); known {
 		v.State.Healthy = &healthy
 	}
 	if i.AgentID != "" {

@@ -165,7 +165,7 @@ func (p *printer) app(a *app.App) {
 	}
 	if p.e.tasks {
 		p.key("tasks")
-		p.tasks(p.s.Of(a.ID).Instances)
+		p.tasks(p.s.Of(a.ID).Instances())
 	}
 	if p.e.readiness {
 		p.value("readinessCheckResults", viewReadiness(p.s, a.ID))

@@ -36,7 +36,7 @@ type lifeTime struct {
 func newTaskStats(s *core.Snapshot, a *app.App, now time.Time) *taskStats {
 	var scaled, latest, outdated, all []*app.Instance
 	state := s.Of(a.ID)
-	for _, i := range state.Instances {
+	for i := range state.All() {
 		if !shown(i) {
 			continue
 		}
@@ -68,7 +68,7 @@ func newTaskGroup(state *core.AppState, list []*app.Instance, now time.Time) *ta
 		case app.Running:
 			n.Running++
 		}
-		if healthy, known := state.Healthy(i.ID); known && healthy {
+		if healthy, known := i.Healthiness(); known && healthy {
 			n.Healthy++
 		} else if sick(i) {
 			n.Unhealthy++

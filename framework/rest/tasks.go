@@ -42,7 +42,7 @@ func (a *api) listTasks(c echo.Context) error {
 		if x := s.Root.App(id); x != nil {
 			service = encode(app.List[int](x.ServicePorts()))
 		}
-		for _, i := range s.Of(id).Instances {
+		for i := range s.Of(id).All() {
 			if !shown(i) || i.OfPod() || !hasStatus(i, wanted) {
 				continue
 			}
@@ -73,7 +73,7 @@ func hasStatus(i *app.Instance, wanted []string) bool {
 func appsWithInstances(s *core.Snapshot) []app.PathID {
 	var out []app.PathID
 	for id, state := range s.Apps() {
-		if len(state.Instances) > 0 {
+		if state.Len() > 0 {
 			out = append(out, id)
 		}
 	}
@@ -90,7 +90,7 @@ func plainTasks(s *core.Snapshot) string {
 		service := x.ServicePorts()
 		if len(service) == 0 {
 			b.WriteString(name + "\t ")
-			for _, i := range s.Of(x.ID).Instances {
+			for i := range s.Of(x.ID).All() {
 				if i.Condition == app.Running {
 					b.WriteString("\t" + i.Host)
 				}
@@ -99,7 +99,7 @@ func plainTasks(s *core.Snapshot) string {
 		}
 		for n, port := range service {
 			b.WriteString(name + "\t" + strconv.Itoa(port))
-			for _, i := range s.Of(x.ID).Instances {
+			for i := range s.Of(x.ID).All() {
 				if i.Condition == app.Running && n < len(i.HostPorts) {
 					b.WriteString("\t" + net.JoinHostPort(i.Host, strconv.Itoa(i.HostPorts[n])))
 				}
@@ -130,7 +130,7 @@ func (a *api) tasksOfApp(c echo.Context, id app.PathID) error {
 	}
 	p := a.printer(s, embeds{})
 	p.raw(`{"tasks":`)
-	p.tasks(s.Of(id).Instances)
+	p.tasks(s.Of(id).Instances())
 	p.raw("}")
 	return p.send(c, http.StatusOK)
 }
@@ -145,7 +145,7 @@ func (a *api) tasksOfGroup(c echo.Context, id app.PathID) error {
 	p.raw(`{"tasks":[`)
 	first := true
 	for x := range g.AllApps() {
-		first = p.moreTasks(s.Of(x.ID).Instances, first)
+		first = p.moreTasks(s.Of(x.ID).Instances(), first)
 	}
 	p.raw("]}")
 	return p.send(c, http.StatusOK)
@@ -198,7 +198,7 @@ func (a *api) deleteTasksOfApp(c echo.Context, id app.PathID) error {
 	}
 	host := c.QueryParam("host")
 	var ids []app.InstanceID
-	for _, i := range s.Of(id).Instances {
+	for i := range s.Of(id).All() {
 		if shown(i) && (host == "" || host == "*" || host == i.Host) {
 			ids = append(ids, i.ID)
 		}

@@ -82,7 +82,7 @@ type counts struct{ staged, running, healthy, unhealthy int }
 // count makes the counters from the instances of one app.
 func count(s *core.Snapshot, id app.PathID) (c counts) {
 	state := s.Of(id)
-	for _, i := range state.Instances {
+	for i := range state.All() {
 		if !shown(i) {
 			continue
 		}
@@ -92,7 +92,7 @@ func count(s *core.Snapshot, id app.PathID) (c counts) {
 		case app.Running:
 			c.running++
 		}
-		if healthy, known := state.Healthy(i.ID); known && healthy {
+		if healthy, known := i.Healthiness(); known && healthy {
 			c.healthy++
 		} else if sick(i) {
 			c.unhealthy++
@@ -114,8 +114,8 @@ func sick(i *app.Instance) bool {
 func viewReadiness(s *core.Snapshot, id app.PathID) []readinessView {
 	out := []readinessView{}
 	state := s.Of(id)
-	for _, i := range state.Instances {
-		if r := state.Ready(i.ID); r != nil {
+	for i := range state.All() {
+		if r := i.Ready; r != nil {
 			v := readinessView{Name: r.Name, TaskID: i.TaskID(), Ready: r.Ready}
 			if r.Status != 0 {
 				v.LastResponse = &readinessAnswer{r.Status, r.ContentType, r.Body}
