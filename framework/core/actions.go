@@ -43,7 +43,7 @@ func (c *Core) act(a *action, p *deploy.Plan) {
 // stop gives up all instances of a removed app.
 func (c *Core) stop(a *action) {
 	if l := c.lines[a.id]; l != nil {
-		for _, i := range c.changed(l, a) {
+		for _, i := range l.changed(a) {
 			if !i.forgotten {
 				c.decommission(i)
 			}
@@ -79,11 +79,12 @@ func (c *Core) scale(a *action, sentenced []app.InstanceID) {
 
 // await notes instances on their way, and checks those that run now.
 func (c *Core) await(a *action, l *line) {
-	for _, i := range c.changed(l, a) {
+	for _, i := range l.changed(a) {
 		switch {
 		case i.forgotten || !i.active():
 		case i.coming():
 			i.awaited = a
+			l.recount(i)
 		case i.awaited == a && i.view.Condition == app.Running:
 			c.startProbes(i)
 		}
@@ -95,7 +96,7 @@ func (c *Core) await(a *action, l *line) {
 func (c *Core) restart(a *action) {
 	l := c.line(a.id)
 	n := a.target.Instances
-	changed := c.changed(l, a)
+	changed := l.changed(a)
 	// Old instances without a task need no place in the limits.
 	for _, i := range changed {
 		switch {

@@ -29,6 +29,7 @@ type instance struct {
 	forgotten bool // no longer in its line
 	unshown   bool // in its line's list of that name
 	restless  bool // likewise
+	unseen    bool // likewise
 	queued    bool // likewise
 	share     share
 }
@@ -57,6 +58,9 @@ type line struct {
 	tally      tally
 	countedFor *action
 	restless   []*instance
+	// unseen are those that changed since seenBy, an action, looked.
+	seenBy *action
+	unseen []*instance
 }
 
 func (c *Core) line(id app.PathID) *line {

@@ -77,9 +77,10 @@ func (e *rosterEdit) put(slot int, i *app.Instance) {
 // its app has to look at it again.
 func (c *Core) touch(i *instance) {
 	l := i.line
-	if !i.restless {
-		i.restless = true
-		l.restless = append(l.restless, i)
+	l.recount(i)
+	if !i.unseen {
+		i.unseen = true
+		l.unseen = append(l.unseen, i)
 	}
 	if !i.unshown {
 		i.unshown = true

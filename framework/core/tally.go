@@ -94,10 +94,24 @@ func (c *Core) count(l *line) *tally {
 	return &l.tally
 }
 
-// changed lists the instances that the action on an app has not looked at as they are now.
-func (c *Core) changed(l *line, a *action) []*instance {
-	if l.countedFor != a {
-		return slices.Clone(l.instances)
+// recount notes that the share of an instance may not be what it was.
+func (l *line) recount(i *instance) {
+	if !i.restless {
+		i.restless = true
+		l.restless = append(l.restless, i)
 	}
-	return slices.Clone(l.restless)
+}
+
+// changed lists the instances that the action on an app has not looked at as they are now:
+// all of them the first time.
+func (l *line) changed(a *action) []*instance {
+	out := l.unseen
+	if l.seenBy != a {
+		l.seenBy, out = a, slices.Clone(l.instances)
+	}
+	for _, i := range l.unseen {
+		i.unseen = false
+	}
+	l.unseen = nil
+	return out
 }
