@@ -31,6 +31,9 @@ func (m Meta) OpenResources(log *slog.Logger) (*Journal, []Loss, error) {
 		return j, losses, nil
 	}
 	j = &Journal{dir: dir, log: log, live: map[string][]byte{}}
+	if err := j.takeOver(); err != nil {
+		return nil, nil, err
+	}
 	if err := j.rewrite(); err != nil {
 		return nil, nil, fault.New(op, fault.Other, dir, err)
 	}
