@@ -66,6 +66,7 @@ type Config struct {
 	Resources   string
 	Attributes  string
 	DefaultRole string
+	Domain      string // JSON or file://PATH; empty: none
 
 	Isolation        string         // "cgroups/cpu,cgroups/mem" turns limits on
 	Logs             tasklog.Config // bounds of stdout and stderr
@@ -95,6 +96,7 @@ type Config struct {
 	GCDelay           time.Duration
 	GCDiskHeadroom    float64
 	DiskWatchInterval time.Duration
+	GCNested          bool // remove sandboxes of nested containers before the executor\'s
 
 	Recover         string   // "reconnect" or "cleanup": end what lived on and stop; empty: reconnect
 	KillTasksOnStop bool     // end every task and the keeper when stopping
@@ -125,6 +127,7 @@ const MesosVersion = "1.11.0"
 type Agent struct {
 	cfg       Config
 	isolation isolation
+	domain    *mesos.DomainInfo
 	extra     resource.Resources // offered beyond what there is
 	cgroups   bool               // tasks have limits
 	confine   *confine.Rules
@@ -210,6 +213,10 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if len(iso.without) > 0 {
 		log.Warn("isolators have no effect", "isolators", iso.without)
 	}
+	domain, err := parseDomain(cfg.Domain)
+	if err != nil {
+		return nil, err
+	}
 	extra, err := cfg.Oversubscription.estimate()
 	if err != nil {
 		return nil, err
@@ -219,7 +226,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, isolation: iso, extra: extra, cgroups: iso.cgroups, confine: rules, log: log, listening: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, confine: rules, log: log, listening: make(chan struct{})}, nil
 }
 
 // Listening is closed when the address is bound; Addr is valid from then on.

@@ -178,6 +178,7 @@ func (e *engine) attach(directory string) {
 	runs := filepath.Dir(directory)
 	e.files.Attach(directory, directory)
 	latest := filepath.Join(runs, "latest")
+	e.forgetVolumes(runs)
 	e.files.Attach(latest, latest)
 	if short := shortLatest(directory); short != "" {
 		e.files.Attach(short, latest)
@@ -191,9 +192,11 @@ func (e *engine) collect(directory string, since time.Time) { e.collector.Add(di
 // link when it led here, and folders that are empty now.
 func (e *engine) collected(directory string) {
 	e.files.Detach(directory)
+	e.forgetVolumes(directory)
 	runs := filepath.Dir(directory)
 	latest := filepath.Join(runs, "latest")
 	if target, err := os.Readlink(latest); err == nil && target == filepath.Base(directory) {
+		e.forgetVolumes(runs)
 		_ = os.Remove(latest) // a leftover link is only untidy
 		e.files.Detach(latest)
 		e.files.Detach(shortLatest(directory))

@@ -50,6 +50,7 @@ type engine struct {
 	fetcher   *sandbox.Fetcher
 	collector *sandbox.Collector
 	disks     *volume.Store
+	roots     volumeRoots
 	quota     *quota.Watcher     // nil when nobody asked for it
 	extra     resource.Resources // offered beyond what there is
 	images    *image.Store       // nil without an image provider

@@ -45,6 +45,9 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	if e.images != nil {
 		imageMetrics(e, gauge, counter)
 	}
+	counter("sandbox_removals_total", "Folders of sandboxes that were removed.", "gc/path_removals_succeeded", func() float64 { n, _, _ := e.collector.Counts(); return float64(n) })
+	counter("sandbox_removal_failures_total", "Removals of sandboxes that failed; they are tried again.", "gc/path_removals_failed", func() float64 { _, n, _ := e.collector.Counts(); return float64(n) })
+	gauge("sandbox_removals_pending", "Sandboxes that wait for their removal.", "gc/path_removals_pending", func() float64 { _, _, n := e.collector.Counts(); return float64(n) })
 	tasks := r.GaugeVec(metrics.Def{Name: "stoa_agent_tasks", Help: "Tasks by state, terminal ones until acknowledged.", Labels: []string{"state"}})
 	r.FlatGroup(func(emit func(string, float64)) {
 		ctx, cancel := context.WithTimeout(context.Background(), metricsWait)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,11 +19,11 @@ import (
 
 // slaveInfo describes the agent to masters. Checkpoint must be true, and resources go
 // in the form that old masters read where they have one (libprocess.md 3.1, 7 item 15).
-func slaveInfo(host inventory.Host, port int32) *messages.SlaveInfo {
+func slaveInfo(host inventory.Host, port int32, domain *mesos.DomainInfo) *messages.SlaveInfo {
 	rs, _ := resource.Downgrade(host.Resources) // refined ones stay as they are
 	return &messages.SlaveInfo{
 		Hostname: proto.String(host.Hostname), Port: proto.Int32(port), Resources: rs,
-		Attributes: host.Attributes, Checkpoint: proto.Bool(true),
+		Attributes: host.Attributes, Checkpoint: proto.Bool(true), Domain: domain,
 	}
 }
 
@@ -45,21 +46,29 @@ func incompatible(before, now *messages.SlaveInfo, policy string) string {
 		return fmt.Sprintf("the resources were %s and are %s", was, is)
 	case policy == "additive" && !is.Contains(was):
 		return fmt.Sprintf("the resources were %s and are only %s", was, is)
-	case before.GetDomain() != nil && !proto.Equal(before.GetDomain(), now.GetDomain()):
+	case (before.GetDomain() != nil || policy == "equal") && !proto.Equal(before.GetDomain(), now.GetDomain()):
 		return "the fault domain changed"
 	case policy == "equal" && len(before.GetAttributes()) != len(now.GetAttributes()):
 		return "the number of attributes changed"
 	}
-	have := map[string]bool{}
-	for _, a := range now.GetAttributes() {
-		have[resource.AttributeText(a)] = true
-	}
 	for _, a := range before.GetAttributes() {
-		if text := resource.AttributeText(a); !have[text] {
-			return fmt.Sprintf("attribute %s is gone", text)
+		if !slices.ContainsFunc(now.GetAttributes(), func(b *mesos.Attribute) bool { return keeps(a, b, policy) }) {
+			return fmt.Sprintf("attribute %s:%s is gone", a.GetName(), resource.AttributeText(a))
 		}
 	}
 	return ""
+}
+
+// keeps tells whether an attribute of now goes on as one of before. Ranges may grow when
+// additions are allowed.
+func keeps(before, now *mesos.Attribute, policy string) bool {
+	if before.GetName() != now.GetName() || before.GetType() != now.GetType() {
+		return false
+	}
+	if policy == "additive" && before.GetType() == mesos.Value_RANGES {
+		return resource.RangesOf(now.GetRanges()).Contains(resource.RangesOf(before.GetRanges()))
+	}
+	return resource.AttributeText(before) == resource.AttributeText(now)
 }
 
 // Registration says what the agent has (libprocess.md 3.1 and 3.2).

@@ -94,7 +94,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.addr = transport.Addr()
-	e.info = slaveInfo(host, int32(a.addr.Port()))
+	e.info = slaveInfo(host, int32(a.addr.Port()), a.domain)
 	e.runtime = a.cfg.Runtime
 	if e.runtime == nil && a.cfg.has("mesos") {
 		e.runtime = proc.New(proc.Config{
@@ -134,7 +134,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
 		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
-		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, Images: e.images != nil, DefaultContainer: a.cfg.DefaultContainerInfo, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion,
+		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, Images: e.images != nil, DefaultContainer: a.cfg.DefaultContainerInfo, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion, CollectNested: a.cfg.GCNested,
 		Rules: secure.Rules,
 	})
 	e.uplink, err = uplink.New(uplink.Config{

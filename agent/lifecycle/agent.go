@@ -23,6 +23,7 @@ type Config struct {
 	LibprocessIP      string            // the agent's own LIBPROCESS_IP, may be empty
 	MaxExecutors      int               // completed executors remembered per framework
 	Info              *mesos.AgentInfo  // without id; told to custom executors; its resources are what the agent was started with
+	CollectNested     bool              // sandboxes of nested containers go before their executor\'s
 	ResourceVersion   []byte            // resource_version_uuid, 16 bytes; empty: not compared
 	Containerizers    []string          // "mesos", "docker": who may run a container, empty: mesos
 	SandboxDirectory  string            // the sandbox inside a container with a file system of its own; empty: /mnt/mesos/sandbox

@@ -272,6 +272,9 @@ func (a *Agent) nestedExited(n *nested, exit Exit, lim *Limitation) {
 		}
 		a.memberEnded(t)
 	}
+	if a.cfg.CollectNested {
+		a.do(Collect{Directory: n.directory})
+	}
 	a.trimNested(e)
 	a.afterNested(e)
 }

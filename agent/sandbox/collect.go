@@ -39,5 +39,13 @@ func (c *Collector) Run(ctx context.Context) error { return c.run(ctx) }
 // slave/executor_directory_max_allowed_age_secs).
 func (c *Collector) MaxAge() float64 { return c.age() }
 
+// Counts gives how many folders were removed, how many tries failed, and how many wait
+// (metrics gc/path_removals_…).
+func (c *Collector) Counts() (succeeded, failed, pending uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone, c.failed, uint64(len(c.since))
+}
+
 // Prune removes all that is allowed by the disk's use now (PRUNE and tests).
 func (c *Collector) Prune(ctx context.Context) { c.prune(ctx) }

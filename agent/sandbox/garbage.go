@@ -19,6 +19,8 @@ type collector struct {
 	mu      sync.Mutex // guards below
 	since   map[string]time.Time
 	allowed time.Duration // age at which folders go at present
+	gone    uint64        // folders removed
+	failed  uint64        // tries to remove one that failed
 }
 
 func newCollector(cfg CollectConfig, log *slog.Logger, removed func(string)) *Collector {
@@ -123,14 +125,22 @@ func (c *collector) prune(ctx context.Context) {
 		// RemoveAll works by descriptors and removes links, not what they lead to.
 		if err := os.RemoveAll(path); err != nil {
 			c.log.Warn("a folder cannot be removed; tried again later", "path", path, "error", err)
+			c.count(&c.failed)
 			c.add(path, now)
 			continue
 		}
+		c.count(&c.gone)
 		c.log.Info("folder removed", "path", path)
 		if c.removed != nil {
 			c.removed(path)
 		}
 	}
+}
+
+func (c *collector) count(n *uint64) {
+	c.mu.Lock()
+	*n++
+	c.mu.Unlock()
 }
 
 // diskUsage gives the used share, 0 to 1, of the file system a path is on.

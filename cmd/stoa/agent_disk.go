@@ -6,13 +6,16 @@ import (
 	"github.com/stoa-project/stoa/agent"
 )
 
-// agentDisk are the flags about disks and oversubscription (mesos-agent.md 7.10, 10).
+// agentDisk are the flags about disks, what is offered and what is removed (mesos-agent.md
+// 7.10, 10).
 type agentDisk struct {
 	DiskQuota      bool     `name:"enforce_container_disk_quota" env:"MESOS_ENFORCE_CONTAINER_DISK_QUOTA" negatable:"" help:"End containers that use more disk than they have; needs disk/du in --isolation."`
 	DiskUse        duration `name:"container_disk_watch_interval" env:"MESOS_CONTAINER_DISK_WATCH_INTERVAL" default:"15secs" help:"How often the isolator disk/du measures sandboxes and volumes."`
 	Estimator      string   `name:"resource_estimator" env:"MESOS_RESOURCE_ESTIMATOR" help:"Offer revocable resources beyond what there is: org_apache_mesos_FixedResourceEstimator, with the amount in --modules."`
 	Modules        string   `name:"modules" env:"MESOS_MODULES" help:"JSON or file:///path; read for the parameters of --resource_estimator and --container_logger."`
 	QoS            string   `name:"qos_controller" env:"MESOS_QOS_CONTROLLER" help:"Must be empty: revocable resources are taken back by nobody."`
+	Domain         string   `name:"domain" env:"MESOS_DOMAIN" help:"Region and zone of this host, as JSON or file:///path."`
+	GCNested       bool     `name:"gc_non_executor_container_sandboxes" env:"MESOS_GC_NON_EXECUTOR_CONTAINER_SANDBOXES" negatable:"" help:"Remove the sandboxes of nested containers --gc_delay after their end, not with the executor's."`
 	Oversubscribed duration `name:"oversubscribed_resources_interval" env:"MESOS_OVERSUBSCRIBED_RESOURCES_INTERVAL" default:"15secs" help:"Accepted; a fixed amount is told at each registration."`
 }
 
