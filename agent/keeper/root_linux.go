@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -229,9 +230,12 @@ func (s *stage) mask(path string) error {
 	return unix.Mount(os.DevNull, fdPath(at), "", unix.MS_BIND, "")
 }
 
+// cgroupMounts are looked up once: they do not change while a host runs.
+var cgroupMounts = sync.OnceValues(cgroup.Mounts)
+
 // hierarchy names a version 1 hierarchy by the folder it is mounted at.
 func hierarchy(dir string) string {
-	mounts, err := cgroup.Mounts()
+	mounts, err := cgroupMounts()
 	if err == nil {
 		for _, m := range mounts {
 			if strings.HasPrefix(dir, m.Dir+"/") {

@@ -1,9 +1,11 @@
 package keeper
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -348,4 +350,73 @@ func TestStageInChroot(t *testing.T) {
 	if left := mounts(t, dir); len(left) > 0 {
 		t.Errorf("mounts on the host: %v", left)
 	}
+}
+
+// After many tasks with roots, some of which never ran, the keeper holds what it held before.
+func TestRootsLeaveNothing(t *testing.T) {
+	s := newSite(t)
+	r := tinyRoot(t, s.dir)
+	info, err := s.c.Info(s.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(what string) int {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/%s", info.PID, what))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	run := func(n int) {
+		for i := range n {
+			id := fmt.Sprintf("t%d", i)
+			spec := s.rooted(id, "true", &Root{Path: r.Overlay.Layers[0]})
+			spec.Mounts = []Mount{{Source: s.dir, Target: "/data"}, {Source: "/etc/hosts", Target: "/etc/hosts", ReadOnly: true}}
+			if i%4 == 3 {
+				spec.Mounts[0].Source = "/no/such/folder"
+			}
+			_, err := s.c.Start(s.ctx, spec)
+			if (err != nil) != (i%4 == 3) {
+				t.Fatalf("%s: %v", id, err)
+			}
+			if err == nil {
+				s.ended(id)
+				if err := s.c.Forget(s.ctx, id); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	run(8) // what is made at the first use
+	fds, threads := count("fd"), count("task")
+	run(60)
+	s.eventually("descriptors and threads as before", func() bool { return count("fd") <= fds && count("task") <= threads+4 })
+	if left := mounts(t, s.dir); len(left) > 0 {
+		t.Errorf("mounts on the host: %v", left)
+	}
+}
+
+// BenchmarkRoot starts and ends processes in overlays of their own, 16 at a time.
+func BenchmarkRoot(b *testing.B) {
+	s := newSite(b)
+	r := tinyRoot(b, s.dir)
+	var n atomic.Int64
+	b.SetParallelism(8)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			id := fmt.Sprintf("t%d", n.Add(1))
+			own := &Root{Path: r.Path, Overlay: &Overlay{Layers: r.Overlay.Layers, Upper: filepath.Join(s.dir, id, "u"), Work: filepath.Join(s.dir, id, "w")}}
+			for _, d := range []string{own.Overlay.Upper, own.Overlay.Work} {
+				if err := os.MkdirAll(d, 0o755); err != nil {
+					b.Error(err)
+				}
+			}
+			spec := s.rooted(id, "", own)
+			spec.Path, spec.Args = "/bin/busybox", []string{"true"}
+			if _, err := s.c.Start(s.ctx, spec); err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }
