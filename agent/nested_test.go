@@ -17,7 +17,12 @@ import (
 // api posts one operator call in JSON.
 func (p *process) api(body string, headers ...string) *http.Response {
 	p.t.Helper()
-	req, err := http.NewRequest("POST", p.url("/api/v1"), strings.NewReader(body))
+	return p.apiAt("/api/v1", body, headers...)
+}
+
+func (p *process) apiAt(path, body string, headers ...string) *http.Response {
+	p.t.Helper()
+	req, err := http.NewRequest("POST", p.url(path), strings.NewReader(body))
 	if err != nil {
 		p.t.Fatal(err)
 	}
