@@ -61,7 +61,7 @@ func TestExecutorReregistrationTimeout(t *testing.T) {
 	m.register("S0")
 	m.runOn(oldExecutor(t, "v0"), "a", "", true)
 	pid := int(m.expect("a", running)[0].GetContainerStatus().GetExecutorPid())
-	m.barrier() // the acknowledgement is recorded
+	m.barrier()                                                // the acknowledgement is recorded
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil { // it lives and says nothing
 		t.Fatal(err)
 	}

@@ -378,8 +378,16 @@ func (r *Runtime) Shutdown(ctx context.Context, grace time.Duration) error {
 	return errors.Join(err, r.groups.RemoveRoot())
 }
 
-// Close implements container.Runtime.
+// Close implements container.Runtime. The agent's folder of control groups goes when
+// nothing is in it.
 func (r *Runtime) Close() error {
+	if r.groups != nil {
+		if ids, err := r.groups.IDs(); err == nil && len(ids) == 0 {
+			if err := r.groups.RemoveRoot(); err != nil {
+				r.log.Warn("the agent's folder of control groups stays", "error", err)
+			}
+		}
+	}
 	if r.keeper == nil {
 		return nil
 	}
