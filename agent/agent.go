@@ -41,6 +41,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/tasklog"
 	"github.com/stoa-project/stoa/internal/fault"
@@ -79,6 +80,8 @@ type Config struct {
 	CgroupsHierarchy string
 	CgroupsRoot      string
 	CgroupsEnableCFS bool
+	AllowedDevices   *mesos.DeviceWhitelist // that tasks may use beside the usual ones; needs cgroups/devices
+	PidsLimit        int64                  // processes and threads of one container; 0: 4096; negative: no limit
 	NoSwitchUser     bool
 
 	ExecutorEnvironmentVariables      map[string]string
@@ -125,16 +128,18 @@ const MesosVersion = "1.11.0"
 
 // Agent is one agent.
 type Agent struct {
-	cfg       Config
-	isolation isolation
-	domain    *mesos.DomainInfo
-	extra     resource.Resources // offered beyond what there is
-	cgroups   bool               // tasks have limits
-	confine   *confine.Rules
-	log       *slog.Logger
-	listening chan struct{}
-	addr      netip.AddrPort // valid once listening is closed
-	engine    atomic.Pointer[engine]
+	cfg         Config
+	isolation   isolation
+	domain      *mesos.DomainInfo
+	extra       resource.Resources // offered beyond what there is
+	cgroups     bool               // tasks have limits
+	confine     *confine.Rules
+	controllers []string // controllers beside the usual ones
+	devices     []cgroup.Device
+	log         *slog.Logger
+	listening   chan struct{}
+	addr        netip.AddrPort // valid once listening is closed
+	engine      atomic.Pointer[engine]
 }
 
 // New checks the configuration and starts nothing. Errors are fault.Invalid and name
@@ -222,11 +227,15 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	iso.confine(&cfg.Confine)
+	devices, err := allowedDevices(cfg.AllowedDevices)
+	if err != nil {
+		return nil, err
+	}
 	rules, err := confine.New(cfg.Confine)
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, confine: rules, log: log, listening: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, confine: rules, log: log, listening: make(chan struct{})}, nil
 }
 
 // Listening is closed when the address is bound; Addr is valid from then on.

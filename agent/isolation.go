@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/stoa-project/stoa/agent/confine"
+	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -16,14 +17,14 @@ var isolators = map[string]bool{
 	"filesystem/posix": true, "disk/du": true, "posix/disk": true,
 	"posix/rlimits": true, "linux/capabilities": true, "linux/seccomp": true, "linux/nnp": true,
 	"namespaces/pid": true, "namespaces/ipc": true,
+	"cgroups/cpuset": true, "cgroups/devices": true, "cgroups/blkio": true, "cgroups/hugetlb": true,
 
 	"filesystem/linux": true, "docker/runtime": true, "volume/host_path": true, "volume/sandbox_path": true, "volume/image": true,
 
 	"filesystem/shared": false, "appc/runtime": false, "docker/volume": false, "volume/secret": false, "volume/csi": false,
 	"environment_secret": false, "disk/xfs": false,
 	"network/cni": false, "network/ports": false, "network/port_mapping": false,
-	"linux/devices": false, "gpu/nvidia": false, "cgroups/devices": false,
-	"cgroups/blkio": false, "cgroups/cpuset": false, "cgroups/hugetlb": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
+	"linux/devices": false, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
 	"cgroups/perf_event": false,
 }
 
@@ -57,6 +58,17 @@ func parseIsolation(text string) (isolation, error) {
 		out.cgroups = out.cgroups || works && strings.HasPrefix(name, "cgroups/")
 	}
 	return out, nil
+}
+
+// controllers lists what containers have beside CPU, memory and process counts.
+func (i isolation) controllers() []string {
+	var out []string
+	for _, c := range cgroup.Extras {
+		if i.names["cgroups/"+c] || i.names["cgroups/all"] {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // confine turns on what package confine decides about.

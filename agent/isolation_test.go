@@ -20,7 +20,7 @@ func TestParseIsolation(t *testing.T) {
 		{"cgroups/cpu, cgroups/mem", true, ""},
 		{"posix/cpu,cgroups/mem,filesystem/posix", true, ""},
 		{"filesystem/linux,docker/runtime,cgroups/cpu,docker/runtime", true, ""},
-		{"cgroups/devices", false, "cgroups/devices"},
+		{"cgroups/devices,cgroups/perf_event", true, "cgroups/perf_event"},
 	} {
 		iso, err := parseIsolation(c.text)
 		if err != nil || iso.cgroups != c.cgroups || strings.Join(iso.without, " ") != c.without {

@@ -97,6 +97,9 @@ func (c *agentCmd) Run(p *process) error {
 	if cfg.Security, err = c.agentSecurity.config(p.log); err != nil {
 		return err
 	}
+	if err := c.agentConfine.apply(&cfg); err != nil {
+		return err
+	}
 	if cfg.Logs, err = c.agentLogs.config(c.Modules, p.log); err != nil {
 		return err
 	}

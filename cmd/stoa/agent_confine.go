@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire"
@@ -17,6 +18,28 @@ type agentConfine struct {
 	ShmSize        byteSize `name:"default_container_shm_size" env:"MESOS_DEFAULT_CONTAINER_SHM_SIZE" help:"Size of a task's own /dev/shm; default: half of the memory. Needs namespaces/ipc."`
 	NoSharedPID    bool     `name:"disallow_sharing_agent_pid_namespace" env:"MESOS_DISALLOW_SHARING_AGENT_PID_NAMESPACE" negatable:"" help:"Refuse tasks that want to see the host's processes. Needs namespaces/pid."`
 	NoSharedIPC    bool     `name:"disallow_sharing_agent_ipc_namespace" env:"MESOS_DISALLOW_SHARING_AGENT_IPC_NAMESPACE" negatable:"" help:"Refuse tasks that want to share the host's memory segments. Needs namespaces/ipc."`
+	Devices        string   `name:"allowed_devices" env:"MESOS_ALLOWED_DEVICES" help:"Devices that tasks may use beside the usual ones: {\"allowed_devices\":[{\"device\":{\"path\":\"/dev/fuse\"},\"access\":{\"read\":true,\"write\":true}}]}, or a file with it. Needs cgroups/devices."`
+	PidsLimit      int64    `name:"cgroups_pids_limit" env:"STOA_CGROUPS_PIDS_LIMIT" default:"4096" help:"Processes and threads of one container, where cgroups are used; 0: no limit."`
+}
+
+// apply adds what is no part of the isolators' own configuration.
+func (c *agentConfine) apply(cfg *agent.Config) error {
+	cfg.PidsLimit = c.PidsLimit
+	if c.PidsLimit <= 0 {
+		cfg.PidsLimit = -1
+	}
+	if c.Devices == "" {
+		return nil
+	}
+	text, err := textOrFile(c.Devices)
+	if err == nil {
+		cfg.AllowedDevices = new(mesos.DeviceWhitelist)
+		err = wire.UnmarshalJSON(text, cfg.AllowedDevices)
+	}
+	if err != nil {
+		return fault.New("stoa agent", fault.Invalid, "--allowed_devices", err)
+	}
+	return nil
 }
 
 func (c *agentConfine) confineConfig() (confine.Config, error) {

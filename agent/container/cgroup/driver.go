@@ -18,6 +18,9 @@ import (
 type Layout struct {
 	V2   bool
 	Dirs map[string]string // version 1: controller -> mounted folder; version 2: only "" -> mounted folder
+
+	Devices []Device // beside DefaultDevices; only with the controller devices
+	extra   []string // controllers of Extras that were asked for
 }
 
 // controllers are those that are used, in the order in which groups are made. The
@@ -26,23 +29,24 @@ var controllers = []string{"freezer", "cpu", "cpuacct", "memory", "pids"}
 
 // Detect finds what is mounted below hierarchy (usually /sys/fs/cgroup). Where version
 // 1 has cpu or memory it is used, also beside version 2. fault.Unsupported when nothing is there.
-func Detect(hierarchy string) (Layout, error) {
+// extra names controllers of Extras.
+func Detect(hierarchy string, extra ...string) (Layout, error) {
 	mounts, err := Mounts()
 	if err != nil {
 		return Layout{}, fault.New("cgroup.Detect", fault.Unsupported, hierarchy, err)
 	}
-	return detect(filepath.Clean(hierarchy), mounts)
+	return detect(filepath.Clean(hierarchy), mounts, extra...)
 }
 
-func detect(hierarchy string, mounts []Mount) (Layout, error) {
-	v1 := Layout{Dirs: map[string]string{}}
+func detect(hierarchy string, mounts []Mount, extra ...string) (Layout, error) {
+	v1 := Layout{Dirs: map[string]string{}, extra: extra}
 	v2 := ""
 	for _, m := range mounts {
 		switch {
 		case m.V2 && m.Dir == hierarchy:
 			v2 = m.Dir
 		case !m.V2 && (m.Dir == hierarchy || strings.HasPrefix(m.Dir, hierarchy+"/")):
-			for _, c := range controllers {
+			for _, c := range append(slices.Clip(controllers), extra...) {
 				if m.Has(c) {
 					v1.Dirs[c] = m.Dir
 				}
@@ -53,7 +57,7 @@ func detect(hierarchy string, mounts []Mount) (Layout, error) {
 	case v1.Dirs["cpu"] != "" || v1.Dirs["memory"] != "":
 		return v1, nil
 	case v2 != "":
-		return Layout{V2: true, Dirs: map[string]string{"": v2}}, nil
+		return Layout{V2: true, Dirs: map[string]string{"": v2}, extra: extra}, nil
 	}
 	return Layout{}, fault.New("cgroup.Detect", fault.Unsupported, hierarchy, errors.New("no cgroup hierarchy with cpu or memory is mounted there"))
 }
@@ -86,7 +90,7 @@ func New(layout Layout, root string) (*Driver, error) {
 	if layout.V2 {
 		return d, d.prepareV2()
 	}
-	for _, c := range controllers {
+	for _, c := range d.names() {
 		dir, ok := layout.Dirs[c]
 		if !ok {
 			d.missing = append(d.missing, c)
@@ -94,6 +98,14 @@ func New(layout Layout, root string) (*Driver, error) {
 		}
 		if err := os.MkdirAll(filepath.Join(dir, root), 0o755); err != nil {
 			return nil, fault.New(op, fault.Forbidden, dir, err)
+		}
+		if c == "cpuset" {
+			for _, part := range strings.Split(root, "/") {
+				dir = filepath.Join(dir, part)
+				if err := inherit(dir); err != nil {
+					return nil, fault.New(op, fault.Unavailable, dir, err)
+				}
+			}
 		}
 	}
 	return d, nil
@@ -107,7 +119,17 @@ func (d *Driver) prepareV2() error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fault.New("cgroup.New", fault.Forbidden, dir, err)
 		}
-		for _, c := range []string{"cpu", "memory", "pids"} {
+		wanted := []string{"cpu", "memory", "pids"}
+		for _, c := range d.layout.extra {
+			wanted = append(wanted, v2Name(c))
+			if v2Name(c) == "" && !slices.Contains(d.missing, c) {
+				d.missing = append(d.missing, c)
+			}
+		}
+		for _, c := range wanted {
+			if c == "" {
+				continue
+			}
 			if write(dir, "cgroup.subtree_control", "+"+c) != nil && !slices.Contains(d.missing, c) {
 				d.missing = append(d.missing, c)
 			}
@@ -138,7 +160,7 @@ func (d *Driver) all(id string) []string {
 		return []string{d.dir("", id)}
 	}
 	var out []string
-	for _, c := range controllers {
+	for _, c := range d.names() {
 		if _, ok := d.layout.Dirs[c]; ok {
 			if dir := d.dir(c, id); !slices.Contains(out, dir) {
 				out = append(out, dir)
@@ -187,6 +209,9 @@ func (d *Driver) Create(id string, l Limits) error {
 					return err
 				}
 			}
+		}
+		if err := d.extras(id); err != nil {
+			return err
 		}
 		return d.set(id, l, true)
 	}()

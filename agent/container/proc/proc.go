@@ -37,6 +37,10 @@ type Config struct {
 	CFS bool
 	// Pids is the default limit of processes and threads (0: 4096; negative: none).
 	Pids int64
+	// Controllers are those of cgroup.Extras that containers have too, and Devices what they
+	// may use beside the usual device files.
+	Controllers []string
+	Devices     []cgroup.Device
 	// DestroyTimeout is how long a cgroup may take to empty (--cgroups_destroy_timeout, 0: 1 min).
 	DestroyTimeout time.Duration
 	// KeeperCommand starts a keeper: "keeper" and "--runtime_dir=DIR" are appended.
@@ -114,7 +118,8 @@ func (r *Runtime) Recover(ctx context.Context) ([]container.State, error) {
 
 // openGroups gives nil where limits are not possible, and says why, once.
 func (r *Runtime) openGroups() *cgroup.Driver {
-	layout, err := cgroup.Detect(r.cfg.CgroupsHierarchy)
+	layout, err := cgroup.Detect(r.cfg.CgroupsHierarchy, r.cfg.Controllers...)
+	layout.Devices = r.cfg.Devices
 	var d *cgroup.Driver
 	if err == nil {
 		d, err = cgroup.New(layout, r.cfg.CgroupsRoot)

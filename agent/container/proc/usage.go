@@ -50,6 +50,7 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 		return nil, fault.New(op, fault.Unavailable, string(id), err)
 	}
 	fill(s, u, r.groups.V2())
+	s.BlkioStatistics = blkio(r.groups.IO(string(id)))
 	return s, nil
 }
 
