@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -79,6 +80,25 @@ func TestTimestampForms(t *testing.T) {
 		var v Timestamp
 		if err := v.UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q is read as %s", bad, v)
+		}
+	}
+}
+
+// TestSmall: what is called small has a record of that size at most.
+func TestSmall(t *testing.T) {
+	long := strings.Repeat("\x01", 3000) // six bytes each
+	for body, small := range map[string]bool{
+		`{"id":"/a","cmd":"sleep 1"}`: true, `{"id":"/a","cmd":"` + strings.Repeat("x", 20_000) + `"}`: false,
+		`{"id":"/a","cmd":"sleep 1","labels":{"a":"` + strings.ReplaceAll(long, "\x01", `\u0001`) + `"}}`: true,
+		`{"id":"/a","container":{"docker":{"image":"i"}}}`:                                                true, `{"id":"/a","cmd":"sleep 1","container":{"type":"MESOS","volumes":[{"containerPath":"x","hostPath":"/y","mode":"RO"}]}}`: false,
+	} {
+		a := settled(t, body)
+		b, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Small() != small || small && len(b) > SmallRecord {
+			t.Errorf("%.60s: small %t, %d bytes", body, a.Small(), len(b))
 		}
 	}
 }

@@ -121,7 +121,7 @@ func (c *Core) fits(plan *deploy.Plan) error {
 		if len(ch.ID) > maxPath {
 			return fault.New("deploy", fault.TooLarge, "id", fmt.Errorf("it has %d bytes and the limit is %d: shorten it", len(ch.ID), maxPath))
 		}
-		if ch.New != nil {
+		if ch.New != nil && !(ch.New.App != nil && ch.New.App.Small() && c.cfg.MaxRecord >= app.SmallRecord) {
 			if err := check(ch.New.Kind()+" "+string(ch.ID), ch.New.Record()); err != nil {
 				return err
 			}

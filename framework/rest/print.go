@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -165,7 +166,7 @@ func (p *printer) app(a *app.App) {
 	}
 	if p.e.tasks {
 		p.key("tasks")
-		p.tasks(p.s.Of(a.ID).Instances())
+		p.tasksOf(p.s.Of(a.ID))
 	}
 	if p.e.readiness {
 		p.value("readinessCheckResults", viewReadiness(p.s, a.ID))
@@ -211,6 +212,36 @@ func (p *printer) apps(g *app.Group, f filter) {
 		p.app(x)
 	}
 	p.raw("]")
+}
+
+// fewTasks is up to how many instances of an app the whole list of its tasks is kept as
+// one text. Of larger apps, where one task changes while many do not, each has its own.
+const fewTasks = 50
+
+// tasksOf prints the tasks of one app.
+func (p *printer) tasksOf(s *core.AppState) {
+	switch n := s.Len(); {
+	case n == 0:
+		p.raw("[]")
+	case n > fewTasks:
+		p.tasks(s.Instances())
+	default:
+		p.out = append(p.out, p.a.listTexts.of(s, encodeTasks)...)
+		p.breathe()
+	}
+}
+
+func encodeTasks(s *core.AppState) []byte {
+	out := []byte("[")
+	for i := range s.All() {
+		if shown(i) {
+			if len(out) > 1 {
+				out = append(out, ',')
+			}
+			out = append(out, encode(viewTask(i))...)
+		}
+	}
+	return slices.Clip(append(out, ']'))
 }
 
 // tasks prints the instances that were launched.

@@ -107,6 +107,7 @@ type api struct {
 
 	appTexts  texts[app.App, []byte]        // definitions as clients see them
 	taskTexts texts[app.Instance, taskText] // instances as clients see them
+	listTexts texts[core.AppState, []byte]  // all tasks of an app, of apps that have few
 }
 
 // New builds the API; it starts nothing.
