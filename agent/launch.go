@@ -100,7 +100,7 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 			return p, err
 		}
 	}
-	shown, err := e.showVolumes(ef.Volumes, placeOf(ef, owner, ef.Docker || root != nil))
+	shown, err := e.showVolumes(unclaimed(ef), placeOf(ef, owner, ef.Docker || root != nil))
 	if err != nil {
 		return container.Process{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/stoa-project/stoa/agent/container"
@@ -82,6 +83,9 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_SECRET && v.HostPath == nil && v.Image == nil {
 		return e.secretVolume(ef.Container, s.GetSecret(), owner)
 	}
+	if m, found, err := e.heldVolume(v, ef); found {
+		return m, err
+	}
 	source, inside, err := e.volumeSource(v, ef, owner)
 	m := container.Mount{Source: source, ReadOnly: readOnly}
 	if err == nil && inside {
@@ -93,6 +97,35 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 	host := v.GetSource().GetHostPath()
 	m.Shared = host.GetMountPropagation().GetMode() == mesos.MountPropagation_BIDIRECTIONAL
 	return m, err
+}
+
+// heldVolume gives the mount of a volume that means a persistent volume of its pod: a PARENT
+// path that is the volume's own. The pod's sandbox shows it as a link there, which belongs
+// to the tasks and is not followed.
+func (e *engine) heldVolume(v *mesos.Volume, ef lifecycle.Launch) (m container.Mount, found bool, err error) {
+	src := v.GetSource().GetSandboxPath()
+	if !ef.Nested || v.HostPath != nil || v.Image != nil || src.GetType() != mesos.Volume_Source_SandboxPath_PARENT {
+		return m, false, nil
+	}
+	for _, held := range ef.Volumes {
+		at := held.Resource.GetDisk().GetVolume()
+		if src.GetPath() == "" || filepath.Clean(at.GetContainerPath()) != filepath.Clean(src.GetPath()) {
+			continue
+		}
+		m.Source, err = e.disks.Path(held.Resource)
+		m.ReadOnly = v.GetMode() == mesos.Volume_RO || at.GetMode() == mesos.Volume_RO
+		return m, true, err
+	}
+	return m, false, nil
+}
+
+// unclaimed leaves out those persistent volumes at whose place in the sandbox the
+// container's own description puts something, be it the same volume.
+func unclaimed(ef lifecycle.Launch) []lifecycle.Volume {
+	return slices.DeleteFunc(slices.Clone(ef.Volumes), func(held lifecycle.Volume) bool {
+		at := filepath.Clean(held.Resource.GetDisk().GetVolume().GetContainerPath())
+		return slices.ContainsFunc(ef.Box.GetVolumes(), func(v *mesos.Volume) bool { return filepath.Clean(v.GetContainerPath()) == at })
+	})
 }
 
 // volumeSource gives the path on the host, and whether it lies in a sandbox.

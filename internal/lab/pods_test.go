@@ -248,3 +248,72 @@ func TestPodOutlivesItsDaemons(t *testing.T) {
 	api.Must(t, "DELETE", "/v2/pods/pair", "")
 	api.AwaitNoDeployment(t, 30*time.Second)
 }
+
+// keeps writes a line each time it starts, into a volume that two containers share.
+const keeps = `{"id":"/team/db","role":"team","containers":[
+	{"name":"db","exec":{"command":{"shell":"echo started >> store/log; exec sleep 10000"}},"resources":{"cpus":0.1,"mem":32},
+	 "volumeMounts":[{"name":"data","mountPath":"store"}]},
+	{"name":"reader","exec":{"command":{"shell":"until test -s data/log; do sleep 0.1; done; cp data/log seen; exec sleep 10000"}},"resources":{"cpus":0.1,"mem":32},
+	 "volumeMounts":[{"name":"data","mountPath":"data","readOnly":true}]}],
+	"volumes":[{"name":"data","persistent":{"size":16}}]}`
+
+// A pod with a persistent volume: it is reserved and made first, mounted by two containers
+// under names of their own, there again when the instance starts anew, and gone with the pod.
+func TestPodKeepsItsData(t *testing.T) {
+	c := lab.StartCluster(t, lab.ClusterConfig{Masters: 1, Agents: 1, Frameworks: 1})
+	api := c.API(0)
+	api.Must(t, "POST", "/v2/pods", keeps)
+	p := awaitPod(t, api, "/team/db", 1, nil)
+	api.AwaitNoDeployment(t, 20*time.Second)
+	id := p.Instances[0].ID
+	logs := func() (files []string, lines int) {
+		files, _ = filepath.Glob(filepath.Join(c.Dir, "agent0", "volumes", "roles", "team", "*", "log"))
+		if len(files) == 1 {
+			b, _ := os.ReadFile(files[0])
+			lines = strings.Count(string(b), "started\n")
+		}
+		return files, lines
+	}
+	lab.Eventually(t, 10*time.Second, "the volume holds one line", func() error {
+		if files, n := logs(); n != 1 {
+			return fmt.Errorf("%v hold %d", files, n)
+		}
+		return nil
+	})
+	if err := syscall.Kill(onlyPID(t, id+".db.1"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitPod(t, api, "/team/db", 1, func(p *podStatus) bool { return p.container("reader").ContainerID == id+".reader.2" })
+	lab.Eventually(t, 10*time.Second, "the volume holds a second line, and the other container sees both", func() error {
+		seen, _ := filepath.Glob(filepath.Join(c.Dir, "agent0", "slaves", "*", "frameworks", "*", "executors", "*", "runs", "latest", "containers", "*", "seen"))
+		files, n := logs()
+		if n != 2 || len(seen) != 1 {
+			return fmt.Errorf("%v hold %d, %v", files, n, seen)
+		}
+		b, err := os.ReadFile(seen[0])
+		if err == nil && string(b) != "started\nstarted\n" {
+			err = fmt.Errorf("seen %q", b)
+		}
+		return err
+	})
+	api.Must(t, "DELETE", "/v2/pods/team/db", "")
+	api.AwaitNoDeployment(t, 30*time.Second)
+	lab.Eventually(t, 60*time.Second, "the reservation is freed and the volume destroyed", func() error {
+		res, err := lab.Request(http.MethodGet, c.Masters[0].URL+"/slaves", nil)
+		if err != nil {
+			return err
+		}
+		var s struct {
+			Slaves []struct {
+				Reserved map[string]any `json:"reserved_resources"`
+			}
+		}
+		if err := json.Unmarshal(res.Body, &s); err != nil {
+			return err
+		}
+		if files, _ := logs(); len(s.Slaves) != 1 || len(s.Slaves[0].Reserved) > 0 || len(files) > 0 {
+			return fmt.Errorf("%+v, %v", s.Slaves, files)
+		}
+		return nil
+	})
+}
