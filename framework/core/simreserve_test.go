@@ -1,7 +1,6 @@
 package core_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -156,11 +155,7 @@ func (w *world) reserve(a *simAgent, e core.Reserve) {
 
 // leftover tells whether the store has a leftover of the instance.
 func (w *world) leftover(id app.InstanceID) bool {
-	st, err := w.repo.Load(context.Background())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return slices.ContainsFunc(st.Leftovers, func(lo *app.Leftover) bool { return lo.Instance == id })
+	return slices.ContainsFunc(w.durable().Leftovers, func(lo *app.Leftover) bool { return lo.Instance == id })
 }
 
 // free is the master's side of DESTROY and UNRESERVE.

@@ -50,6 +50,8 @@ type world struct {
 	uuids      uint64
 	seen       map[string]bool // task ids ever launched
 
+	read *core.Stored // what is durable, nil when not read since the last batch
+
 	fuse int  // effects until the leader dies, 0: it does not
 	dead bool // it died in the middle of a step
 }
@@ -170,6 +172,7 @@ func (w *world) crash() {
 }
 
 func (w *world) persist(p core.Persist) {
+	w.read = nil
 	if err := w.repo.Apply(context.Background(), zk.Fence{}, p.Changes); err != nil {
 		w.t.Fatal(err)
 	}
@@ -276,13 +279,21 @@ func (w *world) settled() {
 	}
 }
 
-// stored reads an instance's durable record, nil when there is none.
-func (w *world) stored(id app.InstanceID) *app.Instance {
-	st, err := w.repo.Load(context.Background())
-	if err != nil {
-		w.t.Fatal(err)
+// durable reads the store, once for every batch.
+func (w *world) durable() *core.Stored {
+	if w.read == nil {
+		st, err := w.repo.Load(context.Background())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.read = &st
 	}
-	for _, v := range st.Instances {
+	return w.read
+}
+
+// stored gives an instance's durable record, nil when there is none.
+func (w *world) stored(id app.InstanceID) *app.Instance {
+	for _, v := range w.durable().Instances {
 		if v.ID == id {
 			return v
 		}
@@ -456,10 +467,7 @@ func (w *world) checkReply(r core.Reply) {
 	if r.Err != nil || r.Outcome.Plan == nil || len(r.Outcome.Plan.Changes) == 0 {
 		return
 	}
-	st, err := w.repo.Load(context.Background())
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	st := w.durable()
 	if n := len(st.Roots); n == 0 || st.Roots[n-1].Root.Version < r.Outcome.Plan.Version {
 		w.t.Fatal("reply before the root is durable")
 	}
