@@ -90,8 +90,8 @@ func (p *process) do(t *testing.T, method, path, body string) (int, string) {
 	return resp.StatusCode, b.String()
 }
 
-// TestInfoTypes: clients of Marathon read the port as a number and the features as an array.
-func TestInfoTypes(t *testing.T) {
+// TestConformance_1_16_Info: clients of Marathon read the port as a number and the features as an array.
+func TestConformance_1_16_Info(t *testing.T) {
 	for _, features := range [][]string{nil, {"vips", "secrets"}} {
 		p := startWith(t, Config{WorkDir: t.TempDir(), Features: features})
 		code, body := p.do(t, "GET", "/v2/info", "")
@@ -122,9 +122,9 @@ func TestInfoTypes(t *testing.T) {
 	}
 }
 
-// TestRestart shows that what was answered survives the process, and that the
+// TestConformance_5_7_ResumesFromItsRecords shows that what was answered survives the process, and that the
 // deployment under way is taken up again.
-func TestRestart(t *testing.T) {
+func TestConformance_5_7_ResumesFromItsRecords(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir)
 	code, body := p.do(t, "POST", "/v2/apps", `{"id":"/g/w","cmd":"sleep 1","instances":2}`)
@@ -156,9 +156,9 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestBackupAndRestore: the leader abdicates, and the next one does with the records what
+// TestConformance_10_5_BackupAndRestore: the leader abdicates, and the next one does with the records what
 // was asked.
-func TestBackupAndRestore(t *testing.T) {
+func TestConformance_10_5_BackupAndRestore(t *testing.T) {
 	servers := zookeeper.Start(t, 1)
 	u, err := zk.Parse("zk://" + servers.ConnectString() + "/backup")
 	if err != nil {
@@ -213,9 +213,9 @@ func TestTwoProcessesCannotShareRecords(t *testing.T) {
 	}
 }
 
-// TestLeadershipMoves runs two processes on one ZooKeeper: both answer, and when the
+// TestConformance_10_1_LeadershipMoves runs two processes on one ZooKeeper: both answer, and when the
 // leader goes the other one has everything.
-func TestLeadershipMoves(t *testing.T) {
+func TestConformance_10_1_LeadershipMoves(t *testing.T) {
 	servers := zookeeper.Start(t, 1)
 	u, err := zk.Parse("zk://" + servers.ConnectString() + "/marathon")
 	if err != nil {

@@ -62,6 +62,9 @@ func every() []core.Event {
 		core.SchedulerRegistered{At: at, FrameworkID: "fw-1", Master: "10.0.0.2:5050", Again: true},
 		core.SchedulerDisconnected{At: at},
 		core.FrameworkMessage{At: at, AgentID: "a-S1", ExecutorID: "e", Message: []byte("hi")},
+		PodEvent{At: at, What: PodCreated, ClientIP: "10.0.0.9", URI: "/v2/pods"},
+		PodEvent{At: at, What: PodUpdated, ClientIP: "10.0.0.9", URI: "/v2/pods/shop/pod"},
+		PodEvent{At: at, What: PodDeleted, ClientIP: "10.0.0.9", URI: "/v2/pods/shop/pod"},
 	}
 }
 
