@@ -83,6 +83,8 @@ type Config struct {
 	AllowedDevices   *mesos.DeviceWhitelist // that tasks may use beside the usual ones; needs cgroups/devices
 	PidsLimit        int64                  // processes and threads of one container; 0: 4096; negative: no limit
 	NoSwitchUser     bool
+	DefaultTaskUser  string   // of tasks that name none, instead of their framework's; empty: the framework's
+	AllowedHostPaths []string // that volumes of tasks may show; empty: all
 
 	ExecutorEnvironmentVariables      map[string]string
 	ExecutorRegistrationTimeout       time.Duration // 0: 1 min
@@ -227,6 +229,10 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	iso.confine(&cfg.Confine)
+	cfg.unprivileged(log)
+	if cfg.AllowedHostPaths, err = hostPaths(cfg.AllowedHostPaths); err != nil {
+		return nil, fault.New(op, fault.Invalid, "--allowed_host_paths", err)
+	}
 	devices, err := allowedDevices(cfg.AllowedDevices)
 	if err != nil {
 		return nil, err

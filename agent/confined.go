@@ -32,6 +32,7 @@ func (e *engine) confined(ef lifecycle.Launch, spec container.Spec) (container.S
 	if err != nil {
 		return spec, err
 	}
+	e.keepWithin(spec.Mounts)
 	c := confine.Container{Box: ef.Box, Root: owner.UID == 0, Session: ef.Session, Image: ef.Box.GetMesos().GetImage() != nil}
 	if ef.Nested {
 		c.Parent = parentOf(string(ef.Container))

@@ -264,6 +264,8 @@ type process struct {
 	cmd  *exec.Cmd
 	out  bytes.Buffer
 	done chan error
+	uid  uint32 // runs as this user, from the copy bin of this program; 0: as the test's
+	bin  string
 }
 
 func newProcess(t *testing.T, m *master) *process {
@@ -309,6 +311,11 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	p.cmd = exec.Command(os.Args[0])
+	if p.uid != 0 {
+		p.cmd = exec.Command(p.bin)
+		p.cmd.Dir = "/"
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.uid, Gid: p.uid}}
+	}
 	p.cmd.Env = append(append(os.Environ(), "STOA_TEST_AGENT="+string(b)), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.WaitDelay = time.Second // the keeper inherits nothing, yet be sure

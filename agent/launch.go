@@ -69,6 +69,9 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 	if err := unsupportedBox(ef.Box); err != nil && !ef.Docker {
 		return p, err
 	}
+	if err := e.forbiddenPath(ef.Box); err != nil {
+		return p, err
+	}
 	if ef.Session {
 		spec := e.spec(ef, nil)
 		e.intoImage(&spec, ef)

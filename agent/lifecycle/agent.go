@@ -14,6 +14,7 @@ type Config struct {
 	Endpoint          string            // "ip:port", MESOS_AGENT_ENDPOINT
 	IP                string            // address given in container_status of host-network tasks
 	WorkDir           string            // absolute
+	DefaultUser       string            // of tasks that name none; empty: their framework's
 	SwitchUser        bool              // run tasks as their user, not as the agent's
 	ShutdownGrace     time.Duration     // --executionshutdown_grace_period
 	RegisterTimeout   time.Duration     // --executionregistration_timeout

@@ -199,6 +199,9 @@ func (a *Agent) user(e *execution) string {
 	if u := cmd.GetUser(); u != "" {
 		return u
 	}
+	if u := a.cfg.DefaultUser; u != "" {
+		return u
+	}
 	return e.fw.info.GetUser()
 }
 

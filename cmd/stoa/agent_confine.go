@@ -19,12 +19,14 @@ type agentConfine struct {
 	NoSharedPID    bool     `name:"disallow_sharing_agent_pid_namespace" env:"MESOS_DISALLOW_SHARING_AGENT_PID_NAMESPACE" negatable:"" help:"Refuse tasks that want to see the host's processes. Needs namespaces/pid."`
 	NoSharedIPC    bool     `name:"disallow_sharing_agent_ipc_namespace" env:"MESOS_DISALLOW_SHARING_AGENT_IPC_NAMESPACE" negatable:"" help:"Refuse tasks that want to share the host's memory segments. Needs namespaces/ipc."`
 	Devices        string   `name:"allowed_devices" env:"MESOS_ALLOWED_DEVICES" help:"Devices that tasks may use beside the usual ones: {\"allowed_devices\":[{\"device\":{\"path\":\"/dev/fuse\"},\"access\":{\"read\":true,\"write\":true}}]}, or a file with it. Needs cgroups/devices."`
+	TaskUser       string   `name:"default_task_user" env:"STOA_DEFAULT_TASK_USER" help:"User of tasks that name none, instead of their framework's: nobody keeps them from being root."`
+	HostPaths      []string `name:"allowed_host_paths" env:"STOA_ALLOWED_HOST_PATHS" help:"Folders of the host that tasks' volumes may show, with a comma between; all when empty."`
 	PidsLimit      int64    `name:"cgroups_pids_limit" env:"STOA_CGROUPS_PIDS_LIMIT" default:"4096" help:"Processes and threads of one container, where cgroups are used; 0: no limit."`
 }
 
 // apply adds what is no part of the isolators' own configuration.
 func (c *agentConfine) apply(cfg *agent.Config) error {
-	cfg.PidsLimit = c.PidsLimit
+	cfg.PidsLimit, cfg.DefaultTaskUser, cfg.AllowedHostPaths = c.PidsLimit, c.TaskUser, c.HostPaths
 	if c.PidsLimit <= 0 {
 		cfg.PidsLimit = -1
 	}
