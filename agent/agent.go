@@ -76,6 +76,7 @@ type Config struct {
 	Oversubscription Oversubscription
 	Containerizers   string // "mesos", "docker" or both with a comma between; empty: mesos
 	Docker           Docker
+	CNI              CNI
 	SandboxDirectory string // the sandbox inside containers with a file system of their own; empty: /mnt/mesos/sandbox
 	CgroupsHierarchy string
 	CgroupsRoot      string

@@ -64,6 +64,7 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			err := e.runtime.Forget(ctx, container.ID(ef.Container))
 			if kind := fault.KindOf(err); err == nil || kind == fault.NotFound {
 				e.forgetImages(ef.Container)
+				e.leave(ef.Container)
 			}
 			return err
 		})
@@ -150,6 +151,7 @@ func checkKey(k lifecycle.TaskKey) string  { return "c/" + string(k.Framework) +
 func (e *engine) startChecks(ef lifecycle.StartChecks) {
 	target := check.Target{Env: ef.Env, Dir: ef.Directory, User: ef.User}
 	e.inside(&target, ef.Container)
+	e.network(&target, ef.Container)
 	e.checkWithin(&target, ef)
 	if hc := ef.Task.GetHealthCheck(); hc != nil {
 		spec, err := check.FromHealthCheck(hc)

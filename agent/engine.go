@@ -12,6 +12,7 @@ import (
 	"github.com/stoa-project/stoa/agent/check"
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/cni"
 	"github.com/stoa-project/stoa/agent/container/docker"
 	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/agent/executors"
@@ -45,6 +46,7 @@ type engine struct {
 	boot     string
 
 	runtime   container.Runtime
+	nets      *cni.Networks   // container networks; nil without
 	docker    *docker.Runtime // part of runtime; nil without the engine
 	pulls     pullTimes       // of the Docker engine
 	fetcher   *sandbox.Fetcher

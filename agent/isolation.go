@@ -23,7 +23,7 @@ var isolators = map[string]bool{
 
 	"filesystem/shared": false, "appc/runtime": false, "docker/volume": false, "volume/secret": false, "volume/csi": false,
 	"environment_secret": false, "disk/xfs": false,
-	"network/cni": false, "network/ports": false, "network/port_mapping": false,
+	"network/cni": true, "network/ports": false, "network/port_mapping": false,
 	"linux/devices": false, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
 	"cgroups/perf_event": false,
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/container/cni"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/crash"
@@ -66,7 +67,7 @@ func (e *engine) launch(ef lifecycle.Launch) {
 
 // prepare does what comes after the image; root is nil for a container without one.
 func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted) (p container.Process, err error) {
-	if err := unsupportedBox(ef.Box); err != nil && !ef.Docker {
+	if err := e.unsupportedBox(ef); err != nil && !ef.Docker {
 		return p, err
 	}
 	if err := e.forbiddenPath(ef.Box); err != nil {
@@ -75,6 +76,9 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 	if ef.Session {
 		spec := e.spec(ef, nil)
 		e.intoImage(&spec, ef)
+		if _, _, err := e.join(ctx, ef, &spec); err != nil {
+			return p, err
+		}
 		spec, err := e.confined(ef, spec)
 		if err != nil {
 			return p, err
@@ -125,6 +129,15 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 			return p, err
 		}
 	}
+	joined, undo, err := e.join(ctx, ef, &spec)
+	if err != nil {
+		return p, err
+	}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
 	spec, err = e.confined(ef, spec)
 	if err != nil {
 		return p, err
@@ -135,6 +148,9 @@ func (e *engine) prepare(ctx context.Context, ef lifecycle.Launch, root *rooted)
 	crash.Here("agent.sandbox-made")
 	p, err = e.runtime.Start(ctx, spec)
 	crash.Here("agent.started")
+	if joined != nil {
+		p.Networks = joined.Networks
+	}
 	return p, err
 }
 
@@ -182,15 +198,11 @@ func (e *engine) spec(ef lifecycle.Launch, mounts []container.Mount) container.S
 
 func size(n uint32) uint16 { return uint16(min(n, 65535)) }
 
-// unsupportedBox refuses what a plain process cannot have, in words for the framework.
-func unsupportedBox(box *mesos.ContainerInfo) error {
-	if box == nil {
-		return nil
-	}
-	for _, n := range box.GetNetworkInfos() {
-		if n.GetName() != "" {
-			return fmt.Errorf("Unknown CNI network '%s'", n.GetName())
-		}
+// unsupportedBox refuses networks where there are none, and those of nested containers,
+// which live in their root's; in words for the framework.
+func (e *engine) unsupportedBox(ef lifecycle.Launch) error {
+	if wanted := cni.Wanted(ef.Box); len(wanted) > 0 && (e.nets == nil || ef.Nested) {
+		return fmt.Errorf("Unknown CNI network '%s'", wanted[0].GetName())
 	}
 	return nil
 }

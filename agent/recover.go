@@ -54,6 +54,9 @@ func (e *engine) recover(ctx context.Context) error {
 	live := make(map[lifecycle.ContainerID]lifecycle.Live, len(states))
 	for _, s := range states {
 		l := lifecycle.Live{PID: s.PID, Networks: s.Networks, Data: s.Data}
+		if e.nets != nil && l.Networks == nil {
+			l.Networks = e.nets.Known(string(s.ID))
+		}
 		if s.Exit != nil {
 			x := exited(container.Event{ID: s.ID, Exit: *s.Exit})
 			l.Ended, l.Exit, l.Limitation = true, x.Exit, x.Limitation
@@ -61,6 +64,9 @@ func (e *engine) recover(ctx context.Context) error {
 		live[lifecycle.ContainerID(s.ID)] = l
 	}
 	e.keepOrphans(live, records)
+	if e.nets != nil {
+		e.nets.Sweep(ctx, func(id string) bool { _, lives := live[lifecycle.ContainerID(id)]; return lives })
+	}
 	for _, r := range records {
 		if r.Executor != nil {
 			e.attach(r.Executor.Directory)

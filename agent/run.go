@@ -102,6 +102,10 @@ func (a *Agent) Run(ctx context.Context) error {
 			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, Controllers: a.controllers, Devices: a.devices, Pids: a.cfg.PidsLimit, KeeperCommand: a.cfg.KeeperCommand,
 		}, a.log)
 	}
+	if e.nets, err = a.networks(); err != nil {
+		transport.Close()
+		return err
+	}
 	if err := a.joinDocker(e); err != nil {
 		transport.Close()
 		return err

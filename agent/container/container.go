@@ -68,8 +68,11 @@ type Spec struct {
 	// Confine is what the process is confined by beside Limits. Namespaces of Join that are
 	// the host's there are left out. nil for nothing.
 	Confine *box.Confine
-	Note    string  // opaque to the runtime, comes back with Recover; at most 64 KiB
-	Docker  *Docker // a container of the Docker engine; nil: one of this host's processes
+	Note    string // opaque to the runtime, comes back with Recover; at most 64 KiB
+	// Network is the file of the network namespace that the container lives in, and Hostname
+	// its name there; empty: the host's.
+	Network, Hostname string
+	Docker            *Docker // a container of the Docker engine; nil: one of this host's processes
 }
 
 // Logs bounds the log files of a container.

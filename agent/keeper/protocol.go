@@ -47,6 +47,10 @@ type Spec struct {
 	// Inside is the id of a running task whose namespaces and root the process lives in; Dir
 	// and Path are looked up there. It excludes Root and Mounts.
 	Inside string `json:"inside,omitempty"`
+	// Network is the file of a network namespace that the process is born in, absolute; empty:
+	// the keeper's own. Hostname is its host name then, in a UTS namespace of its own.
+	Network  string `json:"network,omitempty"`
+	Hostname string `json:"hostname,omitempty"`
 	// Terminal gives the process a terminal instead of stdin, stdout and stderr.
 	Terminal *Window `json:"terminal,omitempty"`
 	// Session leaves stdin, stdout and stderr to whoever attaches; nothing is read before,

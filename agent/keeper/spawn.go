@@ -183,10 +183,19 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 		}
 		back = append(back, own)
 	}
+	if spec.Network != "" {
+		stuck = true
+		if err := spaces.Network(spec.Network, spec.Hostname); err != nil {
+			out, _ := fail(fault.Invalid, "network", err)
+			return out, true
+		}
+	}
 	var prepared boxed
 	if spec.Confine != nil {
 		var err error
-		prepared, stuck, err = s.prepareBox(job, args, sys.Credential != nil)
+		var entered bool
+		prepared, entered, err = s.prepareBox(job, args, sys.Credential != nil)
+		stuck = stuck || entered
 		defer prepared.close()
 		if err != nil {
 			out, _ := fail(fault.Unavailable, "confine", err)

@@ -26,6 +26,26 @@ func (e *execution) inDocker() bool {
 	return isDocker(e.info.GetContainer()) && !e.native()
 }
 
+// hasNetwork tells whether a container without the engine asks for a network by name.
+func hasNetwork(box *mesos.ContainerInfo) bool {
+	for _, info := range box.GetNetworkInfos() {
+		if info.GetName() != "" {
+			return !isDocker(box)
+		}
+	}
+	return false
+}
+
+// address is where a container is reached: the first one of its own, else the agent's.
+func (a *Agent) address(e *execution) string {
+	for _, info := range e.networks {
+		for _, ip := range info.GetIpAddresses() {
+			return ip.GetIpAddress()
+		}
+	}
+	return a.cfg.IP
+}
+
 // containerName is what the engine calls a container.
 func containerName(id ContainerID) string { return "mesos-" + string(id) }
 

@@ -49,6 +49,9 @@ func (a *Agent) environment(e *execution) []string {
 		}
 	}
 	merge(env, cmd.GetEnvironment())
+	if hasNetwork(e.info.GetContainer()) { // the host's address is not the executor's
+		env["LIBPROCESS_IP"] = "0.0.0.0"
+	}
 	if e.inDocker() { // a custom executor; PATH is the image's
 		env["MESOS_SANDBOX"], env["MESOS_CONTAINER_NAME"] = a.cfg.SandboxDirectory, containerName(e.container)
 	} else if _, set := env["PATH"]; !set {
@@ -77,7 +80,7 @@ func (a *Agent) nestedEnvironment(n *nested) []string {
 		}
 	} else {
 		env["MESOS_SANDBOX"] = n.directory
-		env["MESOS_CONTAINER_IP"] = a.cfg.IP
+		env["MESOS_CONTAINER_IP"] = a.address(n.root)
 		if n.task != nil {
 			if role := allocationRole(n.task.info.GetResources()); role != "" {
 				env["MESOS_ALLOCATION_ROLE"] = role

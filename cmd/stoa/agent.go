@@ -56,6 +56,7 @@ type agentCmd struct {
 
 	agentSecurity
 	agentDocker
+	agentNetworks
 	agentDisk
 	agentImages
 	agentConfine
@@ -74,12 +75,11 @@ type agentAccepted struct {
 	LoggingLevel      string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
 	Quiet             string `name:"quiet" env:"MESOS_QUIET" hidden:""`
 	Docker            string `name:"docker" env:"MESOS_DOCKER" hidden:""`
+	CNIMetrics        string `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" hidden:""`
 	DockerMesosImage  string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
 	DockerVolumeChown string `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" hidden:""`
 	SystemdSupport    string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
 	SystemdDir        string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
-	CNIConfigDir      string `name:"network_cni_config_dir" env:"MESOS_NETWORK_CNI_CONFIG_DIR" hidden:""`
-	CNIPluginsDir     string `name:"network_cni_plugins_dir" env:"MESOS_NETWORK_CNI_PLUGINS_DIR" hidden:""`
 	LimitSwap         string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
 	HTTPCommand       string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
 	HTTPHeartbeat     string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
@@ -155,7 +155,7 @@ func (c *agentCmd) config() (agent.Config, error) {
 		Master: c.Master, IP: c.IP, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
-		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
 		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),

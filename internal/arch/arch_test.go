@@ -178,6 +178,7 @@ var bans = []ban{
 	only("github.com/miekg/dns", "dns/answer", "dns/follow"),
 	only("github.com/haproxytech/client-native/v6", "lb/haproxy"),
 	only("github.com/moby/moby", "agent/container/docker"),
+	only("github.com/containernetworking/cni", "agent/container/cni"),
 	only("github.com/golang-jwt/jwt", "internal/auth"),
 	only("go.etcd.io/bbolt", "internal/store", "agent/journal"),
 	only("github.com/prometheus/client_golang", "internal/metrics"),

@@ -60,7 +60,7 @@ func toNested(s container.Spec, k *keeper.Spec) {
 	if f := s.Files; f != nil {
 		k.Root = &keeper.Root{Path: f.Path, Overlay: toOverlay(f.Overlay)}
 	}
-	k.Inside = string(s.Inside)
+	k.Inside, k.Network, k.Hostname = string(s.Inside), s.Network, s.Hostname
 	if t := s.Terminal; t != nil {
 		k.Terminal = &keeper.Window{Rows: t.Rows, Columns: t.Columns}
 	}

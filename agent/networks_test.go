@@ -1,0 +1,279 @@
+package agent_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+	"github.com/stoa-project/stoa/internal/wire/messages"
+)
+
+const cniPlugins = "/usr/lib/cni" // Debian's containernetworking-plugins
+
+// alone runs the calling test in a process whose network namespace is its own, because CNI
+// plugins make bridges and rules on the host. It tells whether this is that process.
+func alone(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("container networks need root")
+	}
+	if _, err := os.Stat(filepath.Join(cniPlugins, "bridge")); err != nil {
+		t.Skip("containernetworking-plugins is not installed: scripts/setup installs it")
+	}
+	if os.Getenv("STOA_TEST_ALONE") != "" {
+		return true
+	}
+	cmd := exec.Command("unshare", "--net", "sh", "-c", `ip link set lo up; exec "$0" "$@"`, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=3m")
+	cmd.Env = append(os.Environ(), "STOA_TEST_ALONE=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// networked registers an agent with two container networks: "plain", and "mapped", which maps
+// ports as Mesos' own plugin does.
+func networked(t *testing.T) (*master, *process) {
+	t.Helper()
+	m := newMaster(t, 0)
+	p := newProcess(t, m)
+	conf := t.TempDir()
+	for name, text := range map[string]string{
+		"plain.conflist": `{"cniVersion":"0.4.0","name":"plain","plugins":[{"type":"bridge","bridge":"br-plain","isGateway":true,
+			"ipam":{"type":"host-local","ranges":[[{"subnet":"10.77.1.0/24"}]],"dataDir":"` + conf + `/data"},"dns":{"nameservers":["10.77.1.1"],"search":["here"]}}]}`,
+		"mapped.json": `{"name":"mapped","type":"mesos-cni-port-mapper","chain":"MESOS-TEST","excludeDevices":["br-mapped"],
+			"delegate":{"type":"bridge","bridge":"br-mapped","isGateway":true,"ipMasq":true,"ipam":{"type":"host-local","subnet":"10.77.2.0/24","dataDir":"` + conf + `/data"}}}`,
+		"broken.json": `{`,
+	} {
+		if err := os.WriteFile(filepath.Join(conf, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.cfg.CNI.ConfigDir, p.cfg.CNI.PluginsDir = conf, cniPlugins
+	t.Cleanup(func() { nothingJoined(t, p, conf) })
+	p.start()
+	m.register("S0")
+	return m, p
+}
+
+// nothingJoined fails for what containers have left of their networks.
+func nothingJoined(t *testing.T, p *process, conf string) {
+	t.Helper()
+	var left []string
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		left = nil
+		for _, pattern := range []string{p.cfg.RuntimeDir + "/isolators/network/cni/[^.]*", conf + "/data/*/10.*"} {
+			found, err := filepath.Glob(pattern)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left = append(left, found...)
+		}
+		mounts, err := os.ReadFile("/proc/self/mounts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(mounts), p.cfg.RuntimeDir) {
+			left = append(left, "mounts below "+p.cfg.RuntimeDir)
+		}
+		if len(left) == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// onNetwork lets a task join networks.
+func onNetwork(names ...string) func(*mesos.TaskInfo) {
+	return func(t *mesos.TaskInfo) {
+		t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), Mesos: &mesos.ContainerInfo_MesosInfo{}}
+		for _, n := range names {
+			t.Container.NetworkInfos = append(t.Container.NetworkInfos, &mesos.NetworkInfo{Name: proto.String(n),
+				Labels: &mesos.Labels{Labels: []*mesos.Label{{Key: proto.String("k"), Value: proto.String(n)}}}})
+		}
+	}
+}
+
+func addresses(st *mesos.TaskStatus) (out []string) {
+	for _, info := range st.GetContainerStatus().GetNetworkInfos() {
+		for _, ip := range info.GetIpAddresses() {
+			out = append(out, ip.GetIpAddress())
+		}
+	}
+	return out
+}
+
+// mesos-agent.md 7.8: several networks, names, files, environment, ports, checks, end.
+func TestContainerNetworks(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	m, p := networked(t)
+	m.run(task("S0", "two", `ip -o -4 addr | awk '{print $2, $4}'; hostname; cat /etc/hosts /etc/resolv.conf /etc/hostname; echo "L=$LIBPROCESS_IP"`,
+		onNetwork("plain", "mapped"), func(t *mesos.TaskInfo) { t.Container.Hostname = proto.String("twin") }))
+	seen := m.expect("two", finished)
+	st := seen[1]
+	got := addresses(st)
+	if st.GetState() != running || len(got) != 2 || !strings.HasPrefix(got[0], "10.77.1.") || !strings.HasPrefix(got[1], "10.77.2.") || st.GetContainerStatus().GetNetworkInfos()[1].GetLabels().GetLabels()[0].GetValue() != "mapped" {
+		t.Fatalf("%v", st)
+	}
+	want := "lo 127.0.0.1/8\neth0 " + got[0] + "/24\neth1 " + got[1] + "/24\ntwin\n127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" +
+		got[0] + " twin\n" + got[1] + " twin\nsearch here\nnameserver 10.77.1.1\ntwin\nL=0.0.0.0\n"
+	if text := p.stdout("two"); text != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+	for id, c := range map[string]struct {
+		names []string
+		text  string
+	}{
+		"none":  {[]string{"nowhere"}, "Failed to launch container: Unknown CNI network 'nowhere'"},
+		"twice": {[]string{"plain", "plain"}, "Failed to launch container: Attempted to join CNI network 'plain' multiple times"},
+	} {
+		m.run(task("S0", id, "true", onNetwork(c.names...)))
+		if st := m.expect(id, failed)[0]; st.GetMessage() != c.text || st.GetReason() != mesos.TaskStatus_REASON_CONTAINER_LAUNCH_FAILED {
+			t.Errorf("%v", st)
+		}
+	}
+	// A server that only its own network knows, but for a mapped port; its checks ask inside.
+	m.run(task("S0", "web", `while :; do echo hello | busybox nc -l -p 80; done`, onNetwork("mapped"), func(t *mesos.TaskInfo) {
+		t.Container.NetworkInfos[0].PortMappings = []*mesos.NetworkInfo_PortMapping{{HostPort: proto.Uint32(31007), ContainerPort: proto.Uint32(80)}}
+		t.HealthCheck = &mesos.HealthCheck{Type: mesos.HealthCheck_COMMAND.Enum(), DelaySeconds: proto.Float64(0), IntervalSeconds: proto.Float64(0.2),
+			Command: &mesos.CommandInfo{Value: proto.String("ip -o -4 addr | grep -q 10.77.2.")}}
+		t.Check = &mesos.CheckInfo{Type: mesos.CheckInfo_TCP.Enum(), DelaySeconds: proto.Float64(0), IntervalSeconds: proto.Float64(0.1), Tcp: &mesos.CheckInfo_Tcp{Port: proto.Uint32(80)}}
+	}))
+	seen = m.expect("web", running)
+	healthy, connected := false, false
+	for end := time.Now().Add(20 * time.Second); !(healthy && connected) && time.Now().Before(end); {
+		last := m.expect("web", running)
+		st = last[len(last)-1]
+		healthy, connected = healthy || st.GetHealthy(), connected || st.GetCheckStatus().GetTcp().GetSucceeded()
+	}
+	if !healthy || !connected {
+		t.Errorf("healthy %v connected %v: %v", healthy, connected, seen)
+	}
+	p.eventually("the mapped port", func() bool {
+		outside := ""
+		ifs, err := net.InterfaceByName("br-mapped")
+		if err == nil {
+			if addrs, err := ifs.Addrs(); err == nil && len(addrs) > 0 {
+				outside, _, _ = strings.Cut(addrs[0].String(), "/")
+			}
+		}
+		c, err := net.DialTimeout("tcp", outside+":31007", time.Second)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		b := make([]byte, 100)
+		n, _ := c.Read(b)
+		return string(b[:n]) == "hello\n"
+	})
+	for { // what the checks still tell
+		select {
+		case u := <-m.updates:
+			m.ack(u.GetUpdate().GetStatus())
+			continue
+		case <-time.After(300 * time.Millisecond):
+		}
+		break
+	}
+	m.kill("web")
+	m.expect("web", killed)
+}
+
+// A pod's tasks share their executor's network; sessions are in it too.
+func TestPodInAContainerNetwork(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	m, p := networked(t)
+	exec := &mesos.ExecutorInfo{Type: mesos.ExecutorInfo_DEFAULT.Enum(), ExecutorId: &mesos.ExecutorID{Value: proto.String("pod")}, FrameworkId: frameworkID,
+		Resources: []*mesos.Resource{amount("cpus", 0.1), amount("mem", 32)},
+		Container: &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), NetworkInfos: []*mesos.NetworkInfo{{Name: proto.String("plain")}}}}
+	text := `ip -o -4 addr show dev eth0 | sed 's/.*inet //; s,/.*,,'; echo $MESOS_CONTAINER_IP; readlink /proc/self/ns/net; sleep 1000`
+	m.send(&messages.RunTaskGroupMessage{Framework: framework(), Executor: exec, LaunchExecutor: proto.Bool(true),
+		TaskGroup: &mesos.TaskGroupInfo{Tasks: []*mesos.TaskInfo{task("S0", "a", text), task("S0", "b", text)}}})
+	var ips []string
+	dirs := map[string]string{}
+	for range 4 {
+		st := next(t, "update", m.updates).GetUpdate().GetStatus()
+		m.ack(st)
+		if st.GetState() == running {
+			ips = append(ips, addresses(st)...)
+			dirs[st.GetTaskId().GetValue()] = filepath.Join(p.state().Frameworks[0].Executors[0].Directory, "containers", st.GetContainerStatus().GetContainerId().GetValue(), "stdout")
+		}
+	}
+	if len(ips) != 2 || ips[0] != ips[1] || !strings.HasPrefix(ips[0], "10.77.1.") {
+		t.Fatalf("%v", ips)
+	}
+	said := map[string]string{}
+	for id, file := range dirs {
+		p.eventually("output of "+id, func() bool {
+			raw, _ := os.ReadFile(file)
+			said[id] = string(raw)
+			return strings.Count(said[id], "\n") == 3
+		})
+	}
+	if said["a"] != said["b"] || !strings.HasPrefix(said["a"], ips[0]+"\n"+ips[0]+"\n") {
+		t.Errorf("%q", said)
+	}
+	m.send(&messages.ShutdownExecutorMessage{ExecutorId: exec.ExecutorId, FrameworkId: frameworkID})
+	next(t, "end", m.updates)
+}
+
+// kill -9 of the agent at any step of a launch or end in a network leaves nothing of it.
+func TestAgentKilledAroundNetworks(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	m, p := networked(t)
+	rounds := 6
+	if os.Getenv("STOA_SOAK") != "" {
+		rounds = 60
+	}
+	for i := range rounds {
+		id := fmt.Sprintf("t%d", i)
+		m.run(task("S0", id, "exec sleep 1000", onNetwork("mapped"), func(t *mesos.TaskInfo) {
+			t.Container.NetworkInfos[0].PortMappings = []*mesos.NetworkInfo_PortMapping{{HostPort: proto.Uint32(31007), ContainerPort: proto.Uint32(80)}}
+		}))
+		p.eventually("its record", func() bool { return strings.Contains(string(p.get("/state")), `"`+id+`"`) })
+		if i%3 == 2 {
+			m.expect(id, running)
+			m.kill(id)
+		}
+		time.Sleep(time.Duration(i*40%250) * time.Millisecond)
+		p.stop(syscall.SIGKILL)
+		p.start()
+		m.reregister("S0")
+		for ended := false; !ended; {
+			st := next(t, "update of "+id, m.updates).GetUpdate().GetStatus()
+			m.ack(st)
+			if st.GetTaskId().GetValue() != id {
+				continue
+			}
+			switch st.GetState() {
+			case killed, failed, finished, mesos.TaskState_TASK_DROPPED:
+				ended = true
+			case running:
+				if got := addresses(st); len(got) != 1 || !strings.HasPrefix(got[0], "10.77.2.") {
+					t.Errorf("%s: %v", id, got)
+				}
+				m.kill(id)
+			}
+		}
+		p.eventually("closed books", func() bool { return len(p.state().Frameworks) == 0 })
+	}
+}
