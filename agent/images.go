@@ -171,7 +171,7 @@ func (r *rooted) fit(s *container.Spec, ef lifecycle.Launch, cfg Config) error {
 	s.Stdout, s.Stderr = filepath.Join(ef.Directory, "stdout"), filepath.Join(ef.Directory, "stderr")
 	s.Dir = r.Runtime.Dir(cfg.SandboxDirectory, cfg.Images.IgnoreRuntime)
 	s.Files, s.Account = r.Files(), r.account
-	mounts := []container.Mount{{Source: ef.Directory, Target: cfg.SandboxDirectory}}
+	mounts := []container.Mount{{Source: ef.Directory, Target: cfg.SandboxDirectory, Within: ef.Directory}}
 	if len(ef.Box.GetNetworkInfos()) == 0 { // the host's network has the host's names
 		for _, file := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/hostname"} {
 			if real, err := filepath.EvalSymlinks(file); err == nil {

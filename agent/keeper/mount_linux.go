@@ -131,6 +131,9 @@ func (s *stage) mount(i int, m Mount, make bool) error {
 	if m.ReadOnly {
 		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
 	}
+	if m.Within != "" {
+		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
+	}
 	if !m.Shared {
 		attr.Propagation = unix.MS_SLAVE
 	}

@@ -77,7 +77,8 @@ type Mount struct {
 	Target   string `json:"target"`           // absolute
 	ReadOnly bool   `json:"read_only,omitempty"`
 	// Within is a folder that Source lies in and that no link on the way may lead out of:
-	// for sources that a task owns. Absolute; empty: links are followed.
+	// for sources that a task owns. Device files in it do not work. Absolute; empty: links
+	// are followed.
 	Within string `json:"within,omitempty"`
 	// Shared lets what is mounted below later on, by the task or by the host, appear on both sides.
 	Shared bool `json:"shared,omitempty"`

@@ -90,7 +90,7 @@ var special = []struct {
 	{"/proc/sysrq-trigger", "", "", unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
 	{"/sys", "sysfs", "", unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
 	{"/sys/fs/cgroup", "tmpfs", "mode=755,size=64k", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
-	{"/dev", "tmpfs", "mode=755,size=64k", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_STRICTATIME},
+	{"/dev", "tmpfs", "mode=755,size=64k", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV | unix.MS_STRICTATIME},
 	{"/dev/pts", "devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5", unix.MS_NOSUID | unix.MS_NOEXEC},
 	{"/dev/shm", "tmpfs", "mode=1777", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_STRICTATIME},
 }
@@ -101,10 +101,7 @@ var masked = []string{
 	"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
 }
 
-var devices = []struct {
-	name         string
-	major, minor uint32
-}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
 var deviceLinks = [][2]string{
 	{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
@@ -186,7 +183,8 @@ func (s *stage) special(path, kind, data string, flags uintptr) error {
 	return err
 }
 
-// makeDevices fills /dev. The numbers are the same on every Linux.
+// makeDevices fills /dev with the host's own device files, as far as it has them. Those that a task makes itself
+// work nowhere, as no other mount of it allows devices.
 func (s *stage) makeDevices() error {
 	dev, err := s.target("/dev", true, false)
 	if err != nil {
@@ -194,12 +192,12 @@ func (s *stage) makeDevices() error {
 	}
 	defer dev.Close()
 	at := int(dev.Fd())
-	for _, d := range devices {
-		if err := unix.Mknodat(at, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
-			return fmt.Errorf("%s: %w", d.name, err)
+	for _, name := range devices {
+		if _, err := os.Lstat("/dev/" + name); errors.Is(err, os.ErrNotExist) {
+			continue
 		}
-		if err := unix.Fchmodat(at, d.name, 0o666, 0); err != nil { // the umask took some
-			return fmt.Errorf("%s: %w", d.name, err)
+		if err := s.mount(-1, Mount{Source: "/dev/" + name, Target: "/dev/" + name}, true); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	for _, l := range deviceLinks {

@@ -105,8 +105,15 @@ func TestRoot(t *testing.T) {
 	spec := s.rooted("t", `pwd; cat /file; echo; ls /; cat /data/there; touch /data/x 2>/dev/null && echo written
 		cat /etc/sub/there; touch /mine && echo mine; ls /dev; cat /dev/null; echo hi > /dev/stderr
 		test -c /dev/urandom && echo device; ls /proc/1/ >/dev/null && echo proc; touch /proc/sys/x 2>/dev/null || echo sys
-		ls /sys/kernel >/dev/null && echo sysfs; touch /dev/shm/x && echo shm; readlink /dev/ptmx; stat -c %a /dev/null`, r)
+		ls /sys/kernel >/dev/null && echo sysfs; touch /dev/shm/x && echo shm; readlink /dev/ptmx; stat -c %a /dev/null
+		for d in / /dev /dev/shm /mine.d; do /bin/busybox mknod $d/node c 1 5 && cat $d/node 2>/dev/null && echo "device in $d"; done; (echo -n > /dev/tty) 2>/dev/null
+		echo x > /dev/full 2>/dev/null || echo full`, r)
+	own := filepath.Join(s.dir, "own")
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	spec.Mounts = []Mount{
+		{Source: own, Target: "/mine.d", Within: own},
 		{Source: host, Target: "/data", ReadOnly: true},
 		{Source: host + "/there", Target: "/evil/sub/there"},
 	}
@@ -116,8 +123,8 @@ func TestRoot(t *testing.T) {
 	if e := s.ended("t").Exit; e.Status != 0 {
 		t.Fatalf("exit %+v: %s", e, s.file("t.err"))
 	}
-	const want = "/work\ntop\nbin\ndata\ndev\netc\nevil\nfile\nproc\nsys\nwork\nfrom the host\nfrom the host\nmine\n" +
-		"fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\ndevice\nproc\nsys\nsysfs\nshm\npts/ptmx\n666\n"
+	const want = "/work\ntop\nbin\ndata\ndev\netc\nevil\nfile\nmine.d\nproc\nsys\nwork\nfrom the host\nfrom the host\nmine\n" +
+		"fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\ndevice\nproc\nsys\nsysfs\nshm\npts/ptmx\n666\nfull\n"
 	if got := s.file("t.out"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s\nstderr: %s", got, want, s.file("t.err"))
 	}

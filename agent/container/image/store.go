@@ -131,8 +131,13 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 			return nil, fault.New(op, fault.Invalid, "--docker_store_dir", err)
 		}
 	}
-	if err := os.Chmod(cfg.StoreDir, 0o700); err != nil { // set-user-id files are in there
-		return nil, fault.New(op, fault.Invalid, "--docker_store_dir", err)
+	if err := os.MkdirAll(s.provisioner(), 0o700); err != nil {
+		return nil, fault.New(op, fault.Invalid, "--work_dir", err)
+	}
+	for _, dir := range []string{cfg.StoreDir, filepath.Dir(s.provisioner())} { // set-user-id files are in there
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return nil, fault.New(op, fault.Invalid, dir, err)
+		}
 	}
 	if s.lock, err = os.OpenFile(filepath.Join(cfg.StoreDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, fault.New(op, fault.Invalid, "--docker_store_dir", err)
