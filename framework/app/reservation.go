@@ -35,7 +35,8 @@ type Leftover struct {
 	Instance InstanceID `json:"instance"`
 	Role     string     `json:"role"`
 	AgentID  string     `json:"agentId"`
-	Until    Timestamp  `json:"until"` // from then on offers are not asked for any more
+	Until    Timestamp  `json:"until"`           // from then on offers are not asked for any more
+	Freed    bool       `json:"freed,omitempty"` // it was offered and given back; that may have got lost
 }
 
 // VolumeSpec is one persistent volume that each instance has of its own.

@@ -22,7 +22,7 @@ type Core struct {
 	running   []*deployment                // oldest first
 	locks     map[app.PathID]*deployment   // the one that works on an app
 	failures  map[app.PathID]*app.TaskFailure
-	leftovers map[app.InstanceID]*leftover
+	leftovers map[app.InstanceID]*app.Leftover
 	kills     killList
 	timers    timers
 	tokens    int // launches that may be made now, with Config.LaunchTokens

@@ -20,7 +20,7 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 		cfg: cfg.withDefaults(), now: now, root: app.EmptyRoot(),
 		versions: map[app.PathID][]*app.RunSpec{}, lines: map[app.PathID]*line{},
 		queue: map[app.PathID]*line{}, aging: map[app.InstanceID]*instance{},
-		instances: map[app.InstanceID]*instance{}, leftovers: map[app.InstanceID]*leftover{}, locks: map[app.PathID]*deployment{},
+		instances: map[app.InstanceID]*instance{}, leftovers: map[app.InstanceID]*app.Leftover{}, locks: map[app.PathID]*deployment{},
 		failures: map[app.PathID]*app.TaskFailure{}, frameworkID: st.FrameworkID,
 	}
 	c.inRole(c.cfg.Role)
@@ -31,7 +31,7 @@ func New(cfg Config, now time.Time, st Stored) (*Core, []Effect, error) {
 		c.failures[f.AppID] = f
 	}
 	for _, lo := range st.Leftovers {
-		c.leftovers[lo.Instance] = &leftover{Leftover: lo, tried: true}
+		c.leftovers[lo.Instance] = lo
 		c.inRole(lo.Role)
 	}
 	for _, v := range st.Instances {

@@ -47,9 +47,7 @@ func (c *Core) claim(rules *match.Rules, offers []*match.Offer, answers []answer
 			if i == nil || i.view.Reservation == nil || i.view.AgentID != o.AgentID {
 				c.note("freeing a reservation that no instance owns", "instance", id, "agent", o.AgentID)
 				answers[n].free = append(answers[n].free, blocks[id]...)
-				if lo := c.leftovers[id]; lo != nil {
-					lo.tried = true
-				}
+				c.freed(id)
 				continue
 			}
 			i.confirmed = true

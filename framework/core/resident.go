@@ -75,23 +75,29 @@ func (c *Core) leave(i *instance) {
 	if v.Launch == 0 && !i.confirmed {
 		lo.Until = app.At(c.now) + unconfirmedFor
 	}
-	c.leftovers[v.ID] = &leftover{Leftover: lo}
+	c.leftovers[v.ID] = lo
 	c.out.change(Change{Key: leftoverKey(v.ID), Value: lo})
 	c.inRole(v.Role).fresh = true
 }
 
-// leftover is an app.Leftover and whether it was given back, perhaps by an earlier leader:
-// that may have got lost, so the record goes when an offer shows it gone.
-type leftover struct {
-	*app.Leftover
-	tried bool
+// freed notes that a leftover is given back. That may get lost with this leader, so the
+// record goes only when an offer shows it gone.
+func (c *Core) freed(id app.InstanceID) {
+	lo := c.leftovers[id]
+	if lo == nil || lo.Freed {
+		return
+	}
+	again := *lo
+	again.Freed = true
+	c.leftovers[id] = &again
+	c.out.change(Change{Key: leftoverKey(id), Value: &again})
 }
 
 // settleLeftovers drops leftovers that were given back and of which an offer of their agent
-// shows nothing.
+// shows nothing. One that was not may be in use by a task that nobody knows any more.
 func (c *Core) settleLeftovers(o *match.Offer, blocks map[app.InstanceID][]match.Resource) {
 	for _, id := range sortedKeys(c.leftovers) {
-		if lo := c.leftovers[id]; lo.tried && lo.AgentID == o.AgentID && lo.Role == o.Role && blocks[id] == nil {
+		if lo := c.leftovers[id]; lo.Freed && lo.AgentID == o.AgentID && lo.Role == o.Role && blocks[id] == nil {
 			c.dropLeftover(id)
 		}
 	}
