@@ -141,6 +141,7 @@ type Agent struct {
 	devices     []cgroup.Device
 	log         *slog.Logger
 	listening   chan struct{}
+	leave       chan struct{}  // the operator wants it gone for good
 	addr        netip.AddrPort // valid once listening is closed
 	engine      atomic.Pointer[engine]
 }
@@ -242,7 +243,16 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, confine: rules, log: log, listening: make(chan struct{})}, nil
+	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, confine: rules, log: log, listening: make(chan struct{}), leave: make(chan struct{}, 1)}, nil
+}
+
+// Leave has the agent tell its master that it goes for good, end all its tasks, and stop:
+// Run returns nil then (mesos-agent.md 9, SIGUSR1).
+func (a *Agent) Leave() {
+	select {
+	case a.leave <- struct{}{}:
+	default: // it is leaving already
+	}
 }
 
 // Listening is closed when the address is bound; Addr is valid from then on.

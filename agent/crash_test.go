@@ -227,6 +227,34 @@ func TestCrashAtEveryStep(t *testing.T) {
 			f.m.run(task("S0", id, "sleep 0.05; exit 7"))
 		}, failed, mesos.TaskState_TASK_DROPPED)
 	}
+	pods := []string{"agent.recorded", "keeper.forked"}
+	if os.Getenv("STOA_SOAK") != "" {
+		pods = launch
+	}
+	for _, step := range pods {
+		n++
+		a, b := fmt.Sprintf("pod-%s-%d-a", step, n), fmt.Sprintf("pod-%s-%d-b", step, n)
+		ex := podExecutor(fmt.Sprintf("pod%d", n))
+		f.arm(step)
+		f.m.group(ex, true, task("S0", a, "sleep 0.05"), task("S0", b, "sleep 0.05"))
+		seen := f.toTheEnd(a, b)
+		f.quiet(seen)
+		for _, id := range []string{a, b} {
+			ends := 0
+			for _, st := range seen[id] {
+				if over(st.GetState()) {
+					ends++
+				}
+			}
+			if ends != 1 {
+				t.Errorf("%s: %d ends: %v", id, ends, seen[id])
+			}
+		}
+		if !f.fired(step) {
+			t.Errorf("%s: the step did not come", step)
+			os.Remove(filepath.Join(f.steps, step))
+		}
+	}
 	for _, step := range end {
 		try("end", step, func(id string) {
 			file := filepath.Join(t.TempDir(), "go")

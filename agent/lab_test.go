@@ -67,6 +67,13 @@ func runAgent(text string) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, syscall.SIGUSR1)
+	go func() {
+		for range leave {
+			a.Leave()
+		}
+	}()
 	if err := a.Run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "agent ended:", err)
 		os.Exit(1)
@@ -85,6 +92,7 @@ type master struct {
 	agents          chan *messages.UpdateSlaveMessage
 	exited          chan *messages.ExitedExecutorMessage
 	data            chan *messages.ExecutorToFrameworkMessage
+	left            chan *messages.UnregisterSlaveMessage
 	operations      chan *messages.UpdateOperationStatusMessage
 
 	mu    sync.Mutex // guards agent
@@ -102,7 +110,7 @@ func newMaster(t *testing.T, port uint16) *master {
 		t: t, tr: tr,
 		registrations: make(chan *messages.RegisterSlaveMessage, 100), reregistrations: make(chan *messages.ReregisterSlaveMessage, 100),
 		updates: make(chan *messages.StatusUpdateMessage, 100), agents: make(chan *messages.UpdateSlaveMessage, 100),
-		exited: make(chan *messages.ExitedExecutorMessage, 100), data: make(chan *messages.ExecutorToFrameworkMessage, 100),
+		exited: make(chan *messages.ExitedExecutorMessage, 100), data: make(chan *messages.ExecutorToFrameworkMessage, 100), left: make(chan *messages.UnregisterSlaveMessage, 100),
 		operations: make(chan *messages.UpdateOperationStatusMessage, 100),
 	}
 	mux := libprocess.NewMux(nil)
@@ -119,6 +127,7 @@ func newMaster(t *testing.T, port uint16) *master {
 	libprocess.Handle(mux, "mesos.internal.ExitedExecutorMessage", func(_ libprocess.UPID, msg *messages.ExitedExecutorMessage) { m.exited <- msg })
 	libprocess.Handle(mux, "mesos.internal.ExecutorToFrameworkMessage", func(_ libprocess.UPID, msg *messages.ExecutorToFrameworkMessage) { m.data <- msg })
 	libprocess.Handle(mux, "mesos.internal.UpdateOperationStatusMessage", func(_ libprocess.UPID, msg *messages.UpdateOperationStatusMessage) { m.operations <- msg })
+	libprocess.Handle(mux, "mesos.internal.UnregisterSlaveMessage", func(_ libprocess.UPID, msg *messages.UnregisterSlaveMessage) { m.left <- msg })
 	libprocess.Handle(mux, "mesos.internal.PongSlaveMessage", func(libprocess.UPID, *messages.PongSlaveMessage) {})
 	if m.me, err = tr.Spawn("master", mux); err != nil {
 		t.Fatal(err)

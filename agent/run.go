@@ -239,6 +239,13 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 	case <-ctx.Done():
 		endKeeper = a.stopping(e)
 		return stop(nil)
+	case <-a.leave:
+		a.log.Info("leaving: the master is told, all tasks end")
+		e.uplink.Unregister()
+		_ = e.endAll(inner, true)
+		e.settle(inner)
+		endKeeper = true
+		return stop(nil)
 	case why := <-e.shutdown:
 		_ = e.endAll(inner, true)
 		return stop(fmt.Errorf("agent: the master shut this agent down: %s", why))

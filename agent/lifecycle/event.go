@@ -81,6 +81,7 @@ type ShutdownExecutor struct{ Key ExecutorKey }
 // FrameworkMessage carries bytes from a framework to its executor, best effort.
 type FrameworkMessage struct {
 	Key  ExecutorKey
+	From string // of a v0 framework that sent it itself; empty: it came through the master
 	Data []byte
 }
 

@@ -237,7 +237,7 @@ func (a *Agent) executorMessage(ev ExecutorMessage) {
 // frameworkMessage is dropped unless its executor is there to take it.
 func (a *Agent) frameworkMessage(ev FrameworkMessage) {
 	e := a.lookup(ev.Key)
-	if e == nil || e.generated || e.native() || e.phase != running {
+	if e == nil || e.generated || e.native() || e.phase != running || ev.From != "" && ev.From != e.fw.pid {
 		a.counters.InvalidMessages++
 		return
 	}

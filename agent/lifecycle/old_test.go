@@ -22,6 +22,7 @@ var oldScripts = map[string]func(w *world){
 		w.step(ExecutorUpdate{Key: key, UPID: "executor(1)@10.6.6.6:1", Status: executorStatus("t1", mesos.TaskState_TASK_FINISHED, 102)})
 		w.step(ExecutorUpdate{Key: key, Status: executorStatus("t1", mesos.TaskState_TASK_FINISHED, 102)}) // over HTTP
 		w.step(FrameworkMessage{Key: key, Data: []byte("hi")})
+		w.step(FrameworkMessage{Key: key, From: "scheduler(1)@10.6.6.6:1", Data: []byte("not its framework")})
 		w.step(ExecutorMessage{Key: key, UPID: x, Data: []byte("ho")})
 		w.step(ExecutorMessage{Key: key, UPID: "other(1)@10.6.6.6:1", Data: []byte("ho")})
 		w.step(KillTask{Framework: "F", Task: "t1"})

@@ -64,12 +64,17 @@ func (u *Uplink) process() libprocess.Process {
 			Executor: lifecycle.ExecutorID(msg.GetExecutorId().GetValue())}}
 	})
 	operations(u, m)
-	// Drivers of the v0 API send this one to the agent directly (libprocess.md 3.14), so
-	// its sender is not checked: it is best effort and reaches only the named executor.
-	libprocess.Handle(m, "mesos.internal.FrameworkToExecutorMessage", func(_ libprocess.UPID, msg *messages.FrameworkToExecutorMessage) {
+	// Drivers of the v0 API send this one to the agent directly (libprocess.md 3.14): the core
+	// compares the sender with the framework's own process then.
+	libprocess.Handle(m, "mesos.internal.FrameworkToExecutorMessage", func(from libprocess.UPID, msg *messages.FrameworkToExecutorMessage) {
 		ev := lifecycle.FrameworkMessage{Key: lifecycle.ExecutorKey{Framework: frameworkID(msg.GetFrameworkId()),
-			Executor: lifecycle.ExecutorID(msg.GetExecutorId().GetValue())}, Data: msg.GetData()}
-		u.post(func(ctx context.Context) { u.agent.Deliver(ctx, ev) })
+			Executor: lifecycle.ExecutorID(msg.GetExecutorId().GetValue())}, From: from.String(), Data: msg.GetData()}
+		u.post(func(ctx context.Context) {
+			if master := u.master.Load(); master != nil && *master == from {
+				ev.From = ""
+			}
+			u.agent.Deliver(ctx, ev)
+		})
 	})
 	if u.cfg.Handle != nil {
 		u.cfg.Handle(m)

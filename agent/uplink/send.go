@@ -41,6 +41,13 @@ func (u *Uplink) ExecutorExited(key lifecycle.ExecutorKey, status int32) {
 	})
 }
 
+// Unregister tells the master that this agent goes for good.
+func (u *Uplink) Unregister() {
+	if id := u.agentID.Load(); id != nil {
+		u.send(&messages.UnregisterSlaveMessage{SlaveId: &mesos.AgentID{Value: id}})
+	}
+}
+
 // Message passes an executor's bytes to its framework: directly when pid is that of a
 // v0 framework, through the master otherwise.
 func (u *Uplink) Message(key lifecycle.ExecutorKey, pid string, data []byte) {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stoa-project/stoa/agent"
@@ -111,6 +113,13 @@ func (c *agentCmd) Run(p *process) error {
 		return err
 	}
 	go heap.Trim(p.ctx)
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, syscall.SIGUSR1)
+	go func() { // as mesos-agent; ends with the process
+		for range leave {
+			door.Leave()
+		}
+	}()
 	return door.Run(p.ctx)
 }
 
