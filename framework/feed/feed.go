@@ -43,6 +43,9 @@ func New(cfg Config, log *slog.Logger) *Feed {
 
 // Publish queues an event for every client that asked for its type. It never blocks.
 func (f *Feed) Publish(e core.Event) {
+	if !f.fan.Wanted(e.Type()) {
+		return
+	}
 	data, err := render(e)
 	if err != nil {
 		f.log.Error("event not published", "event", e.Type(), "err", err)

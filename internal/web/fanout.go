@@ -81,6 +81,19 @@ func (f *Fanout) Publish(kind string, event []byte) {
 	}
 }
 
+// Wanted tells whether any subscriber wants a kind: what nobody wants need not be
+// serialised.
+func (f *Fanout) Wanted(kind string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.subs {
+		if s.want == nil || s.want(kind) {
+			return true
+		}
+	}
+	return false
+}
+
 // Len is the number of subscribers.
 func (f *Fanout) Len() int {
 	f.mu.Lock()
