@@ -19,6 +19,11 @@ import (
 type Disk struct {
 	Enforce  bool          // --enforce_container_disk_quota
 	Interval time.Duration // --container_disk_watch_interval; 0: 15 s
+
+	// Of volumes of Docker's plugins (isolator docker/volume).
+	PluginBooks   string   // --docker_volume_checkpoint_dir; empty: docker-volumes in RuntimeDir
+	PluginChown   bool     // --docker_volume_chown
+	PluginFolders []string // where plugins are looked for; nil: plugin.Folders
 }
 
 // watchDisk makes the watcher of disk use; nil when --isolation does not ask for it.

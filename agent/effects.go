@@ -65,6 +65,7 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			if kind := fault.KindOf(err); err == nil || kind == fault.NotFound {
 				e.forgetImages(ef.Container)
 				e.leave(ef.Container)
+				e.releasePlugins(ef.Container)
 			}
 			return err
 		})

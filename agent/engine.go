@@ -18,6 +18,7 @@ import (
 	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/plugin"
 	"github.com/stoa-project/stoa/agent/quota"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/uplink"
@@ -53,6 +54,7 @@ type engine struct {
 	collector *sandbox.Collector
 	disks     *volume.Store
 	roots     volumeRoots
+	plugins   *plugin.Store      // nil without docker/volume
 	quota     *quota.Watcher     // nil when nobody asked for it
 	extra     resource.Resources // offered beyond what there is
 	images    *image.Store       // nil without an image provider

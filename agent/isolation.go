@@ -14,14 +14,14 @@ import (
 // that change something here.
 var isolators = map[string]bool{
 	"cgroups/cpu": true, "cgroups/mem": true, "cgroups/pids": true, "cgroups/all": true, "posix/cpu": true, "posix/mem": true,
-	"filesystem/posix": true, "disk/du": true, "posix/disk": true,
+	"filesystem/posix": true, "disk/du": true, "docker/volume": true, "posix/disk": true,
 	"posix/rlimits": true, "linux/capabilities": true, "linux/seccomp": true, "linux/nnp": true,
 	"namespaces/pid": true, "namespaces/ipc": true,
 	"cgroups/cpuset": true, "cgroups/devices": true, "cgroups/blkio": true, "cgroups/hugetlb": true,
 
 	"filesystem/linux": true, "docker/runtime": true, "volume/host_path": true, "volume/sandbox_path": true, "volume/image": true,
 
-	"filesystem/shared": false, "appc/runtime": false, "docker/volume": false, "volume/secret": false, "volume/csi": false,
+	"filesystem/shared": false, "appc/runtime": false, "volume/secret": false, "volume/csi": false,
 	"environment_secret": false, "disk/xfs": false,
 	"network/cni": true, "network/ports": false, "network/port_mapping": false,
 	"linux/devices": false, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,

@@ -41,6 +41,7 @@ func (e *engine) launch(ef lifecycle.Launch) {
 				err = errors.New("the launch was given up")
 			}
 			e.forgetImages(ef.Container)
+			e.releasePlugins(ef.Container)
 			var late *container.NotRun
 			e.post(e.ctx, lifecycle.LaunchFailed{Container: ef.Container, Message: err.Error(), Executor: errors.As(err, &late)})
 		}

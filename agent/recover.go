@@ -67,6 +67,9 @@ func (e *engine) recover(ctx context.Context) error {
 	if e.nets != nil {
 		e.nets.Sweep(ctx, func(id string) bool { _, lives := live[lifecycle.ContainerID(id)]; return lives })
 	}
+	if err := e.recoverPlugins(live); err != nil {
+		return err
+	}
 	for _, r := range records {
 		if r.Executor != nil {
 			e.attach(r.Executor.Directory)

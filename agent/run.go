@@ -126,6 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		defer e.images.Close()
 	}
 	e.disks = volume.New(a.cfg.WorkDir, a.log)
+	e.plugins = a.usePlugins()
 	e.quota, e.extra = a.watchDisk(e), a.extra
 	e.checks = check.NewRunner(a.log)
 	e.executors = executors.New(e, a.log)

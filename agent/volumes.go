@@ -86,6 +86,11 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 	if m, found, err := e.heldVolume(v, ef); found {
 		return m, err
 	}
+	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_DOCKER_VOLUME && v.HostPath == nil && v.Image == nil {
+		m, err := e.pluginVolume(ctx, ef.Container, s.GetDockerVolume(), owner)
+		m.ReadOnly = readOnly
+		return m, err
+	}
 	source, inside, err := e.volumeSource(v, ef, owner)
 	m := container.Mount{Source: source, ReadOnly: readOnly}
 	if err == nil && inside {

@@ -71,20 +71,19 @@ type agentCmd struct {
 // agentAccepted are flags of mesos-agent that are taken so that its command lines and
 // environments work, but change nothing here; using one is logged.
 type agentAccepted struct {
-	Launcher          string `name:"launcher" env:"MESOS_LAUNCHER" hidden:""`
-	LauncherDir       string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
-	LogDir            string `name:"log_dir" env:"MESOS_LOG_DIR" hidden:""`
-	LoggingLevel      string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
-	Quiet             string `name:"quiet" env:"MESOS_QUIET" hidden:""`
-	Docker            string `name:"docker" env:"MESOS_DOCKER" hidden:""`
-	CNIMetrics        string `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" hidden:""`
-	DockerMesosImage  string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
-	DockerVolumeChown string `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" hidden:""`
-	SystemdSupport    string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
-	SystemdDir        string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
-	LimitSwap         string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
-	HTTPCommand       string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
-	HTTPHeartbeat     string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
+	Launcher         string `name:"launcher" env:"MESOS_LAUNCHER" hidden:""`
+	LauncherDir      string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
+	LogDir           string `name:"log_dir" env:"MESOS_LOG_DIR" hidden:""`
+	LoggingLevel     string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
+	Quiet            string `name:"quiet" env:"MESOS_QUIET" hidden:""`
+	Docker           string `name:"docker" env:"MESOS_DOCKER" hidden:""`
+	CNIMetrics       string `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" hidden:""`
+	DockerMesosImage string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
+	SystemdSupport   string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
+	SystemdDir       string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
+	LimitSwap        string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
+	HTTPCommand      string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
+	HTTPHeartbeat    string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
 }
 
 // Run runs tasks until the process is told to stop.

@@ -14,13 +14,15 @@ type agentDisk struct {
 	Estimator      string   `name:"resource_estimator" env:"MESOS_RESOURCE_ESTIMATOR" help:"Offer revocable resources beyond what there is: org_apache_mesos_FixedResourceEstimator, with the amount in --modules."`
 	Modules        string   `name:"modules" env:"MESOS_MODULES" help:"JSON or file:///path; read for the parameters of --resource_estimator and --container_logger."`
 	QoS            string   `name:"qos_controller" env:"MESOS_QOS_CONTROLLER" help:"Must be empty: revocable resources are taken back by nobody."`
+	PluginBooks    string   `name:"docker_volume_checkpoint_dir" env:"MESOS_DOCKER_VOLUME_CHECKPOINT_DIR" help:"Where the isolator docker/volume keeps which volumes of Docker's plugins a container has. Default docker-volumes in --runtime_dir."`
+	PluginChown    bool     `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" negatable:"" help:"Give the folders of such volumes to the task's user."`
 	Domain         string   `name:"domain" env:"MESOS_DOMAIN" help:"Region and zone of this host, as JSON or file:///path."`
 	GCNested       bool     `name:"gc_non_executor_container_sandboxes" env:"MESOS_GC_NON_EXECUTOR_CONTAINER_SANDBOXES" negatable:"" help:"Remove the sandboxes of nested containers --gc_delay after their end, not with the executor's."`
 	Oversubscribed duration `name:"oversubscribed_resources_interval" env:"MESOS_OVERSUBSCRIBED_RESOURCES_INTERVAL" default:"15secs" help:"Accepted; a fixed amount is told at each registration."`
 }
 
 func (c agentDisk) disk() agent.Disk {
-	return agent.Disk{Enforce: c.DiskQuota, Interval: time.Duration(c.DiskUse)}
+	return agent.Disk{Enforce: c.DiskQuota, Interval: time.Duration(c.DiskUse), PluginBooks: c.PluginBooks, PluginChown: c.PluginChown}
 }
 
 func (c agentDisk) oversubscription() agent.Oversubscription {
