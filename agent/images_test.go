@@ -211,6 +211,15 @@ func TestImageTask(t *testing.T) {
 			if stdout, stderr := hear(t, resp.Body); stdout != "/mnt/mesos/sandbox\nmine\nblue /mnt/mesos/sandbox\n" {
 				t.Errorf("session: %q %q", stdout, stderr)
 			}
+			// A container that an operator nests, with an image of its own.
+			p.expectAPI(200, "", `{"type":"LAUNCH_CONTAINER","launch_container":{`+ref(root, "n")+`,"command":{"value":"cat /in-image > got; test ! -e /marker"},
+				"container":{"type":"MESOS","mesos":{"image":{"type":"DOCKER","docker":{"name":"`+image+`"}}}}}}`)
+			p.expectAPI(200, `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":0}}`, `{"type":"WAIT_CONTAINER","wait_container":{`+ref(root, "n")+`}}`)
+			if b, err := os.ReadFile(filepath.Join(sandbox, "containers/n/got")); err != nil || string(b) != "here\n" {
+				t.Errorf("nested: %q %v", b, err)
+			}
+			p.expectAPI(400, "Failed to launch container: Failed to provision image 'UPPER': image.name: UPPER: the repository \"UPPER\" must be lower case letters and digits, with '.', '_', '-' and '/' between them",
+				`{"type":"LAUNCH_CONTAINER","launch_container":{`+ref(root, "bad")+`,"command":{"value":"true"},"container":{"type":"MESOS","mesos":{"image":{"type":"DOCKER","docker":{"name":"UPPER"}}}}}}`)
 			m.kill("t")
 			m.expect("t", killed)
 			p.gone()
@@ -296,6 +305,19 @@ func TestImagePod(t *testing.T) {
 	if last := m.collect(map[string]mesos.TaskState{"never": failed})["never"]; !strings.Contains(last[len(last)-1].GetMessage(), "takes no image") {
 		t.Errorf("%v", last)
 	}
+}
+
+// A terminal in an image: the program has it, and /dev/console is the same one.
+func TestImageTerminal(t *testing.T) {
+	h := newHub(t)
+	m, p := imaging(t, imageIsolation)
+	image := h.push(t, "app", v1.Config{}, map[string]string{})
+	m.run(task("S0", "t", "test -t 1 && echo terminal; test -c /dev/console && echo console > /dev/console; sleep 0.2", boxed(t, `"tty_info":{}`), inImage(image)))
+	m.expect("t", finished)
+	if got := p.stdout("t"); got != "terminal\r\nconsole\r\n" {
+		t.Errorf("%q", got)
+	}
+	p.gone()
 }
 
 // --host_path_volume_force_creation, with and without an image.
