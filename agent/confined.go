@@ -21,10 +21,10 @@ func (e *engine) confined(ef lifecycle.Launch, spec container.Spec) (container.S
 		}
 		spec.Env = append(slices.Clip(spec.Env), "MESOS_EXECUTOR_AUTHENTICATION_TOKEN="+token)
 	}
+	spec.Logs = e.cfg.Logs.For(ef.Command.GetEnvironment())
 	if ef.Docker {
 		return spec, nil
 	}
-	spec.Logs = e.cfg.Logs.For(ef.Command.GetEnvironment())
 	owner, err := sandbox.OwnerOf(ef.User)
 	if a := spec.Account; a != nil {
 		owner, err = sandbox.Owner{UID: int(a.UID), GID: int(a.GID)}, nil

@@ -27,6 +27,7 @@ const (
 	labelID      = "stoa.container" // the container id
 	labelSandbox = "stoa.sandbox"   // the sandbox on the host
 	labelNote    = "stoa.note"      // Spec.Note
+	labelLogs    = "stoa.logs"      // Spec.Logs
 	labelRemove  = "stoa.remove"    // "1": gone as soon as its end is recorded
 )
 
@@ -91,6 +92,7 @@ type box struct {
 	sandbox string
 	note    string
 	remove  bool // when forgotten
+	logs    *container.Logs
 
 	cid      string // the engine's id, "" before it is made
 	phase    phase
@@ -183,7 +185,8 @@ func (r *Runtime) find(op string, id container.ID) (*box, error) {
 	return b, nil
 }
 
-// live is find for a container that runs: one that starts is fault.Conflict.
+// live is find for a container that runs. One that starts is fault.Unavailable: an executor
+// in it may be heard before its start has been told.
 func (r *Runtime) live(op string, id container.ID) (*box, error) {
 	b, err := r.find(op, id)
 	if err != nil {
@@ -192,7 +195,7 @@ func (r *Runtime) live(op string, id container.ID) (*box, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if b.phase == starting {
-		return nil, fault.New(op, fault.Conflict, string(id), errors.New("the container is being started"))
+		return nil, fault.New(op, fault.Unavailable, string(id), errors.New("the container is being started"))
 	}
 	return b, nil
 }

@@ -1,7 +1,9 @@
 package docker
 
 import (
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -284,6 +286,45 @@ func TestLongLinesAndTerminals(t *testing.T) {
 	}
 	if got := read(t, mute, "stdout"); got != "heard\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestOutputIsRotated(t *testing.T) {
+	g := newRig(t, engine(t), nil)
+	s := g.spec(`i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); sleep 0.002; done`, func(s *container.Spec) {
+		s.Logs = &container.Logs{Stdout: container.Rotation{Max: 500, Files: 20, Compress: true}}
+	})
+	g.start(s)
+	g.await("a rotation", func() bool { _, err := os.Stat(filepath.Join(s.Dir, "stdout.2.gz")); return err == nil })
+	g.down()
+	g.up() // the bounds are known again
+	g.exit(s.ID)
+	var all string
+	for n := 20; n >= 1; n-- {
+		f, err := os.Open(filepath.Join(s.Dir, fmt.Sprintf("stdout.%d.gz", n)))
+		if err != nil {
+			continue
+		}
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(z)
+		f.Close()
+		if err != nil || len(raw) < 500 || len(raw) > 520 {
+			t.Errorf("%d: %d bytes, %v", n, len(raw), err)
+		}
+		all += string(raw)
+	}
+	all += read(t, s, "stdout")
+	lines := strings.Split(strings.TrimSpace(all), "\n")
+	for i, line := range lines {
+		if line != fmt.Sprintf("line %d", i) {
+			t.Fatalf("line %d is %q", i, line)
+		}
+	}
+	if len(lines) != 300 {
+		t.Errorf("%d lines", len(lines))
 	}
 }
 

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -113,12 +111,13 @@ func (o *output) finishNow(ctx context.Context, patience time.Duration) {
 
 // files are where one container's output goes.
 type files struct {
-	out, err, note *os.File
-	at             position
-	skip           [2]int64 // bytes of stdout and stderr that are there already
-	again          int      // messages to come that are there already
-	dropping       bool     // the message at hand is one of them
-	times          []int64  // of the messages that at.Count counts, in the engine's order
+	note     *os.File
+	dir      *os.Root // the sandbox
+	out, err *sink
+	at       position
+	again    int     // messages to come that are there already
+	dropping bool    // the message at hand is one of them
+	times    []int64 // of the messages that at.Count counts, in the engine's order
 }
 
 // window is how many messages a position counts at most. Then it moves on by half: times
@@ -135,32 +134,35 @@ func (o *output) open() (*files, error) {
 		f.close()
 		return nil, err
 	}
-	for i, x := range []struct {
-		to   **os.File
-		name string
-		at   int64
-	}{{&f.out, "stdout", f.at.Out}, {&f.err, "stderr", f.at.Err}} {
-		file, err := os.OpenFile(filepath.Join(o.b.sandbox, x.name), os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
-		if err != nil {
+	if f.dir, err = os.OpenRoot(o.b.sandbox); err != nil {
+		f.close()
+		return nil, err
+	}
+	f.out, f.err = &sink{name: "stdout", size: &f.at.Out}, &sink{name: "stderr", size: &f.at.Err}
+	if l := o.b.logs; l != nil {
+		f.out.rule, f.err.rule = l.Stdout, l.Stderr
+	}
+	for _, x := range []*sink{f.out, f.err} {
+		var size int64
+		if x.file, size, err = openSink(f.dir, x.name); err != nil {
 			f.close()
 			return nil, err
 		}
-		*x.to = file
-		info, err := file.Stat()
-		if err != nil || !info.Mode().IsRegular() {
-			f.close()
-			return nil, fmt.Errorf("%s is no file: %w", file.Name(), errors.ErrUnsupported)
-		}
-		f.skip[i] = max(0, info.Size()-x.at)
+		x.skip = max(0, size-*x.size)
+		*x.size = min(*x.size, size) // shorter after a rotation that was cut short
 	}
 	return f, nil
 }
 
 func (f *files) close() {
-	for _, x := range []*os.File{f.out, f.err, f.note} {
-		if x != nil {
-			x.Close()
+	for _, x := range []*sink{f.out, f.err} {
+		if x != nil && x.file != nil {
+			x.file.Close()
 		}
+	}
+	f.note.Close()
+	if f.dir != nil {
+		f.dir.Close()
 	}
 }
 
@@ -198,9 +200,9 @@ func (f *files) attach(ctx context.Context, o *output) error {
 	defer res.Close()
 	stop := context.AfterFunc(ctx, res.Close)
 	defer stop()
-	f.skip = [2]int64{}
+	f.out.skip, f.err.skip = 0, 0
 	if o.b.tty {
-		_, err := io.Copy(f.out, res.Reader)
+		_, err := io.Copy(f.out.file, res.Reader)
 		return err
 	}
 	return f.frames(res.Reader, false)
@@ -273,17 +275,17 @@ func (f *files) take(message []byte, isErr, stamped bool) error {
 		}
 		message = rest
 	}
-	to, size, skip := f.out, &f.at.Out, &f.skip[0]
+	to := f.out
 	if isErr {
-		to, size, skip = f.err, &f.at.Err, &f.skip[1]
+		to = f.err
 	}
-	n := min(*skip, int64(len(message)))
-	*skip -= n
-	*size += int64(len(message))
-	if _, err := to.Write(message[n:]); err != nil {
+	n := min(to.skip, int64(len(message)))
+	to.skip -= n
+	if _, err := to.file.Write(message[n:]); err != nil {
 		return err
 	}
-	return nil
+	*to.size += int64(len(message))
+	return f.rotate(to)
 }
 
 // count moves the position past one message.

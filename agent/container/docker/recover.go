@@ -134,7 +134,7 @@ func (r *Runtime) adoptOne(ctx context.Context, id container.ID, cid string) (*c
 	}
 	labels := seen.Config.Labels
 	b := &box{
-		id: id, cid: cid, sandbox: labels[labelSandbox], note: labels[labelNote], remove: labels[labelRemove] != "",
+		id: id, cid: cid, sandbox: labels[labelSandbox], note: labels[labelNote], logs: logsOf(labels[labelLogs]), remove: labels[labelRemove] != "",
 		tty: seen.Config.Tty, hosted: seen.HostConfig.NetworkMode.IsHost() || seen.HostConfig.NetworkMode.IsContainer(), limits: limitsOf(seen.HostConfig),
 	}
 	r.mu.Lock()

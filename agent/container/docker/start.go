@@ -42,7 +42,7 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) (container.Pro
 	for _, what := range p.ignored {
 		r.log.Warn("not given to the container", "container", string(spec.ID), "what", what)
 	}
-	b := &box{id: spec.ID, sandbox: spec.Dir, note: spec.Note, remove: p.remove, tty: p.config.Tty, hosted: p.hosted(), limits: limitsOf(p.host)}
+	b := &box{id: spec.ID, sandbox: spec.Dir, note: spec.Note, logs: spec.Logs, remove: p.remove, tty: p.config.Tty, hosted: p.hosted(), limits: limitsOf(p.host)}
 	r.mark(p, b)
 	if err := r.reserve(b); err != nil {
 		return container.Process{}, err
@@ -61,6 +61,9 @@ func (r *Runtime) mark(p *plan, b *box) {
 	p.label(labelID, string(b.id))
 	p.label(labelSandbox, b.sandbox)
 	p.label(labelNote, b.note)
+	if text := logsText(b.logs); text != "" {
+		p.label(labelLogs, text)
+	}
 	if b.remove {
 		p.label(labelRemove, "1")
 	}
