@@ -108,7 +108,7 @@ func (a *api) viewPod(s *core.Snapshot, p *app.Pod) podView {
 	v := podView{ID: p.ID, Spec: p, LastUpdated: now, TerminationHistory: endsOf(s.Of(p.ID).Failure)}
 	stable := 0
 	for i := range s.Of(p.ID).All() {
-		if i.Launch == 0 {
+		if i.Launch == 0 && i.AgentID == "" {
 			continue // waits for its first offer
 		}
 		spec := p
