@@ -50,7 +50,8 @@ func TestForkBombIsContained(t *testing.T) {
 		m, p := guarded(t, isolation, func(c *agent.Config) { c.PidsLimit = 100 })
 		n := newNeighbour(m, p)
 		before := n.advance(time.Second)
-		m.run(task("S0", "bomb", `bomb() { while :; do bomb & done; }; bomb 2>/dev/null & exec sleep 1000`))
+		m.run(task("S0", "bomb", `bomb() { while :; do bomb & done; }; bomb 2>/dev/null & exec sleep 1000`,
+			func(t *mesos.TaskInfo) { t.Resources = []*mesos.Resource{amount("cpus", 0.1), amount("mem", 512)} }))
 		m.expect("bomb", running)
 		id := p.state().container("bomb")
 		group := "/sys/fs/cgroup/pids/" + p.cfg.CgroupsRoot + "/" + id
