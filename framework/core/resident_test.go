@@ -200,9 +200,9 @@ func TestResidentUnreachable(t *testing.T) {
 	}
 }
 
-// TestRoleChangeOfResidents: without force it is refused; with force each instance stays in
+// TestTrap45_RoleChangeOfResidents: without force it is refused; with force each instance stays in
 // the role of its reservation, and the queue has a line for each role (marathon.md 14, 45).
-func TestRoleChangeOfResidents(t *testing.T) {
+func TestTrap45_RoleChangeOfResidents(t *testing.T) {
 	w := running(t, 1, 2)
 	a := resident(2)
 	a.Role, a.Upgrade = "ops", app.UpgradeStrategy{}

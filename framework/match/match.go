@@ -43,7 +43,7 @@ func Match(rules Rules, specs []*Spec, offers []*Offer) Result {
 	tables := make([]table, len(offers))
 	live := make([]int, len(offers)) // offers that may still take something
 	for i, o := range offers {
-		tables[i].read(o)
+		tables[i].offer, tables[i].place = o, o.Place()
 		live[i] = i
 	}
 	for pass, progress := 0, true; progress && len(live) > 0 && len(open) > 0; pass++ {
@@ -101,14 +101,19 @@ type table struct {
 	place  Place
 	blocks []Resource // scalars left, in the order of the offer
 	ports  []Resource // port blocks left
+	opened bool       // blocks and ports are read: an offer that constraints refuse is never
 	placed int
 	// closed marks specs that refused; nil until the first refusal.
 	closed []bool
 }
 
-func (t *table) read(o *Offer) {
-	t.offer, t.place = o, o.Place()
-	n := 0
+// open reads the offer's blocks, once.
+func (t *table) open() {
+	if t.opened {
+		return
+	}
+	t.opened = true
+	o, n := t.offer, 0
 	for i := range o.Resources {
 		if usable(&o.Resources[i]) {
 			n++
@@ -156,6 +161,7 @@ func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
 	if !rules.IgnoreMaintenance && t.down(rules) {
 		return Launch{}, AgentMaintenance, false
 	}
+	t.open()
 	x := &s.Executor
 	for _, need := range [...]struct {
 		name   string
@@ -197,6 +203,9 @@ func (t *table) try(rules *Rules, s *Spec) (Launch, Reason, bool) {
 
 // anyFor tells whether the spec may use anything of what was offered.
 func (t *table) anyFor(s *Spec) bool {
+	if !t.opened {
+		return slices.ContainsFunc(t.offer.Resources, func(r Resource) bool { return usable(&r) && s.takes(&r) })
+	}
 	return slices.ContainsFunc(t.blocks, func(r Resource) bool { return s.takes(&r) }) ||
 		slices.ContainsFunc(t.ports, func(r Resource) bool { return s.takes(&r) })
 }

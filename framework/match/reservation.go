@@ -176,7 +176,7 @@ type Held struct {
 // blocks that are another's, or nobody's, are not touched. Call Spec.Placed before for the
 // instances that constraints count, without this one.
 func Relaunch(rules *Rules, framework string, h Held, o *Offer) (Launch, Reason, bool) {
-	t := table{offer: o, place: o.Place()}
+	t := table{offer: o, place: o.Place(), opened: true}
 	volumes := make([]Resource, len(h.Volumes))
 	found := 0
 	for i := range o.Resources {
