@@ -98,7 +98,10 @@ func (a *Agent) started(ev Started) {
 	case terminated:
 		return
 	case launching:
-	default: // seen before: recovery reports what lives on
+	default: // seen before: recovery reports what lives on; or its executor was faster
+		if len(e.networks) > 0 {
+			a.recordExecution(e)
+		}
 		return
 	}
 	if e.native() {

@@ -121,7 +121,9 @@ func (a *Agent) dockerLimit(t *task, exit Exit, lim *Limitation) *mesos.TaskStat
 func (a *Agent) notRun(e *execution, why string) {
 	t := e.only()
 	if t != nil && !terminal(t.state) && e.phase == launching {
-		a.update(t, a.executorStatus(t, mesos.TaskState_TASK_STARTING))
+		if t.state == mesos.TaskState_TASK_STAGING { // else its progress has told it
+			a.update(t, a.executorStatus(t, mesos.TaskState_TASK_STARTING))
+		}
 		st := a.executorStatus(t, mesos.TaskState_TASK_FAILED)
 		st.Message = ptr(why)
 		a.update(t, st)
