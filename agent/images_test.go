@@ -307,6 +307,59 @@ func TestImagePod(t *testing.T) {
 	}
 }
 
+// The bind backend: the image is read-only, its places for mounts are there.
+func TestImageBound(t *testing.T) {
+	archives := t.TempDir()
+	tag, err := name.NewTag("app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, dir := range []string{"proc", "sys", "dev", "bin", "etc", "mnt/mesos/sandbox"} {
+		if err := w.WriteHeader(&tar.Header{Name: dir + "/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, body := range map[string]string{"bin/sh": string(box), "etc/hosts": "", "etc/hostname": "", "etc/resolv.conf": ""} {
+		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(body))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tarball.WriteToFile(archives+"/app:1.tar", tag, img); err != nil {
+		t.Fatal(err)
+	}
+	m, p := imaging(t, imageIsolation, func(c *agent.Config) { c.Images.Registry, c.Images.Backend = archives, "bind" })
+	m.run(task("S0", "t", "(echo x > /no) 2>/dev/null || echo read-only; echo yes > own; read a < own; echo $a", inImage("app:1")))
+	m.expect("t", finished)
+	if got := p.stdout("t"); got != "read-only\nyes\n" {
+		t.Errorf("%q", got)
+	}
+	m.run(task("S0", "v", "true", boxed(t, `"volumes":[{"container_path":"/not/there","host_path":"/etc","mode":"RO"}]`), inImage("app:1")))
+	if seen := m.expect("v", failed); !strings.Contains(seen[len(seen)-1].GetMessage(), "read-only file system") {
+		t.Errorf("%v", seen)
+	}
+	p.gone()
+}
+
 // A terminal in an image: the program has it, and /dev/console is the same one.
 func TestImageTerminal(t *testing.T) {
 	h := newHub(t)

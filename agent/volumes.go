@@ -73,11 +73,10 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 		if err != nil {
 			return container.Mount{}, err
 		}
-		m, err := e.images.Volume(ctx, string(ef.Container), req, e.pullProgress(ef.Container, req.Name))
+		m, err := e.images.Volume(ctx, string(ef.Container), req, readOnly, e.pullProgress(ef.Container, req.Name))
 		if err != nil {
 			return container.Mount{}, fmt.Errorf("Failed to provision image '%s' of a volume: %w", req.Name, err)
 		}
-		m.ReadOnly = readOnly
 		return *m, nil
 	}
 	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_SECRET && v.HostPath == nil && v.Image == nil {

@@ -108,8 +108,9 @@ type Mount struct {
 // Files is a root file system: Overlay mounted on the empty folder Path, or the tree at
 // Path itself.
 type Files struct {
-	Path    string // absolute
-	Overlay *Overlay
+	Path     string // absolute
+	Overlay  *Overlay
+	ReadOnly bool // a tree that nothing is written to: the places of all mounts must be in it
 }
 
 // Overlay is a file system made from folders of the host: read-only layers, the lowest

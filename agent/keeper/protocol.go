@@ -99,6 +99,8 @@ type Overlay struct {
 type Root struct {
 	Path    string   `json:"path"` // absolute; an empty folder to mount Overlay on, or the tree itself
 	Overlay *Overlay `json:"overlay,omitempty"`
+	// ReadOnly keeps a tree as it is: the places of all mounts must be in it.
+	ReadOnly bool `json:"read_only,omitempty"`
 }
 
 // Window is the size of a terminal; zeros leave it as it is.

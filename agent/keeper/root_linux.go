@@ -114,7 +114,11 @@ func (s *stage) buildRoot(spec *Spec, terminal string) error {
 	if r.Overlay != nil {
 		err = r.Overlay.mount(r.Path, unix.MS_NODEV, false)
 	} else if err = unix.Mount(r.Path, r.Path, "", unix.MS_BIND|unix.MS_REC, ""); err == nil {
-		err = unix.Mount("", r.Path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_NODEV, "")
+		flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_NODEV)
+		if r.ReadOnly {
+			flags |= unix.MS_RDONLY
+		}
+		err = unix.Mount("", r.Path, "", flags, "")
 	}
 	if err != nil {
 		return fmt.Errorf("root file system: %w", err)

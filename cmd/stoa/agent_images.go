@@ -21,7 +21,7 @@ type agentImages struct {
 	Mirrors        string `name:"docker_registry_mirrors" env:"STOA_DOCKER_REGISTRY_MIRRORS" help:"Addresses that are tried before a registry, as JSON or file:///path: {\"docker.io\":[\"https://mirror.example.com\"]}."`
 	DockerStore    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" help:"Where images are kept; each agent needs its own. Default: mesos/store/docker in the temporary folder."`
 	IgnoreRuntime  bool   `name:"docker_ignore_runtime" env:"MESOS_DOCKER_IGNORE_RUNTIME" negatable:"" help:"Leave out what images say about command, environment and working directory."`
-	Backend        string `name:"image_provisioner_backend" env:"MESOS_IMAGE_PROVISIONER_BACKEND" help:"How root file systems are made of images: overlay, or copy. Default: overlay where it works."`
+	Backend        string `name:"image_provisioner_backend" env:"MESOS_IMAGE_PROVISIONER_BACKEND" help:"How root file systems are made of images: overlay, copy, or bind (one layer, read-only). Default: overlay where it works."`
 	ImageGC        string `name:"image_gc_config" env:"MESOS_IMAGE_GC_CONFIG" help:"When unused images go by themselves, as JSON or file:///path: {\"image_disk_headroom\":0.1,\"image_disk_watch_interval\":{\"nanoseconds\":3600000000000},\"excluded_images\":[]}."`
 	ForceCreation  string `name:"host_path_volume_force_creation" env:"MESOS_HOST_PATH_VOLUME_FORCE_CREATION" help:"Folders, with colons between them, below which host paths of volumes are made when they are missing."`
 	DefaultBox     string `name:"default_container_info" env:"MESOS_DEFAULT_CONTAINER_INFO" help:"ContainerInfo for command tasks and executors that bring none, as JSON or file:///path."`

@@ -47,6 +47,9 @@ func (s *Store) containerDir(id string) string { return filepath.Join(s.provisio
 
 // folders of one file system of a container.
 func (r *Rootfs) tree(m *mounted) string {
+	if r.Backend == Bind {
+		return r.store.layerDir(m.Layers[0])
+	}
 	return filepath.Join(r.store.containerDir(r.ID), "backends", r.Backend, "rootfses", m.Name)
 }
 
@@ -84,8 +87,8 @@ func (s *Store) Provision(ctx context.Context, id string, req Request, progress 
 }
 
 // Volume makes another file system of an image for a container, which may have no root of
-// its own. The caller says in the mount whether it is read-only.
-func (s *Store) Volume(ctx context.Context, id string, req Request, progress Progress) (*container.Mount, error) {
+// its own.
+func (s *Store) Volume(ctx context.Context, id string, req Request, readOnly bool, progress Progress) (*container.Mount, error) {
 	r := s.Lookup(id)
 	if r == nil {
 		r = &Rootfs{ID: id, Backend: s.cfg.Backend, store: s}
@@ -102,9 +105,12 @@ func (s *Store) Volume(ctx context.Context, id string, req Request, progress Pro
 		return nil, err
 	}
 	if s.cfg.Backend == Overlay {
-		return &container.Mount{Overlay: r.overlay(m)}, nil
+		return &container.Mount{Overlay: r.overlay(m), ReadOnly: readOnly}, nil
 	}
-	return &container.Mount{Source: r.tree(m)}, nil
+	if s.cfg.Backend == Bind && !readOnly {
+		return nil, fault.New("image.provision", fault.Unsupported, img.Name, errors.New("--image_provisioner_backend=bind gives read-only volumes only"))
+	}
+	return &container.Mount{Source: r.tree(m), ReadOnly: readOnly}, nil
 }
 
 // begin books a container.
@@ -124,6 +130,10 @@ func (s *Store) begin(r *Rootfs) error {
 // build makes the folders of a file system. It takes over the hold on the image's layers.
 func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, err error) {
 	m := &mounted{Name: uuid.NewString(), Layers: img.Layers}
+	if n := len(img.Layers); n > 1 && s.cfg.Backend == Bind {
+		s.release(img.Layers)
+		return nil, fault.New("image.provision", fault.Unsupported, img.Name, fmt.Errorf("it has %d layers, and --image_provisioner_backend=bind takes images of one", n))
+	}
 	s.mu.Lock()
 	if r.Image == img.Name && r.Root == nil {
 		r.Root = m
@@ -133,7 +143,7 @@ func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, 
 	s.mu.Unlock()
 	// From here on Remove gives the layers back. The record comes first: what it names
 	// survives a restart of the agent, or goes with it. No container survives one of the host.
-	if err := os.MkdirAll(r.tree(m), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.containerDir(r.ID), "backends", r.Backend, "rootfses", m.Name), 0o755); err != nil {
 		return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 	}
 	if err := writeFile(filepath.Join(s.containerDir(r.ID), "image.json"), r, false); err != nil {
@@ -149,6 +159,9 @@ func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, 
 		if err := likeFolder(r.scratch(m, "upperdir"), s.layerDir(m.Layers[len(m.Layers)-1])); err != nil {
 			return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 		}
+		return m, nil
+	}
+	if s.cfg.Backend == Bind {
 		return m, nil
 	}
 	for _, l := range m.Layers {
@@ -172,7 +185,7 @@ func likeFolder(dir, model string) error {
 
 // Files says to the runtime how a container's root file system is put together.
 func (r *Rootfs) Files() *container.Files {
-	f := &container.Files{Path: r.tree(r.Root)}
+	f := &container.Files{Path: r.tree(r.Root), ReadOnly: r.Backend == Bind}
 	if r.Backend == Overlay {
 		f.Overlay = r.overlay(r.Root)
 	}

@@ -27,6 +27,7 @@ import (
 const (
 	Overlay = "overlay" // an overlay mount on the shared layers
 	Copy    = "copy"    // a copy of all files, for hosts without overlayfs
+	Bind    = "bind"    // the only layer itself, read-only
 )
 
 // Config is where images come from and where they are kept.
@@ -36,7 +37,7 @@ type Config struct {
 	Registry     string              // --docker_registry: https://host, http://host, or a folder; empty: the public one
 	Mirrors      map[string][]string // registry host -> addresses tried before it, in order (--docker_registry_mirrors)
 	DockerConfig string              // credentials: JSON or a file with it (--docker_config)
-	Backend      string              // Overlay or Copy; empty: Overlay where it works
+	Backend      string              // Overlay, Copy or Bind; empty: Overlay where it works
 	Excluded     []string            // names of images that are never pruned (--image_gc_config)
 	Headroom     float64             // share of the store's disk to keep free by pruning; 0 prunes only when asked
 	Interval     time.Duration       // how often the disk is looked at; 0: 1 min
@@ -313,11 +314,11 @@ func emptyFolder(dir string) error {
 // chooseBackend tries what is wanted in the store's and the work folder.
 func (s *Store) chooseBackend() error {
 	switch s.cfg.Backend {
-	case Copy:
+	case Copy, Bind:
 		return nil
 	case "", Overlay:
 	default:
-		return fault.New("image", fault.Invalid, "--image_provisioner_backend", fmt.Errorf("%q is neither overlay nor copy", s.cfg.Backend))
+		return fault.New("image", fault.Invalid, "--image_provisioner_backend", fmt.Errorf("%q is not overlay, copy or bind", s.cfg.Backend))
 	}
 	err := s.tryOverlay()
 	if err == nil {

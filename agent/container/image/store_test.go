@@ -72,6 +72,28 @@ func TestProvision(t *testing.T) {
 	}
 }
 
+// The bind backend: the only layer itself, which nobody may write to.
+func TestBind(t *testing.T) {
+	h := newHub(t)
+	d := newDepot(t, func(c *Config) { c.Backend = Bind })
+	layer := tarOf(t, file("f", "x"))
+	r := d.provision("c", h.push(imageOf(t, v1.Config{}, layer), "one"), true)
+	if f := r.Files(); !f.ReadOnly || f.Overlay != nil || listing(t, f.Path) != "f=x" {
+		t.Errorf("%+v", f)
+	}
+	if _, err := d.Volume(t.Context(), "c", Request{Name: h.host + "/one", Cached: true}, false, nil); fault.KindOf(err) != fault.Unsupported {
+		t.Errorf("a writable volume: %v", err)
+	}
+	if err := d.refused(h.push(imageOf(t, v1.Config{}, layer, tarOf(t, file("g", "y"))), "two")); fault.KindOf(err) != fault.Unsupported {
+		t.Error(err)
+	}
+	d.Remove("c")
+	if got := d.Prune(nil); len(got) != 2 {
+		t.Errorf("pruned %v", got)
+	}
+	d.empty("layers")
+}
+
 // Image.cached, and layers that two images share.
 func TestCached(t *testing.T) {
 	h := newHub(t)
@@ -617,7 +639,7 @@ func TestRecover(t *testing.T) {
 	two := h.push(imageOf(t, v1.Config{}, tarOf(t, file("f", "2"))), "two")
 	d.provision("lives", one, true)
 	d.provision("gone", two, true)
-	m, err := d.Volume(t.Context(), "lives", Request{Name: two, Cached: true}, nil)
+	m, err := d.Volume(t.Context(), "lives", Request{Name: two, Cached: true}, true, nil)
 	if err != nil || m.Overlay == nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func toNested(s container.Spec, k *keeper.Spec) {
 		})
 	}
 	if f := s.Files; f != nil {
-		k.Root = &keeper.Root{Path: f.Path, Overlay: toOverlay(f.Overlay)}
+		k.Root = &keeper.Root{Path: f.Path, Overlay: toOverlay(f.Overlay), ReadOnly: f.ReadOnly}
 	}
 	k.Inside, k.Network, k.Hostname = string(s.Inside), s.Network, s.Hostname
 	if t := s.Terminal; t != nil {
