@@ -45,11 +45,29 @@ func startHost(t *testing.T, resources string, flags ...string) *host {
 		"--registration_backoff_factor", "50ms", "--executor_reregistration_timeout", "100ms", "--resources", resources}, flags...)
 	h.agent = lab.StartDaemon(t, "http://127.0.0.1:"+strconv.Itoa(ports[1]), args...)
 	t.Cleanup(func() {
+		h.idle()
 		h.agent.Stop(t)
 		lab.KillUnder(t, base)
+		for _, pattern := range []string{"/*", ""} { // the groups of tasks, then the agent's
+			left, _ := filepath.Glob("/sys/fs/cgroup/*/stoa-lab/" + strconv.Itoa(ports[1]) + pattern)
+			for _, group := range left {
+				_ = os.Remove(group) // files in it are the kernel's and refuse
+			}
+		}
 	})
 	h.back(t)
 	return h
+}
+
+// idle waits until the agent that lives has ended all containers: a keeper that is killed
+// while it ends one leaves it frozen.
+func (h *host) idle() {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		got, err := lab.Request(http.MethodGet, h.agent.URL+"/state", nil)
+		if err != nil || strings.Contains(string(got.Body), `"frameworks":[]`) {
+			return
+		}
+	}
 }
 
 // back waits until the master has the agent.
