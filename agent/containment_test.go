@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -198,4 +199,42 @@ func TestMatrixOfEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mesos-agent.md 7.3: limits apart from requests, as a recorded agent set them: 0.5 cpus
+// and 64 MB with limits of 1 and 128.
+func TestLimitsApartFromRequests(t *testing.T) {
+	m, p := guarded(t, withCgroups)
+	limits := func(cpus, mem float64) func(*mesos.TaskInfo) {
+		return func(t *mesos.TaskInfo) {
+			t.Resources = []*mesos.Resource{amount("cpus", 0.5), amount("mem", 64)}
+			t.Limits = map[string]*mesos.Value_Scalar{"cpus": {Value: proto.Float64(cpus)}, "mem": {Value: proto.Float64(mem)}}
+		}
+	}
+	m.run(task("S0", "t", "cat /proc/self/oom_score_adj; exec sleep 1000", limits(1, 128)))
+	m.expect("t", running)
+	m.run(task("S0", "open", "exec sleep 1000", limits(math.Inf(1), math.Inf(1))))
+	m.expect("open", running)
+	for _, c := range []struct{ task, controller, file, want string }{
+		{"t", "cpu", "cpu.shares", "614"}, {"t", "cpu", "cpu.cfs_quota_us", "110000"},
+		{"t", "memory", "memory.soft_limit_in_bytes", strconv.Itoa(96 << 20)}, {"t", "memory", "memory.limit_in_bytes", strconv.Itoa(160 << 20)},
+		{"open", "cpu", "cpu.cfs_quota_us", "-1"}, {"open", "memory", "memory.soft_limit_in_bytes", strconv.Itoa(96 << 20)},
+		{"open", "memory", "memory.limit_in_bytes", "9223372036854771712"},
+	} {
+		file := filepath.Join("/sys/fs/cgroup", c.controller, p.cfg.CgroupsRoot, p.state().container(c.task), c.file)
+		b, err := os.ReadFile(file)
+		if os.IsNotExist(err) {
+			t.Skipf("no version 1 here: %v", err)
+		}
+		if got := strings.TrimSpace(string(b)); got != c.want {
+			t.Errorf("%s of %s is %s, want %s", c.file, c.task, got, c.want)
+		}
+	}
+	score := 0
+	p.eventually("the score is told", func() bool { score, _ = strconv.Atoi(strings.TrimSpace(p.stdout("t"))); return score > 0 })
+	if score < 900 || score >= 1000 {
+		t.Errorf("oom_score_adj %d", score)
+	}
+	p.kill(m, "t")
+	p.kill(m, "open")
 }

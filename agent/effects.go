@@ -49,7 +49,7 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			e.wg.Go(func() { e.post(e.ctx, lifecycle.Resized{Container: ef.Container, Failure: err.Error()}) })
 			return
 		}
-		limits := limitsOf(ef.Resources, nil)
+		limits := limitsOf(ef.Resources, ef.Limits)
 		e.insistThen("resize", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Update(ctx, container.ID(ef.Container), limits)
 		}, func(err error) {

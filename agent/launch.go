@@ -208,8 +208,8 @@ func (e *engine) unsupportedBox(ef lifecycle.Launch) error {
 	return nil
 }
 
-// limitsOf adds up what a container may use. Limits of the task go before its requests
-// (mesos-agent.md 7.3); the overhead of a command task is among the resources.
+// limitsOf adds up what a container may use. Limits go before requests (mesos-agent.md
+// 7.3); the overhead of a command task is in both.
 func limitsOf(rs []*mesos.Resource, limits map[string]*mesos.Value_Scalar) container.Limits {
 	var l container.Limits
 	var mem float64
@@ -229,7 +229,7 @@ func limitsOf(rs []*mesos.Resource, limits map[string]*mesos.Value_Scalar) conta
 		if math.IsInf(v.GetValue(), 1) {
 			l.MemoryLimit = container.Unlimited
 		} else {
-			l.MemoryLimit = megabytes(v.GetValue() + 32)
+			l.MemoryLimit = megabytes(v.GetValue())
 		}
 	}
 	return l

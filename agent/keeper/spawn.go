@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,8 +29,9 @@ type spawner struct {
 	jobs   chan spawnJob
 	closed chan struct{}
 	wg     sync.WaitGroup
-	adj    *os.File   // the keeper's own oom_score_adj, nil when it may not be lowered
-	fork   sync.Mutex // held while a child may inherit oom_score_adj 0 from the keeper
+	adj    *os.File   // oom_score_adj of the keeper; nil when there is none
+	own    string     // the keeper's own oom_score_adj
+	fork   sync.Mutex // held while a child may inherit another oom_score_adj from the keeper
 }
 
 type spawnJob struct {
@@ -55,11 +57,13 @@ const ownScore = "-900"
 
 func newSpawner(dir string, threads int) *spawner {
 	s := &spawner{dir: dir, jobs: make(chan spawnJob), closed: make(chan struct{})}
-	if f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0); err == nil {
-		if _, err := f.WriteString(ownScore); err == nil {
-			s.adj = f
-		} else {
-			f.Close() // not root: the host's default stays
+	if f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0); err == nil {
+		s.adj, s.own = f, "0"
+		if raw, err := io.ReadAll(io.LimitReader(f, 16)); err == nil {
+			s.own = strings.TrimSpace(string(raw))
+		}
+		if _, err := f.WriteAt([]byte(ownScore), 0); err == nil {
+			s.own = ownScore // without the right to it the host's default stays
 		}
 	}
 	boxProgram() // while this is the host's mount namespace
@@ -284,13 +288,14 @@ func plainFiles(spec *Spec) (files [3]*os.File, subject string, err error) {
 // forkExec starts the program with the oom_score_adj that is wanted, the host's usual 0
 // unless said otherwise.
 func (s *spawner) forkExec(spec *Spec, program string, args []string, attr *syscall.ProcAttr) (int, error) {
-	if s.adj == nil {
+	score := strconv.Itoa(spec.OOMScore)
+	if s.adj == nil || s.own != ownScore && spec.OOMScore == 0 {
 		return syscall.ForkExec(program, args, attr)
 	}
 	s.fork.Lock()
 	defer s.fork.Unlock()
-	_, _ = s.adj.WriteAt([]byte(strconv.Itoa(spec.OOMScore)), 0)
-	defer s.adj.WriteAt([]byte(ownScore), 0)
+	_, _ = s.adj.WriteAt([]byte(score), 0)
+	defer s.adj.WriteAt([]byte(s.own), 0)
 	return syscall.ForkExec(program, args, attr)
 }
 

@@ -46,6 +46,7 @@ type Launch struct {
 type Resize struct {
 	Container ContainerID
 	Resources []*mesos.Resource
+	Limits    map[string]*mesos.Value_Scalar
 	Share     // of a custom executor
 }
 

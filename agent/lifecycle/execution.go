@@ -145,13 +145,13 @@ func (e *execution) shutdownGrace(def time.Duration) time.Duration {
 // launch starts the container of an executor.
 func (a *Agent) launch(e *execution) {
 	cmd, box := e.info.GetCommand(), a.box(e)
-	var limits map[string]*mesos.Value_Scalar
+	limits := e.limits()
 	id := TaskID("")
 	if e.native() {
 		cmd = pauseCommand()
 	}
 	if t := e.only(); t != nil {
-		cmd, limits, id = t.info.GetCommand(), t.info.GetLimits(), t.id()
+		cmd, id = t.info.GetCommand(), t.id()
 	}
 	why := a.unfitBox(box)
 	if e.native() && rooted(box) {
@@ -167,7 +167,7 @@ func (a *Agent) launch(e *execution) {
 		Volumes: a.mounts(e, e.resources()),
 	}
 	if t := e.only(); t != nil && ef.Docker { // nothing but the task is in there
-		ef.Resources = t.info.GetResources()
+		ef.Resources, ef.Limits = t.info.GetResources(), t.info.GetLimits()
 	}
 	a.do(ef)
 	e.shown = ef.Volumes

@@ -22,7 +22,7 @@ func (a *Agent) fit(e *execution, then func(failure string)) {
 func (a *Agent) resize(e *execution) {
 	r := &e.resizing
 	r.now, r.next, r.busy = r.next, nil, true
-	a.do(Resize{Container: e.container, Resources: e.resources(), Share: a.share(e)})
+	a.do(Resize{Container: e.container, Resources: e.resources(), Limits: e.limits(), Share: a.share(e)})
 	a.resizes[e.container] = e
 }
 
