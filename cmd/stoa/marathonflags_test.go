@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,11 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/stoa-project/stoa/framework"
+	"github.com/stoa-project/stoa/framework/app"
+	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/framework/repo"
+	"github.com/stoa-project/stoa/internal/store"
+	"github.com/stoa-project/stoa/internal/zk"
 )
 
 // parseFramework parses arguments of the verb as the program does.
@@ -140,5 +147,28 @@ func TestConformance_10_1_ExitStatus(t *testing.T) {
 		if code := run(context.Background(), args, &out, &errs); code != c.status || !strings.Contains(errs.String(), c.text) {
 			t.Errorf("%s: status %d, want %d: %s", name, code, c.status, errs.String())
 		}
+	}
+}
+
+// TestConformance_10_2_LostFrameworkID: instances in the records without a framework id end
+// with the status that says so.
+func TestConformance_10_2_LostFrameworkID(t *testing.T) {
+	dir := t.TempDir()
+	file, err := store.OpenFile(filepath.Join(dir, "framework.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := repo.New(file)
+	a := app.App{ID: "/a", Version: 1, Instances: 1}
+	i := app.Instance{ID: "a.instance-c8ac1bd9-ec45-11e6-9d4e-02421c8ac1bd", App: "/a", AppVersion: 1, Goal: app.GoalRunning, Condition: app.Running, Launch: 1}
+	err = errors.Join(r.Open(t.Context(), zk.Fence{}), r.Apply(t.Context(), zk.Fence{}, []core.Change{
+		{Key: core.AppPrefix + "/a/00000000000001", Value: &a}, {Key: core.InstancePrefix + "/" + string(i.ID), Value: &i}}), file.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	args := []string{"framework", "--master=127.0.0.1:1", "--http_address=127.0.0.1", "--http_port=0", "--work_dir=" + dir}
+	if code := run(t.Context(), args, &out, &errs); code != 108 || !strings.Contains(errs.String(), "framework id") {
+		t.Errorf("status %d: %s", code, errs.String())
 	}
 }
