@@ -155,7 +155,7 @@ func (o *order) placed() {
 // configuration or a later one that has or may have a place, or has one reserved.
 func counts(spec *app.RunSpec, i *instance) bool {
 	v := i.view
-	return v.AppVersion >= spec.ConfigVersion && v.AgentID != "" && v.Condition != app.UnreachableInactive && !v.Condition.Terminal()
+	return v.AppVersion >= spec.ConfigVersion && v.AgentID != "" && v.Condition != app.UnreachableInactive && !v.Ended()
 }
 
 // place is what constraints see of where the instance is.

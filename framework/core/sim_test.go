@@ -51,7 +51,7 @@ func TestSimulationReplays(t *testing.T) {
 // TestCrashAtEveryEffect replays one history, each time with the leader dying before another
 // of its effects.
 func TestCrashAtEveryEffect(t *testing.T) {
-	effects, step := 0, 5
+	effects, step := 0, 20
 	if os.Getenv("STOA_SOAK") == "1" {
 		step = 1
 	}
