@@ -275,7 +275,7 @@ func TestRotationWithoutCollapse(t *testing.T) {
 	}
 	s := &site{t: t, dir: dir}
 	got, files := s.pieces("out")
-	if want := numbered(0, 5000); got != want || files < 3 {
+	if want := numbered(0, 5000); got != want || files < 2 {
 		t.Errorf("%d bytes in %d files, want %d", len(got), files, len(want))
 	}
 	if err := os.WriteFile(path, []byte(numbered(0, 1000)), 0o644); err != nil {
