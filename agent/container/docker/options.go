@@ -146,7 +146,7 @@ func scalar(rs []*mesos.Resource, name string) (sum float64, any bool) {
 // volumes shows the sandbox, the task's volumes and its persistent ones.
 func (p *plan) volumes(s settings, spec container.Spec) error {
 	docker := spec.Docker.Box.GetDocker()
-	driver := docker.GetVolumeDriver()
+	driver := docker.GetVolumeDriver() //lint:ignore SA1019 frameworks still set it
 	useDriver := func(name string) error {
 		if driver != "" && driver != name {
 			return errors.New("Only one volume driver is supported")
@@ -166,7 +166,7 @@ func (p *plan) volumes(s settings, spec container.Spec) error {
 			if !path.IsAbs(source) && !path.IsAbs(v.GetContainerPath()) {
 				return fmt.Errorf("Both host_path '%s' and container_path '%s' of a volume are relative", source, v.GetContainerPath())
 			}
-			if !path.IsAbs(source) && docker.GetVolumeDriver() == "" {
+			if !path.IsAbs(source) && docker.VolumeDriver == nil { //lint:ignore SA1019 frameworks still set it
 				source = filepath.Join(spec.Dir, source)
 			}
 			p.bind(source, target, readOnly)

@@ -39,6 +39,7 @@ func engine(t *testing.T) *dockerd.Engine {
 	if why := dockerd.Missing(); why != "" {
 		t.Skip(why)
 	}
+	t.Parallel() // they mostly wait for the engine
 	sharedOnce.Do(func() { shared, sharedErr = dockerd.Start(dockerd.Options{}) })
 	if sharedErr != nil {
 		t.Fatal(sharedErr)
