@@ -106,6 +106,26 @@ func (f *fragile) carryOut(name string, op *mesos.Offer_Operation) {
 	f.t.Fatalf("%s is never carried out", name)
 }
 
+// answers returns when an agent lives that answers; what it said before is dropped.
+func (f *fragile) answers() {
+	f.t.Helper()
+	f.eventually("an answer", func() bool {
+		f.revive()
+		f.m.send(&messages.ReconcileOperationsMessage{Operations: []*messages.ReconcileOperationsMessage_Operation{{OperationUuid: &mesos.UUID{Value: []byte("nobody's")}}}})
+		for {
+			select {
+			case u := <-f.m.operations:
+				if string(u.GetOperationUuid().GetValue()) == "nobody's" {
+					return true
+				}
+				f.m.ackOperation(u)
+			case <-time.After(300 * time.Millisecond):
+				return false
+			}
+		}
+	})
+}
+
 // kill -9 of the agent at every step of an operation: the reservation and the volume are
 // there as a whole or not at all, what is told is true, and what a task wrote stays.
 func TestOperationsSurviveCrashes(t *testing.T) {
@@ -135,7 +155,10 @@ func operationsSurvive(t *testing.T, step, at string) {
 	f.carryOut("reserve", onOperation(mesos.Offer_Operation_RESERVE, held("disk", 100)))
 	arm("create")
 	f.carryOut("create", onOperation(mesos.Offer_Operation_CREATE, volume))
-	f.revive()
+	if at == "create" {
+		f.eventually("the crash", func() bool { return f.fired(step) })
+	}
+	f.answers()
 	used := proto.CloneOf(volume)
 	used.AllocationInfo = &mesos.Resource_AllocationInfo{Role: proto.String("dev")}
 	f.m.run(task("S0", "t", "echo kept > data/file", func(t *mesos.TaskInfo) { t.Resources = append(t.Resources, used) }))

@@ -142,6 +142,28 @@ func TestLivingContainersKeepTheirs(t *testing.T) {
 	}
 }
 
+// TestReleaseAtTheSameTime: a plugin that counts is asked once.
+func TestReleaseAtTheSameTime(t *testing.T) {
+	s, store, _ := start(t)
+	if _, err := store.Mount(t.Context(), "c1", "disks", "v", nil); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() { store.Release(t.Context(), "c1") })
+	}
+	wg.Wait()
+	n := 0
+	for _, call := range s.calls {
+		if call == "VolumeDriver.Unmount v" {
+			n++
+		}
+	}
+	if n != 1 || store.Has("c1") {
+		t.Errorf("given back %d times", n)
+	}
+}
+
 // TestPluginAway: what cannot be given back now is given back by the next run.
 func TestPluginAway(t *testing.T) {
 	s, store, cfg := start(t)

@@ -114,6 +114,7 @@ func (s *Store) Mount(ctx context.Context, container, driverName, name string, o
 func (s *Store) Release(ctx context.Context, container string) {
 	s.mu.Lock()
 	all := s.books[container]
+	delete(s.books, container) // another Release finds nothing to do; the file stays until the end
 	s.mu.Unlock()
 	var left []mount
 	for _, m := range all {
@@ -131,7 +132,7 @@ func (s *Store) Release(ctx context.Context, container string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.write(container, left); err != nil {
+	if err := s.write(container, append(left, s.books[container]...)); err != nil {
 		s.log.Error("the books of volumes cannot be written", "container", container, "err", err)
 	}
 }
