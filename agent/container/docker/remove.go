@@ -175,12 +175,30 @@ func (r *Runtime) removeOne(ctx context.Context, cid string, d doom) bool {
 	}
 	if !d.stray.IsZero() {
 		killStrays(cid)
+		r.removeGroups(cid)
 		if time.Now().Before(d.stray) {
 			return false
 		}
 	}
 	r.undoom(cid)
 	return true
+}
+
+// removeGroups removes the empty control groups of a container that the engine has
+// forgotten. Those with processes stay until the next look.
+func (r *Runtime) removeGroups(cid string) {
+	if len(cid) != 64 {
+		return
+	}
+	for _, pattern := range []string{"docker/" + cid, "*/docker/" + cid, "system.slice/docker-" + cid + ".scope", "*/system.slice/docker-" + cid + ".scope"} {
+		found, err := filepath.Glob(filepath.Join(r.cfg.CgroupsHierarchy, pattern))
+		if err != nil {
+			return // an unfit --cgroups_hierarchy
+		}
+		for _, dir := range found {
+			_ = os.Remove(dir) // in use: the next look
+		}
+	}
 }
 
 // killStrays ends the processes in the control groups of a container, and the shim that
