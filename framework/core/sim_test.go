@@ -122,6 +122,9 @@ func (w *world) simulate(seed uint64) {
 	}
 	for _, task := range w.tasks {
 		task.sick = false
+		if task.healthy != nil && !*task.healthy && task.live() {
+			task.queue = append(task.queue, "healthy") // the check beside it passes again
+		}
 		if task.healthy != nil && !*task.healthy && task.state == "TASK_RUNNING" {
 			task.queue = append(task.queue, "healthy")
 		}
