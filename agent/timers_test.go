@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"os"
@@ -121,7 +122,7 @@ func TestUpdateWithEveryField(t *testing.T) {
 		return resp.StatusCode
 	}
 	ids := `"framework_id":{"value":"F"},"executor_id":{"value":"x"}`
-	p.eventually("the executor is known", func() bool { return len(p.state().Frameworks) == 1 })
+	p.eventually("the executor's process is known", func() bool { return bytes.Contains(p.get("/containers"), []byte(`"executor_pid"`)) })
 	go func() { p.apiAt("/api/v1/executor", `{"type":"SUBSCRIBE",`+ids+`,"subscribe":{}}`) }() // the stream stays open
 	p.eventually("it is subscribed", func() bool { return call(`{"type":"MESSAGE",`+ids+`,"message":{"data":""}}`) == 202 })
 	uuid := make([]byte, 16)
