@@ -121,13 +121,7 @@ func (w *world) simulate(seed uint64) {
 		w.reconnect(a)
 	}
 	for _, task := range w.tasks {
-		task.sick = false
-		if task.healthy != nil && !*task.healthy && task.live() {
-			task.queue = append(task.queue, "healthy") // the check beside it passes again
-		}
-		if task.healthy != nil && !*task.healthy && task.state == "TASK_RUNNING" {
-			task.queue = append(task.queue, "healthy")
-		}
+		task.heal()
 	}
 	w.rounds(300)
 	w.strides(300, 2*time.Second) // longer than a scale check and every back-off
