@@ -36,6 +36,7 @@ func capabilities() []*mesos.AgentInfo_Capability {
 		mesos.AgentInfo_Capability_MULTI_ROLE, mesos.AgentInfo_Capability_HIERARCHICAL_ROLE, mesos.AgentInfo_Capability_RESERVATION_REFINEMENT,
 		mesos.AgentInfo_Capability_RESOURCE_PROVIDER, mesos.AgentInfo_Capability_RESIZE_VOLUME,
 		mesos.AgentInfo_Capability_AGENT_OPERATION_FEEDBACK, mesos.AgentInfo_Capability_AGENT_DRAINING,
+		mesos.AgentInfo_Capability_TASK_RESOURCE_LIMITS,
 	} {
 		out = append(out, &mesos.AgentInfo_Capability{Type: c.Enum()})
 	}
