@@ -155,7 +155,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reg := newMetrics(e, started)
 	door.set(operators.New(operators.Config{
 		PID: transport.PID(processID).String(), Info: e.info, Capabilities: capabilities(), Version: MesosVersion, Build: a.cfg.Version,
-		Started: started, Flags: a.cfg.Flags, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, PruneImages: e.PruneImages, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
+		Started: started, Flags: a.cfg.Flags, LogLevel: a.cfg.LogLevel, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, PruneImages: e.PruneImages, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
 		MasterHostname: func() string {
 			if m := e.uplink.Leader(); m != nil {
 				return m.Hostname

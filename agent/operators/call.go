@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -214,6 +215,13 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 		out.GetFlags = &agentapi.Response_GetFlags{Flags: sortedFlags(s.Flags)}
 	case agentapi.Call_GET_METRICS:
 		out.GetMetrics = &agentapi.Response_GetMetrics{Metrics: s.metricList()}
+	case agentapi.Call_GET_LOGGING_LEVEL:
+		level := s.verbosity.Level()
+		out.GetLoggingLevel = &agentapi.Response_GetLoggingLevel{Level: &level}
+	case agentapi.Call_SET_LOGGING_LEVEL:
+		q := call.GetSetLoggingLevel()
+		s.verbosity.Set(q.GetLevel(), time.Duration(q.GetDuration().GetNanoseconds()))
+		return nil, nil
 	case agentapi.Call_LIST_FILES:
 		if !s.mayRead(ctx, call.GetListFiles().GetPath()) {
 			return nil, &refusal{403, ""}

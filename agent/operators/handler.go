@@ -36,6 +36,7 @@ type Config struct {
 	Started      time.Time
 	Flags        map[string]string // name -> value
 	LogDir       string            // empty: none
+	LogLevel     *slog.LevelVar    // of the logger, lowered by /logging/toggle; nil: it stays as it is
 
 	// Recovered tells whether recovery has ended.
 	Recovered func() bool
@@ -59,7 +60,8 @@ type Config struct {
 
 type server struct {
 	Config
-	log *slog.Logger
+	log       *slog.Logger
+	verbosity *web.Verbosity
 
 	inputs   sync.Mutex                     // guards attached
 	attached map[lifecycle.ContainerID]bool // containers with an input connection
@@ -68,7 +70,7 @@ type server struct {
 // New makes the handler of all the agent's HTTP routes, without the process id's prefix
 // ("/slave(1)/…"), which the transport takes off.
 func New(cfg Config, log *slog.Logger) http.Handler {
-	s := &server{Config: cfg, log: log, attached: map[lifecycle.ContainerID]bool{}}
+	s := &server{Config: cfg, log: log, verbosity: web.NewVerbosity(cfg.LogLevel, log), attached: map[lifecycle.ContainerID]bool{}}
 	e := web.New(web.Config{
 		Logger: log, Room: "agent", Metrics: cfg.Metrics, BodyLimit: bodyLimit,
 		// Of ATTACH_CONTAINER_INPUT; a record is bounded by bodyLimit.
@@ -97,6 +99,8 @@ func New(cfg Config, log *slog.Logger) http.Handler {
 	get(s.recovered(s.json(s.containers)), "/containers")
 	get(s.recovered(s.json(s.statistics)), "/monitor/statistics", "/monitor/statistics.json")
 	get(s.json(systemStats), "/system/stats.json")
+	get(s.toggle, "/logging/toggle")
+	e.POST("/logging/toggle", s.authorized(s.toggle))
 	get(s.recovered(s.browse), "/files/browse", "/files/browse.json")
 	get(s.recovered(s.read), "/files/read", "/files/read.json")
 	get(s.recovered(s.download), "/files/download", "/files/download.json")
@@ -186,6 +190,16 @@ func (s *server) flagMap() map[string]string {
 		return map[string]string{}
 	}
 	return s.Flags
+}
+
+// toggle tells the level of the log, or sets it for a time (mesos-agent.md 0.1).
+func (s *server) toggle(c echo.Context) error {
+	status, answer := s.verbosity.Toggle(c.QueryParams())
+	if answer == "" {
+		c.Response().WriteHeader(status)
+		return nil
+	}
+	return plain(c, status, answer)
 }
 
 func (s *server) debug(echo.Context) (any, error) { return s.Files.Roots(), nil }

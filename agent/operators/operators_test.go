@@ -47,7 +47,7 @@ func view() *lifecycle.View {
 }
 
 // serve starts the routes with one sandbox at /box.
-func serve(t *testing.T, recovered bool) (url, box string) {
+func serve(t *testing.T, recovered bool, change ...func(*Config)) (url, box string) {
 	t.Helper()
 	box = t.TempDir()
 	if err := os.WriteFile(filepath.Join(box, "stdout"), []byte("hello from db\n"), 0o644); err != nil {
@@ -55,7 +55,7 @@ func serve(t *testing.T, recovered bool) (url, box string) {
 	}
 	files := sandbox.NewFiles()
 	files.Attach("/box", box)
-	srv := httptest.NewServer(New(Config{
+	cfg := Config{
 		PID: "slave(1)@127.0.0.1:5051", Version: "1.11.0", Started: time.Unix(1, 0), Flags: map[string]string{"port": "5051"},
 		Info: &messages.SlaveInfo{Hostname: proto.String("h"), Resources: []*mesos.Resource{{Name: proto.String("cpus"), Type: mesos.Value_SCALAR.Enum(),
 			Scalar: &mesos.Value_Scalar{Value: proto.Float64(4)}}}},
@@ -67,7 +67,11 @@ func serve(t *testing.T, recovered bool) (url, box string) {
 			}
 			return &mesos.ResourceStatistics{Timestamp: proto.Float64(1), MemRssBytes: proto.Uint64(4096)}, nil
 		},
-	}, slog.New(slog.DiscardHandler)))
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	srv := httptest.NewServer(New(cfg, slog.New(slog.DiscardHandler)))
 	t.Cleanup(srv.Close)
 	return srv.URL, box
 }

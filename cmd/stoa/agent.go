@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"reflect"
@@ -92,6 +93,9 @@ func (c *agentCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	cfg.LogLevel = new(slog.LevelVar)
+	cfg.LogLevel.Set(p.level)
+	p.log = p.logger(p.stderr, cfg.LogLevel)
 	for _, name := range used(c.agentAccepted) {
 		p.log.Warn("flag has no effect", "flag", "--"+name)
 	}

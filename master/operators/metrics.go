@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -81,7 +82,7 @@ func (s *Shell) metricsSnapshot(w http.ResponseWriter, r *http.Request) {
 		return // the client is gone
 	}
 	if q := r.URL.Query(); q.Has("timeout") {
-		d, err := parseDuration(q.Get("timeout"))
+		d, err := web.ParseDuration(q.Get("timeout"))
 		if err != nil {
 			text(w, http.StatusBadRequest, "Invalid timeout '"+q.Get("timeout")+"': "+err.Error()+".\n")
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/metrics"
+	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/master/ledger"
@@ -88,7 +89,7 @@ type Shell struct {
 	pages pageStore          // of all long answers
 	tally tally
 
-	verbosity *verbosity
+	verbosity *web.Verbosity
 	scrapes   *pace // of /metrics/snapshot
 
 	everything Views                   // views without the limits of a reader
@@ -100,10 +101,9 @@ type Shell struct {
 // New makes the shell and declares its metrics; it starts nothing.
 func New(cfg Config, views Views) *Shell {
 	cfg.defaults()
-	s := &Shell{cfg: cfg, views: views, everything: views, log: cfg.Logger, verbosity: &verbosity{}, scrapes: &pace{}}
+	s := &Shell{cfg: cfg, views: views, everything: views, log: cfg.Logger, verbosity: web.NewVerbosity(cfg.LogLevel, cfg.Logger), scrapes: &pace{}}
 	s.hub = newHub(cfg.MaxSubscribers, cfg.QueueLength, cfg.Logger)
 	s.lists = map[string]*shared{}
-	s.verbosity.least = cfg.LogLevel
 	s.scrapes.every = cfg.SnapshotEvery
 	s.addLists()
 	s.declareMetrics()

@@ -35,7 +35,7 @@ func (s *Shell) readAside(t masterapi.Call_Type) *masterapi.Response {
 	case masterapi.Call_GET_VERSION:
 		r.GetVersion = &masterapi.Response_GetVersion{VersionInfo: s.cfg.Version}
 	case masterapi.Call_GET_LOGGING_LEVEL:
-		r.GetLoggingLevel = &masterapi.Response_GetLoggingLevel{Level: proto.Uint32(s.verbosity.get())}
+		r.GetLoggingLevel = &masterapi.Response_GetLoggingLevel{Level: proto.Uint32(s.verbosity.Level())}
 	default:
 		return nil
 	}
