@@ -20,8 +20,11 @@ import (
 // end everything must come to rest exactly as wanted. The name of a subtest is its seed.
 func TestSimulation(t *testing.T) {
 	seeds := uint64(200)
-	if os.Getenv("STOA_SOAK") == "1" {
+	switch {
+	case os.Getenv("STOA_SOAK") == "1":
 		seeds = 10_000
+	case raceDetector:
+		seeds = 20
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -33,6 +36,9 @@ func TestSimulation(t *testing.T) {
 
 // TestSimulationReplays: a seed is the whole history, to the last effect.
 func TestSimulationReplays(t *testing.T) {
+	if raceDetector {
+		return // a matter of order, not of memory
+	}
 	for seed := range uint64(3) {
 		var first []string
 		for run := range 2 {
@@ -52,8 +58,11 @@ func TestSimulationReplays(t *testing.T) {
 // of its effects.
 func TestCrashAtEveryEffect(t *testing.T) {
 	effects, step := 0, 20
-	if os.Getenv("STOA_SOAK") == "1" {
+	switch {
+	case os.Getenv("STOA_SOAK") == "1":
 		step = 1
+	case raceDetector:
+		step = 150
 	}
 	for crash := 0; crash == 0 || crash <= effects; crash += step {
 		w := newWorld(t, 1, 3)
