@@ -172,13 +172,6 @@ func (r *rooted) fit(s *container.Spec, ef lifecycle.Launch, cfg Config) error {
 	s.Dir = r.Runtime.Dir(cfg.SandboxDirectory, cfg.Images.IgnoreRuntime)
 	s.Files, s.Account = r.Files(), r.account
 	mounts := []container.Mount{{Source: ef.Directory, Target: cfg.SandboxDirectory, Within: ef.Directory}}
-	if len(ef.Box.GetNetworkInfos()) == 0 { // the host's network has the host's names
-		for _, file := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/hostname"} {
-			if real, err := filepath.EvalSymlinks(file); err == nil {
-				mounts = append(mounts, container.Mount{Source: real, Target: file, ReadOnly: true})
-			}
-		}
-	}
 	for _, m := range s.Mounts {
 		if at, err := filepath.Rel(ef.Directory, m.Target); err == nil && filepath.IsLocal(at) {
 			m.Target = path.Join(cfg.SandboxDirectory, at)
@@ -187,6 +180,17 @@ func (r *rooted) fit(s *container.Spec, ef lifecycle.Launch, cfg Config) error {
 	}
 	s.Mounts = mounts
 	return nil
+}
+
+// hostNames are the files by which the host finds names, for a container in an image that
+// lives in the host's network.
+func hostNames() (out []container.Mount) {
+	for _, file := range []string{"/etc/resolv.conf", "/etc/hosts", "/etc/hostname"} {
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			out = append(out, container.Mount{Source: real, Target: file, ReadOnly: true})
+		}
+	}
+	return out
 }
 
 func commandValue(c *mesos.CommandInfo) *string {

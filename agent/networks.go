@@ -43,15 +43,17 @@ func (a *Agent) networks() (*cni.Networks, error) {
 	}, a.log)
 }
 
-// join puts a container into the networks that it asks for, or into those of its root.
-// undo leaves them when the container is not started after all.
+// join puts a container into the networks that it asks for, or into those of its root, and
+// gives it the files by which it finds names there. undo leaves the networks when the
+// container is not started after all.
 func (e *engine) join(ctx context.Context, ef lifecycle.Launch, spec *container.Spec) (joined *cni.Joined, undo func(), err error) {
 	undo = func() {}
-	if e.nets == nil || ef.Docker || spec.Inside != "" {
+	if ef.Docker || spec.Inside != "" {
 		return nil, undo, nil
 	}
 	id := string(ef.Container)
 	switch wanted := cni.Wanted(ef.Box); {
+	case e.nets == nil:
 	case ef.Nested:
 		joined = e.nets.Again(string(ef.Root))
 	case len(wanted) > 0:
@@ -60,16 +62,20 @@ func (e *engine) join(ctx context.Context, ef lifecycle.Launch, spec *container.
 		}
 		undo = func() { e.leave(ef.Container) }
 	}
-	if joined == nil {
-		return nil, undo, nil
-	}
-	spec.Network, spec.Hostname = joined.Namespace, joined.Hostname
-	for _, m := range joined.Mounts {
-		if _, err := os.Stat(m.Target); err != nil && spec.Files == nil {
-			continue // the host has no such file, and the container sees the host's
+	var names []container.Mount
+	switch {
+	case joined != nil:
+		spec.Network, spec.Hostname = joined.Namespace, joined.Hostname
+		for _, m := range joined.Mounts {
+			if _, err := os.Stat(m.Target); err != nil && spec.Files == nil {
+				continue // the host has no such file, and the container sees the host's
+			}
+			names = append(names, m)
 		}
-		spec.Mounts = append(spec.Mounts, m)
+	case spec.Files != nil:
+		names = hostNames()
 	}
+	spec.Mounts = append(names, spec.Mounts...) // a volume of the task goes over them
 	return joined, undo, nil
 }
 

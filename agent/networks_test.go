@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -43,7 +44,7 @@ func alone(t *testing.T) bool {
 
 // networked registers an agent with two container networks: "plain", and "mapped", which maps
 // ports as Mesos' own plugin does.
-func networked(t *testing.T) (*master, *process) {
+func networked(t *testing.T, change ...func(*agent.Config)) (*master, *process) {
 	t.Helper()
 	m := newMaster(t, 0)
 	p := newProcess(t, m)
@@ -60,6 +61,9 @@ func networked(t *testing.T) (*master, *process) {
 		}
 	}
 	p.cfg.CNI.ConfigDir, p.cfg.CNI.PluginsDir = conf, cniPlugins
+	for _, f := range change {
+		f(&p.cfg)
+	}
 	t.Cleanup(func() { nothingJoined(t, p, conf) })
 	p.start()
 	m.register("S0")
