@@ -66,8 +66,9 @@ func (a *Agent) Restore(now time.Time, agent string, records []Record, live map[
 	if a.draining != nil { // the master repeats its order only to an agent that comes back to it
 		a.killForDrain()
 	}
+	settled := a.settledContainers()
 	for _, id := range sortedContainers(live) {
-		if _, ours := a.containers[id]; ours || a.nested[id] != nil {
+		if _, ours := a.containers[id]; ours || a.nested[id] != nil || settled[id] {
 			continue
 		}
 		if !live[id].Ended {
@@ -79,6 +80,20 @@ func (a *Agent) Restore(now time.Time, agent string, records []Record, live map[
 	}
 	out := a.out
 	a.out = Output{}
+	return out
+}
+
+// settledContainers are those whose books were closed in this step.
+func (a *Agent) settledContainers() map[ContainerID]bool {
+	out := map[ContainerID]bool{}
+	for _, e := range a.out.Effects {
+		switch e := e.(type) {
+		case Forget:
+			out[e.Container] = true
+		case Destroy:
+			out[e.Container] = true
+		}
+	}
 	return out
 }
 

@@ -232,6 +232,32 @@ var scenarios = map[string]func(w *world){
 		w.step(RecoveryEnded{})
 		w.step(Registered{Agent: "S0"})
 	},
+	// Ended while the agent was away: containers without tasks, those of tasks whose end is
+	// told, and strangers; each is forgotten once.
+	"restart-ended": func(w *world) {
+		w.run(executorTask("t1", "idle"))
+		w.step(Started{Container: w.box["idle"], PID: 7})
+		w.step(ExecutorSubscribed{Key: ExecutorKey{"F", "idle"}})
+		w.step(ExecutorUpdate{Key: ExecutorKey{"F", "idle"}, Status: &mesos.TaskStatus{
+			TaskId: &mesos.TaskID{Value: ptr("t1")}, State: mesos.TaskState_TASK_FINISHED.Enum(), Uuid: []byte("aaaaaaaaaaaaaaaa")}})
+		w.ack("t1")
+		w.run(commandTask("busy"))
+		w.step(Started{Container: w.box["busy"], PID: 8})
+		w.ack("busy")
+		w.ack("busy")
+		w.restart(map[ContainerID]Live{
+			w.box["idle"]: {PID: 7, Ended: true, Exit: ended(0)}, w.box["busy"]: {PID: 8, Ended: true, Exit: ended(1)},
+			"stranger": {PID: 9, Ended: true, Exit: ended(0)},
+		}, false)
+		w.step(RecoveryEnded{})
+		w.step(Registered{Agent: "S0"})
+		w.ack("busy")
+		for _, id := range []ContainerID{w.box["idle"], w.box["busy"], "stranger"} {
+			if n := strings.Count(w.log.String(), "  forget "+w.name(id)+"\n"); n != 1 {
+				w.t.Errorf("%s is forgotten %d times", id, n)
+			}
+		}
+	},
 	"reboot": func(w *world) {
 		w.run(commandTask("a"))
 		w.step(Started{Container: w.box["a"], PID: 7})
