@@ -2,6 +2,7 @@ package operators
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -90,7 +91,7 @@ func frameworkLists(v *lifecycle.View) *agentapi.Response_GetFrameworks {
 }
 
 // addNested lists the nested containers after the roots. Those in the cgroup of their
-// root have no figures of their own.
+// root have no figures of their own but for what they asked for, as recorded.
 func (s *server) addNested(ctx context.Context, out *agentapi.Response_GetContainers) {
 	v, err := s.View(ctx)
 	if err != nil {
@@ -104,8 +105,9 @@ func (s *server) addNested(ctx context.Context, out *agentapi.Response_GetContai
 			id := n.Container.Wire()
 			stats, err := s.Usage(ctx, n.Container)
 			if err != nil {
-				stats = nil
+				stats = &mesos.ResourceStatistics{Timestamp: proto.Float64(float64(time.Now().UnixMicro()) / 1e6)}
 			}
+			addRequests(stats, n.Resources)
 			out.Containers = append(out.Containers, &agentapi.Response_GetContainers_Container{
 				ContainerId:        &mesos.ContainerID{Value: id.Value},
 				ContainerStatus:    &mesos.ContainerStatus{ContainerId: id, ExecutorPid: proto.Uint32(uint32(n.PID))},
@@ -113,6 +115,18 @@ func (s *server) addNested(ctx context.Context, out *agentapi.Response_GetContai
 			})
 		}
 	})
+}
+
+// addRequests fills in what a container asked for where no limits of its own are told.
+func addRequests(s *mesos.ResourceStatistics, asked []*mesos.Resource) {
+	rs := resource.Of(asked...)
+	if cpus := rs.Get("cpus"); cpus > 0 && s.CpusSoftLimit == nil {
+		s.CpusSoftLimit = proto.Float64(cpus.Float())
+	}
+	if mem := rs.Get("mem"); mem > 0 && s.MemSoftLimitBytes == nil {
+		bytes := uint64(mem.Float() * (1 << 20))
+		s.MemLimitBytes, s.MemSoftLimitBytes = proto.Uint64(bytes), proto.Uint64(bytes)
+	}
 }
 
 func containerList(all []measured) *agentapi.Response_GetContainers {

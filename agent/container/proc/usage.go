@@ -27,12 +27,14 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 	}
 	now := time.Now()
 	s := &mesos.ResourceStatistics{Timestamp: proto.Float64(float64(now.UnixMicro()) / 1e6)}
-	if limited {
+	if limited && l.CPUs > 0 {
 		limit := l.CPUs
 		if l.CPULimit > 0 && !math.IsInf(l.CPULimit, 1) {
 			limit = l.CPULimit
 		}
 		s.CpusLimit, s.CpusSoftLimit = proto.Float64(limit), proto.Float64(l.CPUs)
+	}
+	if limited && l.Memory > 0 {
 		s.MemSoftLimitBytes = proto.Uint64(l.Memory)
 		hard := l.MemoryLimit
 		if hard == 0 {
