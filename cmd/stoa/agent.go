@@ -76,14 +76,14 @@ type agentAccepted struct {
 	LauncherDir      string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
 	LogDir           string `name:"log_dir" env:"MESOS_LOG_DIR" hidden:""`
 	LoggingLevel     string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
-	Quiet            string `name:"quiet" env:"MESOS_QUIET" hidden:""`
+	Quiet            *bool  `name:"quiet" env:"MESOS_QUIET" negatable:"" hidden:""`
 	Docker           string `name:"docker" env:"MESOS_DOCKER" hidden:""`
-	CNIMetrics       string `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" hidden:""`
+	CNIMetrics       *bool  `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" negatable:"" hidden:""`
 	DockerMesosImage string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
-	SystemdSupport   string `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" hidden:""`
+	SystemdSupport   *bool  `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" negatable:"" hidden:""`
 	SystemdDir       string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
-	LimitSwap        string `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" hidden:""`
-	HTTPCommand      string `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" hidden:""`
+	LimitSwap        *bool  `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" negatable:"" hidden:""`
+	HTTPCommand      *bool  `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" negatable:"" hidden:""`
 	HTTPHeartbeat    string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
 }
 
@@ -195,7 +195,7 @@ func used(accepted agentAccepted) []string {
 	var names []string
 	v := reflect.ValueOf(accepted)
 	for i := range v.NumField() {
-		if v.Field(i).String() != "" {
+		if !v.Field(i).IsZero() {
 			names = append(names, v.Type().Field(i).Tag.Get("name"))
 		}
 	}

@@ -44,6 +44,10 @@ func collect(v reflect.Value, out map[string]string) {
 		switch value := v.Field(i).Interface().(type) {
 		case []string:
 			text = strings.Join(value, ",")
+		case *bool: // nil: not given
+			if value != nil {
+				text = fmt.Sprint(*value)
+			}
 		case time.Duration:
 			text = duration(value).String()
 		default:
