@@ -116,6 +116,7 @@ type Config struct {
 	Version string            // of this program
 	Flags   map[string]string // what /flags shows
 
+	LogFile  string         // shown as /slave/log by /files; empty: none
 	LogLevel *slog.LevelVar `json:"-"` // of the logger, lowered by /logging/toggle; nil: it stays as it is
 
 	Security Security // who may speak to this agent, and who it is for the master

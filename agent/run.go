@@ -119,6 +119,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
 	}, a.log, e.collected)
 	e.files = sandbox.NewFiles()
+	if a.cfg.LogFile != "" {
+		e.files.Attach("/slave/log", a.cfg.LogFile)
+	}
 	if e.images, err = a.openImages(); err != nil {
 		transport.Close()
 		return err

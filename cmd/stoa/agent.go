@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"reflect"
@@ -65,8 +64,10 @@ type agentCmd struct {
 	agentConfine
 	agentFetch
 	agentLogs
-	agentAccepted `embed:""`
-	Version       bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
+	mesosLogging
+	agentAccepted  `embed:""`
+	agentElsewhere `embed:""`
+	Version        bool `name:"version" help:"Print the Mesos version that this agent is compatible with."`
 }
 
 // agentAccepted are flags of mesos-agent that are taken so that its command lines and
@@ -74,9 +75,6 @@ type agentCmd struct {
 type agentAccepted struct {
 	Launcher         string `name:"launcher" env:"MESOS_LAUNCHER" hidden:""`
 	LauncherDir      string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
-	LogDir           string `name:"log_dir" env:"MESOS_LOG_DIR" hidden:""`
-	LoggingLevel     string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" hidden:""`
-	Quiet            *bool  `name:"quiet" env:"MESOS_QUIET" negatable:"" hidden:""`
 	Docker           string `name:"docker" env:"MESOS_DOCKER" hidden:""`
 	CNIMetrics       *bool  `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" negatable:"" hidden:""`
 	DockerMesosImage string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
@@ -89,14 +87,17 @@ type agentAccepted struct {
 
 // Run runs tasks until the process is told to stop.
 func (c *agentCmd) Run(p *process) error {
+	log, level, file, err := c.open(p, "agent")
+	if err != nil {
+		return err
+	}
+	defer file.close()
 	cfg, err := c.config()
 	if err != nil {
 		return err
 	}
-	cfg.LogLevel = new(slog.LevelVar)
-	cfg.LogLevel.Set(p.level)
-	p.log = p.logger(p.stderr, cfg.LogLevel)
-	for _, name := range used(c.agentAccepted) {
+	p.log, cfg.LogLevel, cfg.LogFile = log, level, file.name
+	for _, name := range append(used(c.agentAccepted), used(c.agentElsewhere)...) {
 		p.log.Warn("flag has no effect", "flag", "--"+name)
 	}
 	if cfg.Security, err = c.agentSecurity.config(p.log); err != nil {
@@ -191,7 +192,7 @@ func withoutPassword(s string) string {
 }
 
 // used lists the names of the accepted flags that were given.
-func used(accepted agentAccepted) []string {
+func used(accepted any) []string {
 	var names []string
 	v := reflect.ValueOf(accepted)
 	for i := range v.NumField() {

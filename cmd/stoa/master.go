@@ -63,7 +63,7 @@ type masterCmd struct {
 
 // Run leads or stands by until the process is told to stop.
 func (c *masterCmd) Run(p *process) error {
-	log, level, file, err := c.open(p)
+	log, level, file, err := c.open(p, "master")
 	if err != nil {
 		return err
 	}

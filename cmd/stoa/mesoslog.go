@@ -10,9 +10,9 @@ import (
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// mesosLogging are the logging flags of Mesos daemons (mesos-master.md section 10).
+// mesosLogging are the logging flags of Mesos daemons (mesos-master.md 10, mesos-agent.md 13).
 type mesosLogging struct {
-	LogDir       string `name:"log_dir" env:"MESOS_LOG_DIR" help:"Folder of a log file, mesos-master.INFO, beside the standard error; read through /files."`
+	LogDir       string `name:"log_dir" env:"MESOS_LOG_DIR" help:"Folder of a log file, mesos-master.INFO or mesos-agent.INFO, beside the standard error; read through /files."`
 	ExternalLog  string `name:"external_log_file" env:"MESOS_EXTERNAL_LOG_FILE" help:"File that something else writes the log to; read through /files."`
 	LoggingLevel string `name:"logging_level" env:"MESOS_LOGGING_LEVEL" default:"INFO" enum:"INFO,WARNING,ERROR" help:"Least level logged: INFO, WARNING or ERROR. --log_level, of every verb, counts when this is INFO."`
 	Quiet        bool   `name:"quiet" env:"MESOS_QUIET" negatable:"" help:"Nothing on the standard error."`
@@ -33,22 +33,22 @@ func (f *logFile) close() {
 }
 
 // open makes the logger that the flags ask for, and the level that /logging/toggle
-// changes. The file is appended to, so that whoever
+// changes; verb is master or agent. The file is appended to, so that whoever
 // rotates it may truncate it.
-func (c *mesosLogging) open(p *process) (*slog.Logger, *slog.LevelVar, *logFile, error) {
+func (c *mesosLogging) open(p *process, verb string) (*slog.Logger, *slog.LevelVar, *logFile, error) {
 	f := &logFile{}
 	out := p.stderr
 	if c.Quiet {
 		out = io.Discard
 	}
 	if c.LogDir != "" {
-		name := filepath.Join(c.LogDir, "mesos-master.INFO")
+		name := filepath.Join(c.LogDir, "mesos-"+verb+".INFO")
 		err := os.MkdirAll(c.LogDir, 0o755)
 		if err == nil {
 			f.file, err = os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		}
 		if err != nil {
-			return nil, nil, nil, fault.New("stoa master", fault.Invalid, "--log_dir="+c.LogDir, err)
+			return nil, nil, nil, fault.New("stoa "+verb, fault.Invalid, "--log_dir="+c.LogDir, err)
 		}
 		f.name = name
 		out = io.MultiWriter(f.file, out)
@@ -57,7 +57,7 @@ func (c *mesosLogging) open(p *process) (*slog.Logger, *slog.LevelVar, *logFile,
 		f.name = c.ExternalLog
 		if !filepath.IsAbs(f.name) {
 			f.close()
-			return nil, nil, nil, fault.New("stoa master", fault.Invalid, "--external_log_file="+c.ExternalLog, errors.New("it must be an absolute path"))
+			return nil, nil, nil, fault.New("stoa "+verb, fault.Invalid, "--external_log_file="+c.ExternalLog, errors.New("it must be an absolute path"))
 		}
 	}
 	level := new(slog.LevelVar)
