@@ -35,7 +35,9 @@ var oldExecutors = sync.OnceValues(func() (string, error) {
 			return string(out), err
 		}
 	}
-	return dir, nil
+	// The old library asks hostname for the address that it announces, and not every host
+	// can resolve its own name.
+	return dir, os.WriteFile(filepath.Join(dir, "hostname"), []byte("#!/bin/sh\necho localhost\n"), 0o755)
 })
 
 func oldExecutor(t *testing.T, name string) *mesos.ExecutorInfo {
@@ -46,7 +48,8 @@ func oldExecutor(t *testing.T, name string) *mesos.ExecutorInfo {
 	}
 	return &mesos.ExecutorInfo{
 		ExecutorId: &mesos.ExecutorID{Value: proto.String("x")}, Type: mesos.ExecutorInfo_CUSTOM.Enum(), FrameworkId: frameworkID,
-		Command:   &mesos.CommandInfo{Value: proto.String("exec " + filepath.Join(dir, name) + " -logtostderr")},
+		Command: &mesos.CommandInfo{Value: proto.String("exec " + filepath.Join(dir, name) + " -logtostderr"), Environment: &mesos.Environment{Variables: []*mesos.Environment_Variable{
+			{Name: proto.String("PATH"), Value: proto.String(dir + ":/usr/bin:/bin")}}}},
 		Resources: []*mesos.Resource{amount("cpus", 0.1), amount("mem", 64)},
 	}
 }
