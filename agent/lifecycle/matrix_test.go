@@ -11,11 +11,11 @@ import (
 
 // told is how a task's end reaches its framework. Reason "" means that there is none.
 type told struct {
-	state, old      string // for frameworks that know partitions, and for old ones; old "" means the same
-	reason, source  string
-	message         string
-	healthy         *bool
-	limited, nested bool
+	state, old     string // for frameworks that know partitions, and for old ones; old "" means the same
+	reason, source string
+	message        string
+	healthy        *bool
+	limited        bool
 }
 
 const a1 = "a" // the task that every row is about

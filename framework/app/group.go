@@ -82,40 +82,31 @@ func (g *Group) childTowards(id PathID) PathID {
 
 // AllApps iterates over the apps of g and of every group below, by group, then by id.
 func (g *Group) AllApps() iter.Seq[*App] {
-	return func(yield func(*App) bool) { g.walk(yield) }
-}
-
-func (g *Group) walk(yield func(*App) bool) bool {
-	for _, a := range g.Apps {
-		if !yield(a) {
-			return false
-		}
-	}
-	for _, s := range g.Groups {
-		if !s.walk(yield) {
-			return false
-		}
-	}
-	return true
+	return everyOf(g, func(g *Group) []*App { return g.Apps })
 }
 
 // AllPods iterates over the pods of g and of every group below, by group, then by id.
 func (g *Group) AllPods() iter.Seq[*Pod] {
-	return func(yield func(*Pod) bool) { g.walkPods(yield) }
+	return everyOf(g, func(g *Group) []*Pod { return g.Pods })
 }
 
-func (g *Group) walkPods(yield func(*Pod) bool) bool {
-	for _, p := range g.Pods {
-		if !yield(p) {
-			return false
+// everyOf iterates over what g and every group below have, the group before its children.
+func everyOf[T any](g *Group, has func(*Group) []T) iter.Seq[T] {
+	var walk func(g *Group, yield func(T) bool) bool
+	walk = func(g *Group, yield func(T) bool) bool {
+		for _, v := range has(g) {
+			if !yield(v) {
+				return false
+			}
 		}
-	}
-	for _, s := range g.Groups {
-		if !s.walkPods(yield) {
-			return false
+		for _, s := range g.Groups {
+			if !walk(s, yield) {
+				return false
+			}
 		}
+		return true
 	}
-	return true
+	return func(yield func(T) bool) { walk(g, yield) }
 }
 
 // Empty tells whether no app and no pod lies in g or below.

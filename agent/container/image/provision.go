@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -265,17 +264,8 @@ func (s *Store) Recover(live []string) error {
 }
 
 func readRootfs(file string) (*Rootfs, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := readAll(f, 16<<20)
-	if err != nil {
-		return nil, err
-	}
 	r := &Rootfs{}
-	if err := json.Unmarshal(raw, r); err != nil {
+	if err := readJSON(file, r); err != nil {
 		return nil, err
 	}
 	for _, l := range r.layers() {

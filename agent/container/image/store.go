@@ -234,18 +234,23 @@ func recordName(name string) string {
 	return hex.EncodeToString(sum[:]) + ".json"
 }
 
-func readRecord(file string) (*record, error) {
+// readJSON reads one of the store's own files.
+func readJSON(file string, into any) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	raw, err := readAll(f, 16<<20)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	return json.Unmarshal(raw, into)
+}
+
+func readRecord(file string) (*record, error) {
 	r := &record{}
-	if err := json.Unmarshal(raw, r); err != nil {
+	if err := readJSON(file, r); err != nil {
 		return nil, err
 	}
 	if r.Name == "" || len(r.Layers) == 0 {
