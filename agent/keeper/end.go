@@ -329,10 +329,10 @@ func (k *Keeper) record(t *task, exit Exit) {
 	k.seq++
 	t.seq = k.seq
 	k.exits = append(k.exits, t)
+	close(t.ended) // before the news: who hears them may forget the task at once
 	close(k.news)
 	k.news = make(chan struct{})
 	k.mu.Unlock()
-	close(t.ended)
 }
 
 // clear ends what is left of a tree and returns when it is empty. There is nothing to

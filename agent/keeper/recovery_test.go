@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -258,5 +259,38 @@ func TestIdleKeeperEnds(t *testing.T) {
 	defer cancel()
 	if err := k.Run(ctx); err != nil || ctx.Err() != nil {
 		t.Errorf("%v %v", err, ctx.Err())
+	}
+}
+
+// Whoever hears of an exit may forget the task at once.
+func TestForgottenAsSoonAsTold(t *testing.T) {
+	k := New(Config{Dir: t.TempDir()}, discard())
+	j, _, _, err := openJournal(k.cfg.Dir, k.boot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	k.journal = j
+	for i := range 300 {
+		id := strconv.Itoa(i)
+		one := &task{Task: Task{ID: id}, ready: make(chan struct{}), ended: make(chan struct{}), pidfd: -1}
+		close(one.ready)
+		k.keep(one)
+		told := make(chan error, 1)
+		go func() {
+			for {
+				k.mu.Lock()
+				heard := len(k.exits) > 0
+				k.mu.Unlock()
+				if heard {
+					told <- k.forget(id)
+					return
+				}
+			}
+		}()
+		k.record(one, Exit{At: time.Now()})
+		if err := <-told; err != nil {
+			t.Fatalf("the %d. time: %v", i, err)
+		}
 	}
 }

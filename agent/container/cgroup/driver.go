@@ -196,7 +196,7 @@ func (d *Driver) Create(id string, l Limits) error {
 	}
 	err := func() error {
 		for _, dir := range d.all(id) {
-			if err := os.Mkdir(dir, 0o755); err != nil {
+			if err := inTurn(func() error { return os.Mkdir(dir, 0o755) }); err != nil {
 				return err
 			}
 		}
@@ -379,5 +379,5 @@ func (d *Driver) RemoveRoot() error {
 
 // write sets one control file.
 func write(dir, file, value string) error {
-	return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)
+	return inTurn(func() error { return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644) })
 }

@@ -181,7 +181,7 @@ func removeAll(path string) error {
 		}
 	}
 	// Never os.RemoveAll: it would try to unlink the kernel's files.
-	if err := syscall.Rmdir(path); err != nil && !gone(err) {
+	if err := inTurn(func() error { return syscall.Rmdir(path) }); err != nil && !gone(err) {
 		return &fs.PathError{Op: "rmdir", Path: path, Err: err}
 	}
 	return nil
