@@ -42,6 +42,7 @@ import (
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/agent/prepare"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/tasklog"
 	"github.com/stoa-project/stoa/internal/fault"
@@ -235,7 +236,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	iso.confine(&cfg.Confine)
 	cfg.unprivileged(log)
-	if cfg.AllowedHostPaths, err = hostPaths(cfg.AllowedHostPaths); err != nil {
+	if cfg.AllowedHostPaths, err = prepare.ReadHostPaths(cfg.AllowedHostPaths); err != nil {
 		return nil, fault.New(op, fault.Invalid, "--allowed_host_paths", err)
 	}
 	devices, err := allowedDevices(cfg.AllowedDevices)

@@ -1,15 +1,19 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/plugin"
+	"github.com/stoa-project/stoa/agent/prepare"
 	"github.com/stoa-project/stoa/agent/quota"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -39,6 +43,16 @@ func (a *Agent) watchDisk(e *engine) *quota.Watcher {
 		cfg.Over = e.overDisk
 	}
 	return quota.NewWatcher(cfg, a.log)
+}
+
+// usePlugins makes the store of plugins' volumes; nil when --isolation does not ask for it.
+func (a *Agent) usePlugins() *plugin.Store {
+	if !a.isolation.names["docker/volume"] {
+		return nil
+	}
+	return plugin.New(plugin.Config{
+		Folders: a.cfg.Disk.PluginFolders, Books: cmp.Or(a.cfg.Disk.PluginBooks, filepath.Join(a.cfg.RuntimeDir, "docker-volumes")),
+	}, a.log)
 }
 
 // diskTargets lists the sandboxes and volumes of containers that run, with what their
@@ -73,7 +87,7 @@ func (e *engine) diskPlaces(dir string, rs []*mesos.Resource) []quota.Place {
 			if err != nil {
 				continue
 			}
-			places = append(places, quota.Place{Dir: path, Limit: megabytes(r.GetScalar().GetValue()), Key: r,
+			places = append(places, quota.Place{Dir: path, Limit: prepare.Megabytes(r.GetScalar().GetValue()), Key: r,
 				Exempt: r.GetDisk().GetSource().GetType() == mesos.Resource_DiskInfo_Source_MOUNT})
 		case r.GetDisk().GetSource() != nil: // a disk of its own, which no sandbox is on
 		case plain == nil:
@@ -84,7 +98,7 @@ func (e *engine) diskPlaces(dir string, rs []*mesos.Resource) []quota.Place {
 		}
 	}
 	if plain != nil {
-		places[0].Limit, places[0].Key = megabytes(plain.GetScalar().GetValue()), plain
+		places[0].Limit, places[0].Key = prepare.Megabytes(plain.GetScalar().GetValue()), plain
 	}
 	return places
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,18 +83,6 @@ func (a *Agent) joinDocker(e *engine) error {
 	e.docker = engine
 	e.runtime = containerizers.New(e.runtime, engine)
 	return nil
-}
-
-// dockerSpec says to the engine what the core wants. Persistent volumes, which stand at
-// paths of the host's sandbox, are shown at the same places of the container's.
-func (e *engine) dockerSpec(ef lifecycle.Launch, mounts []container.Mount) *container.Docker {
-	d := &container.Docker{Box: ef.Box, Resources: ef.Resources, Limits: ef.Limits}
-	for _, m := range mounts {
-		if at, err := filepath.Rel(ef.Directory, m.Target); err == nil && filepath.IsLocal(at) {
-			d.Volumes = append(d.Volumes, container.Mount{Source: m.Source, Target: path.Join(e.cfg.SandboxDirectory, filepath.ToSlash(at)), ReadOnly: m.ReadOnly})
-		}
-	}
-	return d
 }
 
 // inside makes checks run in a task's container where it is one of the engine.

@@ -3,12 +3,12 @@ package agent
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/stoa-project/stoa/agent/check"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/prepare"
 	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -45,11 +45,11 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			return err
 		})
 	case lifecycle.Resize:
-		if err := e.share(ef.Share); err != nil {
+		if err := e.prepare.Share(ef.Share); err != nil {
 			e.wg.Go(func() { e.post(e.ctx, lifecycle.Resized{Container: ef.Container, Failure: err.Error()}) })
 			return
 		}
-		limits := limitsOf(ef.Resources, ef.Limits)
+		limits := prepare.Limits(ef.Resources, ef.Limits)
 		e.insistThen("resize", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Update(ctx, container.ID(ef.Container), limits)
 		}, func(err error) {
@@ -63,9 +63,7 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		e.insist("forget", ef.Container, func(ctx context.Context) error {
 			err := e.runtime.Forget(ctx, container.ID(ef.Container))
 			if kind := fault.KindOf(err); err == nil || kind == fault.NotFound {
-				e.forgetImages(ef.Container)
-				e.leave(ef.Container)
-				e.releasePlugins(ef.Container)
+				e.prepare.Release(e.ctx, ef.Container)
 			}
 			return err
 		})
@@ -152,8 +150,7 @@ func checkKey(k lifecycle.TaskKey) string  { return "c/" + string(k.Framework) +
 func (e *engine) startChecks(ef lifecycle.StartChecks) {
 	target := check.Target{Env: ef.Env, Dir: ef.Directory, User: ef.User}
 	e.inside(&target, ef.Container)
-	e.network(&target, ef.Container)
-	e.checkWithin(&target, ef)
+	e.prepare.Aim(&target, ef)
 	if hc := ef.Task.GetHealthCheck(); hc != nil {
 		spec, err := check.FromHealthCheck(hc)
 		if err != nil {
@@ -176,40 +173,8 @@ func (e *engine) startChecks(ef lifecycle.StartChecks) {
 	}
 }
 
-// attach shows a sandbox to operators under its three names (mesos-agent.md 6.5).
-func (e *engine) attach(directory string) {
-	runs := filepath.Dir(directory)
-	e.files.Attach(directory, directory)
-	latest := filepath.Join(runs, "latest")
-	e.forgetVolumes(runs)
-	e.files.Attach(latest, latest)
-	if short := shortLatest(directory); short != "" {
-		e.files.Attach(short, latest)
-	}
-}
-
 // collect hands a sandbox to the garbage collector.
 func (e *engine) collect(directory string, since time.Time) { e.collector.Add(directory, since) }
-
-// collected tidies up after a sandbox that was removed: its virtual paths, the latest
-// link when it led here, and folders that are empty now.
-func (e *engine) collected(directory string) {
-	e.files.Detach(directory)
-	e.forgetVolumes(directory)
-	runs := filepath.Dir(directory)
-	latest := filepath.Join(runs, "latest")
-	if target, err := os.Readlink(latest); err == nil && target == filepath.Base(directory) {
-		e.forgetVolumes(runs)
-		_ = os.Remove(latest) // a leftover link is only untidy
-		e.files.Detach(latest)
-		e.files.Detach(shortLatest(directory))
-	}
-	for dir, n := runs, 0; n < 4; dir, n = filepath.Dir(dir), n+1 { // runs, executor, executors, framework
-		if os.Remove(dir) != nil {
-			return
-		}
-	}
-}
 
 func (e *engine) note(n lifecycle.Note) {
 	attrs := []any{}

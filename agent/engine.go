@@ -10,15 +10,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stoa-project/stoa/agent/check"
-	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
-	"github.com/stoa-project/stoa/agent/container/cni"
 	"github.com/stoa-project/stoa/agent/container/docker"
 	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
-	"github.com/stoa-project/stoa/agent/plugin"
+	"github.com/stoa-project/stoa/agent/prepare"
 	"github.com/stoa-project/stoa/agent/quota"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/uplink"
@@ -47,14 +45,12 @@ type engine struct {
 	boot     string
 
 	runtime   container.Runtime
-	nets      *cni.Networks   // container networks; nil without
 	docker    *docker.Runtime // part of runtime; nil without the engine
 	pulls     pullTimes       // of the Docker engine
+	prepare   *prepare.Preparer
 	fetcher   *sandbox.Fetcher
 	collector *sandbox.Collector
 	disks     *volume.Store
-	roots     volumeRoots
-	plugins   *plugin.Store      // nil without docker/volume
 	quota     *quota.Watcher     // nil when nobody asked for it
 	extra     resource.Resources // offered beyond what there is
 	images    *image.Store       // nil without an image provider
@@ -63,7 +59,6 @@ type engine struct {
 	executors *executors.Server
 	old       *executors.Old
 	uplink    *uplink.Uplink
-	confine   *confine.Rules
 
 	work            chan work
 	request         atomic.Uint64 // number of the newest container call

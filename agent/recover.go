@@ -42,21 +42,9 @@ func (e *engine) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.images != nil {
-		var ids []string
-		for _, s := range states {
-			ids = append(ids, string(s.ID))
-		}
-		if err := e.images.Recover(ids); err != nil {
-			return err
-		}
-	}
 	live := make(map[lifecycle.ContainerID]lifecycle.Live, len(states))
 	for _, s := range states {
 		l := lifecycle.Live{PID: s.PID, Networks: s.Networks, Data: s.Data}
-		if e.nets != nil && l.Networks == nil {
-			l.Networks = e.nets.Known(string(s.ID))
-		}
 		if s.Exit != nil {
 			x := exited(container.Event{ID: s.ID, Exit: *s.Exit})
 			l.Ended, l.Exit, l.Limitation = true, x.Exit, x.Limitation
@@ -64,15 +52,12 @@ func (e *engine) recover(ctx context.Context) error {
 		live[lifecycle.ContainerID(s.ID)] = l
 	}
 	e.keepOrphans(live, records)
-	if e.nets != nil {
-		e.nets.Sweep(ctx, func(id string) bool { _, lives := live[lifecycle.ContainerID(id)]; return lives })
-	}
-	if err := e.recoverPlugins(live); err != nil {
+	if err := e.prepare.Recover(e.ctx, live); err != nil {
 		return err
 	}
 	for _, r := range records {
 		if r.Executor != nil {
-			e.attach(r.Executor.Directory)
+			e.prepare.Show(r.Executor.Directory)
 		}
 	}
 	e.phase.Store(int32(executors.Reconnecting))
@@ -176,7 +161,7 @@ func (e *engine) adoptOldSandboxes(records []lifecycle.Record) {
 		if err != nil || !fi.IsDir() || inUse[dir] {
 			continue
 		}
-		e.attach(dir)
+		e.prepare.Show(dir)
 		e.collect(dir, fi.ModTime())
 	}
 }

@@ -23,7 +23,6 @@ import (
 	"github.com/stoa-project/stoa/agent/uplink"
 	"github.com/stoa-project/stoa/agent/volume"
 	"github.com/stoa-project/stoa/internal/election"
-	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -48,7 +47,6 @@ func capabilities() []*mesos.AgentInfo_Capability {
 func (a *Agent) Run(ctx context.Context) error {
 	started := time.Now()
 	e := newEngine(a.cfg, a.log)
-	e.confine = a.confine
 	host, err := inventory.Take(inventory.Config{
 		Resources: a.cfg.Resources, Attributes: a.cfg.Attributes, DefaultRole: a.cfg.DefaultRole, Hostname: a.cfg.Hostname,
 		IP: a.cfg.IP, NoLookup: a.cfg.NoHostnameLookup, WorkDir: a.cfg.WorkDir,
@@ -79,9 +77,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		defer lock.Close()
 	}
-	if err := os.RemoveAll(secretsDir(a.cfg)); err != nil {
-		return fault.New("agent", fault.Other, "--runtime_dir", err)
-	}
 	if e.meta, err = journal.OpenMeta(a.cfg.WorkDir); err != nil {
 		return err
 	}
@@ -103,10 +98,6 @@ func (a *Agent) Run(ctx context.Context) error {
 			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, Controllers: a.controllers, Devices: a.devices, Pids: a.cfg.PidsLimit, KeeperCommand: a.cfg.KeeperCommand,
 		}, a.log)
 	}
-	if e.nets, err = a.networks(); err != nil {
-		transport.Close()
-		return err
-	}
 	if err := a.joinDocker(e); err != nil {
 		transport.Close()
 		return err
@@ -117,7 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	e.collector = sandbox.NewCollector(sandbox.CollectConfig{
 		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
-	}, a.log, e.collected)
+	}, a.log, func(directory string) { e.prepare.Removed(directory) })
 	e.files = sandbox.NewFiles()
 	if a.cfg.LogFile != "" {
 		e.files.Attach("/slave/log", a.cfg.LogFile)
@@ -130,7 +121,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		defer e.images.Close()
 	}
 	e.disks = volume.New(a.cfg.WorkDir, a.log)
-	e.plugins = a.usePlugins()
+	if e.prepare, err = a.preparer(e); err != nil {
+		transport.Close()
+		return err
+	}
 	e.quota, e.extra = a.watchDisk(e), a.extra
 	e.checks = check.NewRunner(a.log)
 	e.executors = executors.New(e, a.log)
@@ -189,6 +183,7 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 		cancel()
 		e.checks.Close()
 		e.wg.Wait()
+		e.prepare.Wait()
 		transport.Close()
 		gerr := g.Wait()
 		if endKeeper {

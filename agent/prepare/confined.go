@@ -1,4 +1,4 @@
-package agent
+package prepare
 
 import (
 	"slices"
@@ -13,32 +13,32 @@ import (
 
 // confined adds to a container what the operator and the framework want it confined by,
 // where the Docker engine has ways of its own, and to an executor its token.
-func (e *engine) confined(ef lifecycle.Launch, spec container.Spec) (container.Spec, error) {
-	if key := e.cfg.Security.ExecutorKey; len(key) > 0 && ef.Task == "" && !ef.Nested {
+func (p *Preparer) confined(ef lifecycle.Launch, spec *container.Spec) error {
+	if key := p.cfg.ExecutorKey; len(key) > 0 && ef.Task == "" && !ef.Nested {
 		token, err := executors.Token(key, ef.Key, ef.Container)
 		if err != nil {
-			return spec, err
+			return err
 		}
 		spec.Env = append(slices.Clip(spec.Env), "MESOS_EXECUTOR_AUTHENTICATION_TOKEN="+token)
 	}
-	spec.Logs = e.cfg.Logs.For(ef.Command.GetEnvironment())
+	spec.Logs = p.cfg.Logs.For(ef.Command.GetEnvironment())
 	if ef.Docker {
-		return spec, nil
+		return nil
 	}
 	owner, err := sandbox.OwnerOf(ef.User)
 	if a := spec.Account; a != nil {
 		owner, err = sandbox.Owner{UID: int(a.UID), GID: int(a.GID)}, nil
 	}
 	if err != nil {
-		return spec, err
+		return err
 	}
-	e.keepWithin(spec.Mounts)
+	p.keepWithin(spec.Mounts)
 	c := confine.Container{Box: ef.Box, Root: owner.UID == 0, Session: ef.Session, Image: ef.Box.GetMesos().GetImage() != nil}
 	if ef.Nested {
 		c.Parent = parentOf(string(ef.Container))
 	}
-	spec.Confine, err = e.confine.For(c)
-	return spec, err
+	spec.Confine, err = p.cfg.Confine.For(c)
+	return err
 }
 
 // parentOf gives the id of the container that another one is nested in: all but the last part.

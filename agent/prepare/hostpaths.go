@@ -1,4 +1,4 @@
-package agent
+package prepare
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 
 // forbiddenPath says which path of the host a container wants to see that is not below
 // one of --allowed_host_paths; nil when that is empty, which allows all.
-func (e *engine) forbiddenPath(box *mesos.ContainerInfo) error {
-	if len(e.cfg.AllowedHostPaths) == 0 {
+func (p *Preparer) forbiddenPath(box *mesos.ContainerInfo) error {
+	if len(p.cfg.AllowedHostPaths) == 0 {
 		return nil
 	}
 	var wanted []string
@@ -39,16 +39,16 @@ func (e *engine) forbiddenPath(box *mesos.ContainerInfo) error {
 		if err != nil {
 			real = filepath.Clean(path) // not there yet; what makes it decides
 		}
-		if e.allowedAbove(real) == "" {
-			return fmt.Errorf("the path %s of the host is not below one of --allowed_host_paths: %s", path, strings.Join(e.cfg.AllowedHostPaths, ", "))
+		if p.allowedAbove(real) == "" {
+			return fmt.Errorf("the path %s of the host is not below one of --allowed_host_paths: %s", path, strings.Join(p.cfg.AllowedHostPaths, ", "))
 		}
 	}
 	return nil
 }
 
 // allowedAbove gives the allowed path that another one lies in; "" when there is none.
-func (e *engine) allowedAbove(path string) string {
-	for _, a := range e.cfg.AllowedHostPaths {
+func (p *Preparer) allowedAbove(path string) string {
+	for _, a := range p.cfg.AllowedHostPaths {
 		if a == "/" || path == a || strings.HasPrefix(path, a+"/") {
 			return a
 		}
@@ -58,17 +58,17 @@ func (e *engine) allowedAbove(path string) string {
 
 // keepWithin makes mounts of allowed paths refuse links that lead out of them, also those
 // that a task puts in the way after they were looked at.
-func (e *engine) keepWithin(mounts []container.Mount) {
+func (p *Preparer) keepWithin(mounts []container.Mount) {
 	for i := range mounts {
 		m := &mounts[i]
-		if above := e.allowedAbove(m.Source); above != "" && above != "/" && m.Within == "" && m.Overlay == nil {
+		if above := p.allowedAbove(m.Source); above != "" && above != "/" && m.Within == "" && m.Overlay == nil {
 			m.Within = above
 		}
 	}
 }
 
-// hostPaths reads --allowed_host_paths.
-func hostPaths(all []string) ([]string, error) {
+// ReadHostPaths reads --allowed_host_paths: absolute paths of what is there; links in them are followed.
+func ReadHostPaths(all []string) ([]string, error) {
 	var out []string
 	for _, path := range all {
 		if path = strings.TrimSpace(path); path == "" {

@@ -1,4 +1,4 @@
-package agent
+package prepare
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -40,7 +41,7 @@ func secretVariables(c *mesos.CommandInfo) error {
 
 // secretVolume writes a secret to a file that only the task's user reads. The file's name
 // goes as soon as it is mounted (dropSecrets): the mount keeps the file.
-func (e *engine) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner sandbox.Owner) (container.Mount, error) {
+func (p *Preparer) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner sandbox.Owner) (container.Mount, error) {
 	switch {
 	case s == nil:
 		return container.Mount{}, errors.New("a volume of type SECRET has no 'secret'")
@@ -49,7 +50,7 @@ func (e *engine) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner s
 	case len(s.GetValue().GetData()) > maxSecret:
 		return container.Mount{}, fmt.Errorf("the secret of a volume has %d bytes, at most %d", len(s.GetValue().GetData()), maxSecret)
 	}
-	dir := e.secretsOf(id)
+	dir := p.secretsOf(id)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return container.Mount{}, err
 	}
@@ -68,15 +69,21 @@ func (e *engine) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner s
 }
 
 // secretsDir has nothing that a running container needs: it is emptied at the start.
-func secretsDir(cfg Config) string { return filepath.Join(cfg.RuntimeDir, "secrets") }
+func (p *Preparer) secretsDir() string { return filepath.Join(p.cfg.RuntimeDir, "secrets") }
 
-func (e *engine) secretsOf(id lifecycle.ContainerID) string {
-	return filepath.Join(secretsDir(e.cfg), filepath.Base(string(id)))
+func (p *Preparer) secretsOf(id lifecycle.ContainerID) string {
+	return filepath.Join(p.secretsDir(), filepath.Base(string(id)))
 }
 
 // dropSecrets removes the files of a launch, which are mounted by now or not wanted.
-func (e *engine) dropSecrets(id lifecycle.ContainerID) {
-	if err := os.RemoveAll(e.secretsOf(id)); err != nil {
-		e.log.Error("files of secrets stay", "directory", e.secretsOf(id), "error", err)
+func (p *Preparer) dropSecrets(id lifecycle.ContainerID) {
+	if err := os.RemoveAll(p.secretsOf(id)); err != nil {
+		p.log.Error("files of secrets stay", "directory", p.secretsOf(id), "error", err)
 	}
+}
+
+func hasSecretFile(box *mesos.ContainerInfo) bool {
+	return slices.ContainsFunc(box.GetVolumes(), func(v *mesos.Volume) bool {
+		return v.GetSource().GetType() == mesos.Volume_Source_SECRET
+	})
 }

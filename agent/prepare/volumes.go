@@ -1,4 +1,4 @@
-package agent
+package prepare
 
 import (
 	"context"
@@ -19,10 +19,10 @@ import (
 // writable and lies in the sandbox becomes a symbolic link, which needs no rights; what
 // is read-only, or is to appear at a path of the host, becomes a mount that only this
 // container sees. In an image all of them are mounts.
-func (e *engine) volumes(ctx context.Context, ef lifecycle.Launch, owner sandbox.Owner, rooted bool) ([]container.Mount, error) {
+func (p *Preparer) volumes(ctx context.Context, ef lifecycle.Launch, owner sandbox.Owner, rooted bool) ([]container.Mount, error) {
 	var mounts []container.Mount
 	for _, v := range ef.Box.GetVolumes() {
-		m, err := e.volume(ctx, v, ef, owner)
+		m, err := p.volume(ctx, v, ef, owner)
 		if err != nil {
 			return nil, err
 		}
@@ -66,31 +66,31 @@ func (e *engine) volumes(ctx context.Context, ef lifecycle.Launch, owner sandbox
 }
 
 // volume gives the mount of a volume, but for its target.
-func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (container.Mount, error) {
+func (p *Preparer) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (container.Mount, error) {
 	readOnly := v.GetMode() == mesos.Volume_RO
 	if v.Image != nil && v.HostPath == nil && v.Source == nil {
-		req, err := e.imageRequest(v.Image)
+		req, err := p.imageRequest(v.Image)
 		if err != nil {
 			return container.Mount{}, err
 		}
-		m, err := e.images.Volume(ctx, string(ef.Container), req, readOnly, e.pullProgress(ef.Container, req.Name))
+		m, err := p.cfg.Images.Volume(ctx, string(ef.Container), req, readOnly, p.pullProgress(ef.Container, req.Name))
 		if err != nil {
 			return container.Mount{}, fmt.Errorf("Failed to provision image '%s' of a volume: %w", req.Name, err)
 		}
 		return *m, nil
 	}
 	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_SECRET && v.HostPath == nil && v.Image == nil {
-		return e.secretVolume(ef.Container, s.GetSecret(), owner)
+		return p.secretVolume(ef.Container, s.GetSecret(), owner)
 	}
-	if m, found, err := e.heldVolume(v, ef); found {
+	if m, found, err := p.heldVolume(v, ef); found {
 		return m, err
 	}
 	if s := v.GetSource(); s.GetType() == mesos.Volume_Source_DOCKER_VOLUME && v.HostPath == nil && v.Image == nil {
-		m, err := e.pluginVolume(ctx, ef.Container, s.GetDockerVolume(), owner)
+		m, err := p.pluginVolume(ctx, ef.Container, s.GetDockerVolume(), owner)
 		m.ReadOnly = readOnly
 		return m, err
 	}
-	source, inside, err := e.volumeSource(v, ef, owner)
+	source, inside, err := p.volumeSource(v, ef, owner)
 	m := container.Mount{Source: source, ReadOnly: readOnly}
 	if err == nil && inside {
 		m.Within = ef.Directory
@@ -106,7 +106,7 @@ func (e *engine) volume(ctx context.Context, v *mesos.Volume, ef lifecycle.Launc
 // heldVolume gives the mount of a volume that means a persistent volume of its pod: a PARENT
 // path that is the volume's own. The pod's sandbox shows it as a link there, which belongs
 // to the tasks and is not followed.
-func (e *engine) heldVolume(v *mesos.Volume, ef lifecycle.Launch) (m container.Mount, found bool, err error) {
+func (p *Preparer) heldVolume(v *mesos.Volume, ef lifecycle.Launch) (m container.Mount, found bool, err error) {
 	src := v.GetSource().GetSandboxPath()
 	if !ef.Nested || v.HostPath != nil || v.Image != nil || src.GetType() != mesos.Volume_Source_SandboxPath_PARENT {
 		return m, false, nil
@@ -116,7 +116,7 @@ func (e *engine) heldVolume(v *mesos.Volume, ef lifecycle.Launch) (m container.M
 		if src.GetPath() == "" || filepath.Clean(at.GetContainerPath()) != filepath.Clean(src.GetPath()) {
 			continue
 		}
-		m.Source, err = e.disks.Path(held.Resource)
+		m.Source, err = p.cfg.Disks.Path(held.Resource)
 		m.ReadOnly = v.GetMode() == mesos.Volume_RO || at.GetMode() == mesos.Volume_RO
 		return m, true, err
 	}
@@ -133,7 +133,7 @@ func unclaimed(ef lifecycle.Launch) []lifecycle.Volume {
 }
 
 // volumeSource gives the path on the host, and whether it lies in a sandbox.
-func (e *engine) volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (path string, inside bool, err error) {
+func (p *Preparer) volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner) (path string, inside bool, err error) {
 	given := 0
 	for _, set := range []bool{v.HostPath != nil, v.Image != nil, v.Source != nil} {
 		if set {
@@ -158,7 +158,7 @@ func (e *engine) volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbo
 		}
 		return ownFolder(ef.Directory, host, owner)
 	}
-	if err := e.forceCreation(host); err != nil {
+	if err := p.forceCreation(host); err != nil {
 		return "", false, err
 	}
 	if _, err := os.Stat(host); err != nil {
@@ -168,8 +168,8 @@ func (e *engine) volumeSource(v *mesos.Volume, ef lifecycle.Launch, owner sandbo
 }
 
 // forceCreation makes the source of a volume where the operator allows that.
-func (e *engine) forceCreation(host string) error {
-	for base := range strings.SplitSeq(e.cfg.HostPathVolumeForceCreation, ":") {
+func (p *Preparer) forceCreation(host string) error {
+	for base := range strings.SplitSeq(p.cfg.ForceCreation, ":") {
 		if at, err := filepath.Rel(base, host); base != "" && err == nil && at != "." && filepath.IsLocal(at) {
 			// Tasks may have made what is there: no link leads out.
 			return sandbox.Folder(base, at, sandbox.Self())

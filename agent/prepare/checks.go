@@ -1,0 +1,56 @@
+package prepare
+
+import (
+	"os"
+	"syscall"
+
+	"github.com/stoa-project/stoa/agent/check"
+	"github.com/stoa-project/stoa/agent/container/spaces"
+	"github.com/stoa-project/stoa/agent/container/tree"
+	"github.com/stoa-project/stoa/agent/lifecycle"
+)
+
+// Aim makes the checks of a task run where the task does: in its namespaces, its network
+// and its image. What target says already stays, as of containers of the Docker engine.
+func (p *Preparer) Aim(target *check.Target, ef lifecycle.StartChecks) {
+	p.network(target, ef.Container)
+	p.within(target, ef)
+}
+
+// network makes checks of a container ask in its own network.
+func (p *Preparer) network(target *check.Target, id lifecycle.ContainerID) {
+	if p.cfg.Networks == nil || target.Network != nil {
+		return
+	}
+	root := string(id)
+	for up := parentOf(root); up != ""; up = parentOf(up) {
+		root = up
+	}
+	if space := p.cfg.Networks.Space(root); space != "" {
+		target.Network = func() (string, error) { return space, nil }
+		if target.Enter == nil {
+			target.Enter = func() error { return spaces.Network(space, "") }
+		}
+	}
+}
+
+// within makes checks run in the namespaces and the image of their task. Without rights they run beside it.
+func (p *Preparer) within(target *check.Target, ef lifecycle.StartChecks) {
+	if target.Exec != nil || ef.PID == 0 || os.Geteuid() != 0 {
+		return
+	}
+	stat, _ := tree.Read(ef.PID)
+	target.Enter = func() error { return spaces.Enter(ef.PID, stat.Start) }
+	if p.cfg.Images == nil {
+		return
+	}
+	fs := p.cfg.Images.Lookup(string(ef.Container))
+	if fs == nil || fs.Root == nil {
+		return
+	}
+	target.Env = fs.Runtime.Environment(target.Env, p.cfg.IgnoreRuntime)
+	target.Dir = fs.Runtime.Dir(p.cfg.SandboxDirectory, p.cfg.IgnoreRuntime)
+	if a := accountOf(fs, ef.User); a != nil {
+		target.As = &syscall.Credential{Uid: a.UID, Gid: a.GID, Groups: a.Groups}
+	}
+}

@@ -1,0 +1,95 @@
+package prepare
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/stoa-project/stoa/agent/sandbox"
+)
+
+// Show shows a sandbox to operators under its three names (mesos-agent.md 6.5).
+func (p *Preparer) Show(directory string) {
+	runs := filepath.Dir(directory)
+	p.cfg.Files.Attach(directory, directory)
+	latest := filepath.Join(runs, "latest")
+	p.forgetVolumes(runs)
+	p.cfg.Files.Attach(latest, latest)
+	if short := shortLatest(directory); short != "" {
+		p.cfg.Files.Attach(short, latest)
+	}
+}
+
+// volumeRoots remembers under which virtual paths volumes are shown to operators, by
+// sandbox and, for its latest link, by the folder of runs.
+type volumeRoots struct {
+	mu    sync.Mutex // guards paths
+	paths map[string][]string
+}
+
+// attachVolume lets operators look into a volume through the sandbox that shows it: by
+// the three names of a root's (mesos-agent.md 6.5), and through the link of a pod's task.
+func (p *Preparer) attachVolume(in place, at, source string) {
+	p.roots.mu.Lock()
+	defer p.roots.mu.Unlock()
+	if p.roots.paths == nil {
+		p.roots.paths = map[string][]string{}
+	}
+	show := func(owner, virtual string) {
+		if virtual != "" {
+			virtual = filepath.Join(virtual, at)
+			p.roots.paths[owner] = append(p.roots.paths[owner], virtual)
+			p.cfg.Files.Attach(virtual, source)
+		}
+	}
+	if in.parent != "" {
+		show(in.parent, in.dir)
+		show(in.parent, filepath.Join(in.parent, "tasks", in.task))
+		return
+	}
+	runs := filepath.Dir(in.dir)
+	show(in.dir, in.dir)
+	show(runs, filepath.Join(runs, "latest"))
+	show(runs, shortLatest(in.dir))
+}
+
+// forgetVolumes takes away what is shown of a sandbox, or of the latest one of a folder
+// of runs.
+func (p *Preparer) forgetVolumes(dir string) {
+	p.roots.mu.Lock()
+	defer p.roots.mu.Unlock()
+	for _, virtual := range p.roots.paths[dir] {
+		p.cfg.Files.Detach(virtual)
+	}
+	delete(p.roots.paths, dir)
+}
+
+// Removed tidies up after a sandbox that was removed: its virtual paths, the latest
+// link when it led here, and folders that are empty now.
+func (p *Preparer) Removed(directory string) {
+	p.cfg.Files.Detach(directory)
+	p.forgetVolumes(directory)
+	runs := filepath.Dir(directory)
+	latest := filepath.Join(runs, "latest")
+	if target, err := os.Readlink(latest); err == nil && target == filepath.Base(directory) {
+		p.forgetVolumes(runs)
+		_ = os.Remove(latest) // a leftover link is only untidy
+		p.cfg.Files.Detach(latest)
+		p.cfg.Files.Detach(shortLatest(directory))
+	}
+	for dir, n := runs, 0; n < 4; dir, n = filepath.Dir(dir), n+1 { // runs, executor, executors, framework
+		if os.Remove(dir) != nil {
+			return
+		}
+	}
+}
+
+func shortLatest(directory string) string {
+	parts := strings.Split(directory, string(filepath.Separator))
+	// …/frameworks/<framework>/executors/<executor>/runs/<container>
+	if n := len(parts); n >= 6 && parts[n-6] == "frameworks" && parts[n-4] == "executors" {
+		return sandbox.ShortLatest(parts[n-5], parts[n-3])
+	}
+	return ""
+}
