@@ -84,7 +84,7 @@ func bridged(c *mesos.ContainerInfo) { c.Docker.Network = mesos.ContainerInfo_Do
 
 func TestDockerTaskFromLaunchToEnd(t *testing.T) {
 	m, p, _ := dockered(t)
-	m.run(task("S0", "web", `echo "in $MESOS_SANDBOX $MESOS_CONTAINER_NAME $MESOS_EXECUTOR_ID"; trap "exit 3" TERM; while :; do sleep 0.05; done`, inEngine(func(c *mesos.ContainerInfo) {
+	m.run(task("S0", "web", `echo "in $MESOS_SANDBOX $MESOS_CONTAINER_NAME $MESOS_EXECUTOR_ID"; trap "exit 3" TERM; while :; do ping -c 1 -w 1 172.17.0.1 >&2; sleep 0.05; done`, inEngine(func(c *mesos.ContainerInfo) {
 		bridged(c)
 		c.NetworkInfos = []*mesos.NetworkInfo{{Labels: &mesos.Labels{Labels: []*mesos.Label{{Key: proto.String("k"), Value: proto.String("v")}}}}}
 		c.Docker.PortMappings = []*mesos.ContainerInfo_DockerInfo_PortMapping{{HostPort: proto.Uint32(31001), ContainerPort: proto.Uint32(80)}}
@@ -124,10 +124,13 @@ func TestDockerTaskFromLaunchToEnd(t *testing.T) {
 				Limit uint64  `json:"mem_limit_bytes"`
 				CPU   float64 `json:"cpus_limit"`
 				Procs int     `json:"processes"`
+				Sent  uint64  `json:"net_tx_bytes"`
+				Lost  *uint64 `json:"net_rx_dropped"`
 			}
 		}
 		raw := p.get("/monitor/statistics")
-		return json.Unmarshal(raw, &all) == nil && len(all) == 1 && all[0].Source == "web" && all[0].Statistics.Limit == 32<<20 && all[0].Statistics.Procs >= 1
+		return json.Unmarshal(raw, &all) == nil && len(all) == 1 && all[0].Source == "web" && all[0].Statistics.Limit == 32<<20 && all[0].Statistics.Procs >= 1 &&
+			all[0].Statistics.Sent > 0 && all[0].Statistics.Lost != nil
 	})
 	m.kill("web")
 	if end := m.expect("web", killed); len(end) != 2 || end[0].GetState() != killing || end[1].GetMessage() != "Container exited with status 3" || end[1].Reason != nil ||

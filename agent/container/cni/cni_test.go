@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -131,6 +132,18 @@ func TestJoinAndLeave(t *testing.T) {
 	}
 	if _, err := n.Join(t.Context(), "c1", []*mesos.NetworkInfo{info}, ""); !errors.Is(err, os.ErrExist) {
 		t.Errorf("joined twice: %v", err)
+	}
+	if c, err := n.Traffic("c1"); err != nil || c.Interfaces != 0 { // the plugin here makes none
+		t.Errorf("%+v %v", c, err)
+	}
+	if out, err := exec.Command("nsenter", "--net="+j.Namespace, "sh", "-c", "ip link add eth0 type veth peer name eth1 && ip link add br0 type bridge").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	if c, err := n.Traffic("c1"); err != nil || c.Interfaces != 1 { // eth0 was joined, the others were not
+		t.Errorf("%+v %v", c, err)
+	}
+	if c, err := n.Traffic("other"); err != nil || c.Interfaces != 0 {
+		t.Errorf("%+v %v", c, err)
 	}
 	if n.Space("c1") == "" {
 		t.Fatal("a second join has undone the first")

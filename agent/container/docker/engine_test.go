@@ -113,7 +113,7 @@ func TestLimitsAndMemory(t *testing.T) {
 		u, err = g.r.Usage(g.ctx, idle.ID)
 		return err == nil && u.GetMemRssBytes() > 0
 	})
-	if u.GetCpusLimit() != 0.5 || u.GetMemLimitBytes() != 128<<20 || u.GetMemSoftLimitBytes() != 64<<20 || u.GetProcesses() != 1 || u.CpusUserTimeSecs == nil {
+	if u.GetCpusLimit() != 0.5 || u.GetMemLimitBytes() != 128<<20 || u.GetMemSoftLimitBytes() != 64<<20 || u.GetProcesses() != 1 || u.CpusUserTimeSecs == nil || u.NetRxBytes != nil {
 		t.Errorf("%v", u)
 	}
 	if err := g.r.Update(g.ctx, idle.ID, container.Limits{CPUs: 2, Memory: 256 << 20}); err != nil {

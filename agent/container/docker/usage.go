@@ -14,12 +14,14 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/container/proc"
+	"github.com/stoa-project/stoa/agent/container/traffic"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
 // Usage implements container.Runtime: it reads the control groups that the engine has put
-// the container's process into (mesos-agent.md 7.5, row usage).
+// the container's process into (mesos-agent.md 7.5, row usage), and counts in its network
+// namespace. The engine itself is not asked: it measures for a second, and may hang.
 func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStatistics, error) {
 	const op = "docker.Usage"
 	b, err := r.live(op, id)
@@ -27,8 +29,14 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 		return nil, err
 	}
 	r.mu.Lock()
-	pid, l := b.pid, b.limits
+	pid, l, hosted := b.pid, b.limits, b.hosted
 	r.mu.Unlock()
+	var carried traffic.Counters
+	if !hosted { // before the groups, which tell that the process is still the container's
+		if carried, err = traffic.Read(fmt.Sprintf("/proc/%d/ns/net", pid), func(name string) bool { return name != "lo" }); err != nil {
+			return nil, fault.New(op, fault.Unavailable, string(id), err)
+		}
+	}
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return nil, fault.New(op, fault.Unavailable, string(id), err)
@@ -57,6 +65,7 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 		s.CpusLimit = proto.Float64(l.cpuLimit)
 	}
 	proc.Fill(s, u, layout.V2)
+	carried.Fill(s)
 	if l.hard > 0 {
 		s.MemLimitBytes = proto.Uint64(l.hard)
 	}
