@@ -18,6 +18,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/agent/keeper/box"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -212,6 +213,7 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 			out, _ := fail(fault.Invalid, "mounts", err)
 			return out, true
 		}
+		crash.Here("keeper.mounted")
 		if err := isFolder(spec.Dir); err != nil {
 			out, _ := fail(fault.Invalid, "dir", err)
 			return out, true

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -75,6 +76,7 @@ func (k *Keeper) upgrade(command []string) error {
 	if err := k.journal.append(entry{Op: "upgrade"}); err != nil {
 		return err
 	}
+	crash.Here("keeper.upgrade-recorded")
 	k.next = append([]string{path}, command...)
 	k.log.Info("the keeper changes its program", "to", path)
 	close(k.leaving)
@@ -118,6 +120,7 @@ func (k *Keeper) become(lock *os.File, socket *os.File) error {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
+	crash.Here("keeper.handover-written")
 	args := append(append([]string{}, k.next[1:]...), "keeper", "--runtime_dir="+k.cfg.Dir)
 	return syscall.Exec(k.next[0], args, os.Environ())
 }
@@ -135,6 +138,7 @@ func takeOver(dir string) *handover {
 		return nil
 	}
 	_ = os.Remove(file)
+	crash.Here("keeper.took-over")
 	return &h
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -61,6 +62,9 @@ func (s *Store) Recover(lives func(container string) bool) (gone []string, err e
 	for _, e := range entries {
 		container, ok := strings.CutSuffix(e.Name(), ".json")
 		if !ok {
+			if strings.HasSuffix(e.Name(), ".json.new") { // half a page, of a crash
+				_ = os.Remove(filepath.Join(s.cfg.Books, e.Name()))
+			}
 			continue
 		}
 		var all []mount
@@ -99,10 +103,12 @@ func (s *Store) Mount(ctx context.Context, container, driverName, name string, o
 	if err := s.book(container, mount{driverName, name}); err != nil {
 		return "", fault.New(op, fault.Unavailable, container, err)
 	}
+	crash.Here("agent.plugin-noted")
 	var answer struct{ Mountpoint string }
 	if err := d.call(ctx, "VolumeDriver.Mount", map[string]string{"Name": name, "ID": container}, &answer); err != nil {
 		return "", err
 	}
+	crash.Here("agent.plugin-mounted")
 	if !filepath.IsAbs(answer.Mountpoint) {
 		return "", fault.New(op, fault.Malformed, driverName, fmt.Errorf("the plugin mounted the volume at %q, which is no path", answer.Mountpoint))
 	}
@@ -121,6 +127,7 @@ func (s *Store) Release(ctx context.Context, container string) {
 		d, err := find(ctx, s.cfg.Folders, m.Driver)
 		if err == nil {
 			err = d.call(ctx, "VolumeDriver.Unmount", map[string]string{"Name": m.Name, "ID": container}, nil)
+			crash.Here("agent.plugin-unmounted")
 		}
 		if err != nil {
 			s.log.Error("a volume stays mounted until the agent starts again", "container", container, "driver", m.Driver, "volume", m.Name, "err", err)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/crash"
 )
 
 // collector is Collector's inside.
@@ -122,6 +124,7 @@ func (c *collector) prune(ctx context.Context) {
 			c.mu.Unlock()
 			return
 		}
+		crash.Here("agent.collecting")
 		// RemoveAll works by descriptors and removes links, not what they lead to.
 		if err := os.RemoveAll(path); err != nil {
 			c.log.Warn("a folder cannot be removed; tried again later", "path", path, "error", err)
@@ -129,6 +132,7 @@ func (c *collector) prune(ctx context.Context) {
 			c.add(path, now)
 			continue
 		}
+		crash.Here("agent.collected")
 		c.count(&c.gone)
 		c.log.Info("folder removed", "path", path)
 		if c.removed != nil {

@@ -1,4 +1,4 @@
-// Package crash lets a test end a process at a named step, as kill -9 would. Code that
+// Package crash lets a test end processes at a named step, as kill -9 would. Code that
 // writes to disk or starts processes says at which step it is; unless a test's main
 // function has armed the package, that costs one comparison and does nothing.
 package crash
@@ -6,6 +6,8 @@ package crash
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -15,12 +17,38 @@ var dir string
 
 // Arm makes this process crash at a step when a file of its name is in the folder. The
 // file goes with the crash, so that it happens once, in whichever process comes first.
+// An empty file means that process itself; else it holds the numbers of the processes to
+// kill, with spaces between, and whoever comes to the step goes on if it is not among them.
 // Call it first thing in main.
 func Arm(folder string) { dir = folder }
 
 // Here names the step that was just done.
 func Here(step string) {
-	if dir == "" || os.Remove(filepath.Join(dir, step)) != nil {
+	if dir == "" {
+		return
+	}
+	// Renaming tells who came first, and keeps what is in the file from being lost.
+	taken := filepath.Join(dir, "."+step+"."+strconv.Itoa(os.Getpid()))
+	if os.Rename(filepath.Join(dir, step), taken) != nil {
+		return
+	}
+	raw, err := os.ReadFile(taken)
+	if err != nil || os.Remove(taken) != nil {
+		panic("crash: the folder of steps is not to be written by anybody else")
+	}
+	own := strings.TrimSpace(string(raw)) == ""
+	for _, text := range strings.Fields(string(raw)) {
+		pid, err := strconv.Atoi(text)
+		switch {
+		case err != nil || pid <= 1:
+			panic("crash: " + strconv.Quote(text) + " is no process")
+		case pid == os.Getpid():
+			own = true // the last one
+		default:
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone by itself
+		}
+	}
+	if !own {
 		return
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 )
@@ -39,4 +40,33 @@ func TestCrashHappensOnce(t *testing.T) {
 		t.Errorf("the second time: %v", s)
 	}
 	Here("step") // not armed: nothing
+}
+
+// A step may kill others, with or without the process that comes to it.
+func TestOthersAreKilled(t *testing.T) {
+	dir := t.TempDir()
+	for _, too := range []bool{false, true} {
+		victim := exec.Command("sleep", "1000")
+		if err := victim.Start(); err != nil {
+			t.Fatal(err)
+		}
+		names := strconv.Itoa(victim.Process.Pid)
+		script := `printf "%s" "` + names + `" > "$CRASH_TEST/step"; exec "$0"`
+		if too { // the shell's number is the program's
+			script = `printf "%s %s" $$ "` + names + `" > "$CRASH_TEST/step"; exec "$0"`
+		}
+		cmd := exec.Command("sh", "-c", script, os.Args[0])
+		cmd.Env = append(os.Environ(), "CRASH_TEST="+dir)
+		_ = cmd.Run()
+		if s := cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signaled() != too {
+			t.Errorf("too %v: the process itself ended with %v", too, cmd.ProcessState)
+		}
+		_ = victim.Wait()
+		if s := victim.ProcessState.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != syscall.SIGKILL {
+			t.Errorf("too %v: the other ended with %v", too, victim.ProcessState)
+		}
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
 }

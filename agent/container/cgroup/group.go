@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/crash"
 )
 
 // Procs lists the processes in a group and the groups below it. An absent group has none.
@@ -82,6 +84,7 @@ func Signal(path string, sig syscall.Signal, spare ...int) (int, error) {
 		}
 	}
 	thaw := freeze(path)
+	crash.Here("cgroup.frozen")
 	defer thaw()
 	self := os.Getpid()
 	seen := map[int]bool{}

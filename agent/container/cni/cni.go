@@ -26,6 +26,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/spaces"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -135,6 +136,7 @@ func (n *Networks) Join(ctx context.Context, id string, wanted []*mesos.NetworkI
 	if err := makeSpace(space); err != nil {
 		return nil, fmt.Errorf("Failed to create the network namespace: %w", err)
 	}
+	crash.Here("agent.space-made")
 	if hostname == "" {
 		hostname = id
 	}
@@ -146,10 +148,12 @@ func (n *Networks) Join(ctx context.Context, id string, wanted []*mesos.NetworkI
 		if err := writeSynced(note, p.raw); err != nil { // before anything that it undoes
 			return nil, err
 		}
+		crash.Here("agent.network-noted")
 		res, err := n.cni.AddNetworkList(ctx, p.list, p.runtime(id, space, device, wanted[i]))
 		if err != nil {
 			return nil, fmt.Errorf("Failed to attach container %s to CNI network '%s': %w", id, p.list.Name, err)
 		}
+		crash.Here("agent.network-joined")
 		r, err := types.GetResult(res)
 		if err != nil {
 			if r, err = types.NewResultFromResult(res); err != nil {
@@ -162,7 +166,9 @@ func (n *Networks) Join(ctx context.Context, id string, wanted []*mesos.NetworkI
 	if out.Mounts, err = n.files(dir, out, results); err != nil {
 		return nil, err
 	}
-	return out, save(filepath.Join(dir, "networks.json"), out.Networks)
+	err = save(filepath.Join(dir, "networks.json"), out.Networks)
+	crash.Here("agent.network-written")
+	return out, err
 }
 
 // save notes what the framework is told of a container's networks.
@@ -259,6 +265,7 @@ func (n *Networks) Leave(ctx context.Context, id string) error {
 			if p, err = parsePlan(raw); err == nil {
 				device := strings.TrimSuffix(filepath.Base(note), ".conf")
 				err = n.cni.DelNetworkList(ctx, p.list, p.runtime(id, space, device, p.asked))
+				crash.Here("agent.network-left")
 			}
 		}
 		if err == nil {
@@ -272,6 +279,7 @@ func (n *Networks) Leave(ctx context.Context, id string) error {
 	if err := unix.Unmount(space, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fault.New("cni.Leave", fault.Other, space, err)
 	}
+	crash.Here("agent.space-unmounted")
 	if err := os.RemoveAll(dir); err != nil {
 		return fault.New("cni.Leave", fault.Other, dir, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/internal/crash"
 )
 
 // killRetry lies between SIGKILLs until a container is gone (mesos-agent.md 7.5, row health).
@@ -116,6 +117,7 @@ func (r *Runtime) stop(b *box, k *killing) {
 		seconds := int((left + time.Second - 1) / time.Second)
 		ctx, cancel := context.WithTimeout(r.ctx, left+shortCall)
 		_, err := r.api.ContainerStop(ctx, b.cid, client.ContainerStopOptions{Timeout: &seconds})
+		crash.Here("agent.engine-stopped")
 		cancel()
 		switch {
 		case err == nil, cerrdefs.IsNotFound(err):
@@ -162,7 +164,9 @@ func (r *Runtime) kill(b *box, k *killing, term bool) {
 			continue
 		}
 		pause := killRetry
-		switch err := send("SIGKILL"); {
+		err := send("SIGKILL")
+		crash.Here("agent.engine-killed")
+		switch {
 		case err == nil:
 		case gone(err):
 			r.look(b)

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -167,6 +168,7 @@ func (r *Runtime) removeOne(ctx context.Context, cid string, d doom) bool {
 		}
 	}
 	_, err := r.api.ContainerRemove(call, cid, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	crash.Here("agent.engine-removed")
 	if err != nil && !cerrdefs.IsNotFound(err) {
 		if !away(err) && !cerrdefs.IsConflict(err) && ctx.Err() == nil { // a conflict: it is being removed
 			r.log.Warn("container is not removed yet", "container", d.name, "error", err)

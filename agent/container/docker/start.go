@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/client/pkg/versions"
 
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -115,6 +116,7 @@ func (r *Runtime) start(ctx context.Context, b *box, p *plan, spec container.Spe
 	if err != nil {
 		return container.Process{}, err
 	}
+	crash.Here("agent.engine-inspected")
 	return r.begun(b, seen), nil
 }
 
@@ -151,6 +153,7 @@ func (r *Runtime) make(ctx context.Context, b *box, p *plan) error {
 		}
 		return notRun("run", err)
 	}
+	crash.Here("agent.engine-created")
 	r.mu.Lock()
 	b.cid = cid
 	r.mu.Unlock()
@@ -201,6 +204,7 @@ func (r *Runtime) run(ctx context.Context, b *box) (unsure bool, err error) {
 		unsure = unsure || away(err)
 		return err
 	})
+	crash.Here("agent.engine-started")
 	r.mu.Lock()
 	b.unsure = unsure
 	r.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -177,6 +178,7 @@ func (s *Store) tryLayer(ctx context.Context, name string, from layerSource, f *
 		return fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)
 	}
 	defer os.RemoveAll(staging)
+	crash.Here("agent.layer-begun")
 	packed := &counter{r: &limited{r: body, size: from.size}, sum: sha256.New(), tell: func(n int) {
 		stalled.Reset(s.cfg.Stall)
 		f.taken.Add(int64(n))
@@ -186,6 +188,7 @@ func (s *Store) tryLayer(ctx context.Context, name string, from layerSource, f *
 	if err != nil {
 		return s.cause(ctx, err)
 	}
+	crash.Here("agent.layer-unpacked")
 	wrong := func(what, got, want string) error {
 		return fault.New("image.pull", fault.Invalid, from.digest, fmt.Errorf("the layer's %s is %s, not %s as its image says", what, got, want))
 	}
@@ -203,6 +206,7 @@ func (s *Store) tryLayer(ctx context.Context, name string, from layerSource, f *
 	if err := os.Rename(staging, s.path("layers", name)); err != nil {
 		return fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)
 	}
+	crash.Here("agent.layer-stored")
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/spaces"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -148,6 +149,7 @@ func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, 
 	if err := writeFile(filepath.Join(s.containerDir(r.ID), "image.json"), r, false); err != nil {
 		return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 	}
+	crash.Here("agent.root-recorded")
 	if s.cfg.Backend == Overlay {
 		for _, which := range []string{"upperdir", "workdir"} {
 			if err = os.MkdirAll(r.scratch(m, which), 0o755); err != nil {
@@ -158,6 +160,7 @@ func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, 
 		if err := likeFolder(r.scratch(m, "upperdir"), s.layerDir(m.Layers[len(m.Layers)-1])); err != nil {
 			return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 		}
+		crash.Here("agent.root-made")
 		return m, nil
 	}
 	if s.cfg.Backend == Bind {
@@ -221,6 +224,7 @@ func (s *Store) Remove(id string) {
 		s.removeErrors.Add(1)
 		s.log.Error("a container's file system stays until the next start", "container", id, "error", err)
 	}
+	crash.Here("agent.root-removed")
 }
 
 // Recover finds the file systems of the containers that live on and removes all others,

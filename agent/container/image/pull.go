@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -180,6 +181,7 @@ func (s *Store) store(ctx context.Context, m *manifest, full string, progress Pr
 	// The layers reach the disk before anything says that they are there.
 	if err = syncAll(s.cfg.StoreDir); err == nil {
 		err = writeFile(s.path("images", recordName(full)), r, true)
+		crash.Here("agent.image-recorded")
 	}
 	if err != nil {
 		return nil, fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)
