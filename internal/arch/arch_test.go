@@ -179,6 +179,7 @@ var bans = []ban{
 	only("github.com/haproxytech/client-native/v6", "lb/haproxy"),
 	only("github.com/moby/moby", "agent/container/docker"),
 	only("github.com/containernetworking/cni", "agent/container/cni"),
+	only("github.com/cilium/ebpf", "agent/container/cgroup"),
 	only("github.com/golang-jwt/jwt", "internal/auth"),
 	only("go.etcd.io/bbolt", "internal/store", "agent/journal"),
 	only("github.com/prometheus/client_golang", "internal/metrics"),

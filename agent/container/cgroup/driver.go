@@ -77,6 +77,8 @@ type Driver struct {
 	layout  Layout
 	root    string
 	missing []string
+	devs    deviceGate
+	refused error // why devs cannot be used
 }
 
 // New prepares the agent's folder. root is a relative path ("mesos"); an agent must be
@@ -122,17 +124,16 @@ func (d *Driver) prepareV2() error {
 		wanted := []string{"cpu", "memory", "pids"}
 		for _, c := range d.layout.extra {
 			wanted = append(wanted, v2Name(c))
-			if v2Name(c) == "" && !slices.Contains(d.missing, c) {
+		}
+		for _, c := range wanted {
+			if c != "" && write(dir, "cgroup.subtree_control", "+"+c) != nil && !slices.Contains(d.missing, c) {
 				d.missing = append(d.missing, c)
 			}
 		}
-		for _, c := range wanted {
-			if c == "" {
-				continue
-			}
-			if write(dir, "cgroup.subtree_control", "+"+c) != nil && !slices.Contains(d.missing, c) {
-				d.missing = append(d.missing, c)
-			}
+	}
+	if slices.Contains(d.layout.extra, "devices") {
+		if d.refused = d.devs.open(d.devices()); d.refused != nil {
+			d.missing = append(d.missing, "devices")
 		}
 	}
 	return nil
@@ -140,6 +141,9 @@ func (d *Driver) prepareV2() error {
 
 // Missing names the controllers whose limits cannot be set.
 func (d *Driver) Missing() []string { return d.missing }
+
+// Refused tells why devices is among those of version 2; nil when it is not.
+func (d *Driver) Refused() error { return d.refused }
 
 // V2 tells the version.
 func (d *Driver) V2() bool { return d.layout.V2 }

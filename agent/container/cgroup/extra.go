@@ -22,7 +22,7 @@ func v2Name(controller string) string {
 	case "blkio":
 		return "io"
 	case "devices":
-		return "" // programs attached to groups took its place
+		return "" // a program attached to groups took its place
 	}
 	return controller
 }
@@ -102,13 +102,19 @@ func DeviceAt(path, access string) (Device, error) {
 	return d, nil
 }
 
-// restrict lets a group of version 1 use its devices only.
+// devices are all that containers may use.
+func (d *Driver) devices() []Device { return append(slices.Clip(DefaultDevices), d.layout.Devices...) }
+
+// restrict lets a group use its devices only.
 func (d *Driver) restrict(id string) error {
 	dir := d.dir("devices", id)
+	if d.layout.V2 {
+		return d.devs.attach(dir)
+	}
 	if err := write(dir, "devices.deny", "a"); err != nil {
 		return err
 	}
-	for _, dev := range append(slices.Clip(DefaultDevices), d.layout.Devices...) {
+	for _, dev := range d.devices() {
 		if err := write(dir, "devices.allow", dev.String()); err != nil {
 			return fmt.Errorf("%s: %w", dev, err)
 		}
@@ -118,9 +124,6 @@ func (d *Driver) restrict(id string) error {
 
 // extras sets up a new group for the controllers that were asked for.
 func (d *Driver) extras(id string) error {
-	if d.layout.V2 {
-		return nil
-	}
 	var errs error
 	for _, c := range d.layout.extra {
 		if !d.has(c) {
@@ -128,7 +131,9 @@ func (d *Driver) extras(id string) error {
 		}
 		switch c {
 		case "cpuset":
-			errs = errors.Join(errs, inherit(d.dir(c, id)))
+			if !d.layout.V2 { // there an empty file means those of the group above
+				errs = errors.Join(errs, inherit(d.dir(c, id)))
+			}
 		case "devices":
 			errs = errors.Join(errs, d.restrict(id))
 		}

@@ -129,7 +129,7 @@ func (r *Runtime) openGroups() *cgroup.Driver {
 		return nil
 	}
 	if m := d.Missing(); len(m) > 0 {
-		r.log.Warn("some limits are not enforced: cgroup controllers are missing", "controllers", m)
+		r.log.Warn("some limits are not enforced: cgroup controllers are missing", "controllers", m, "devices", d.Refused())
 	}
 	return d
 }
