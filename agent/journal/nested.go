@@ -20,6 +20,9 @@ func encodeNested(x *lifecycle.NestedImage, put func(proto.Message) []byte) imag
 			img.Limits[name] = put(v)
 		}
 	}
+	for _, n := range x.Networks {
+		img.Networks = append(img.Networks, put(n))
+	}
 	if x.Ended {
 		img.End = &endImage{Known: x.Exit.Known, Code: x.Exit.Code, Signal: x.Exit.Signal, Core: x.Exit.CoreDumped}
 		if l := x.Limitation; l != nil {
@@ -64,6 +67,11 @@ func decodeNested(img image, get func([]byte, proto.Message)) *lifecycle.NestedI
 			get(b, v)
 			x.Limits[name] = v
 		}
+	}
+	for _, b := range img.Networks {
+		n := &mesos.NetworkInfo{}
+		get(b, n)
+		x.Networks = append(x.Networks, n)
 	}
 	if end := img.End; end != nil {
 		x.Ended = true

@@ -69,6 +69,9 @@ func (a *Agent) taskContainer(t *task, state mesos.TaskState) *mesos.ContainerSt
 		return cs
 	}
 	cs.ContainerId, cs.ExecutorPid = n.id.Wire(), nil
+	if own := a.networksOf(n); len(own) > 0 {
+		cs.NetworkInfos = own
+	}
 	switch {
 	case state == mesos.TaskState_TASK_STARTING:
 		cs.NetworkInfos = nil
@@ -81,7 +84,7 @@ func (a *Agent) taskContainer(t *task, state mesos.TaskState) *mesos.ContainerSt
 // started says that a container's first process runs.
 func (a *Agent) started(ev Started) {
 	if n := a.nested[ev.Container]; n != nil {
-		a.nestedStarted(n, ev.PID)
+		a.nestedStarted(n, ev.PID, ev.Networks)
 		return
 	}
 	e := a.containers[ev.Container]

@@ -91,6 +91,9 @@ func (a *Agent) nestedEnvironment(n *nested) []string {
 	if _, set := env["PATH"]; !set {
 		env["PATH"] = defaultPath
 	}
+	if a.inNetwork(n) { // as for an executor
+		env["LIBPROCESS_IP"] = "0.0.0.0"
+	}
 	switch {
 	case !n.session && rooted(n.box), n.session && rooted(a.boxOf(n.parent)):
 		a.rootedEnvironment(env, n.command.GetEnvironment())

@@ -22,10 +22,11 @@ type nested struct {
 	directory string
 	phase     phase // launching, running, terminating, terminated
 	pid       int
-	exit      Exit        // when terminated
-	limit     *Limitation // when a limit ended it
-	waiters   []uint64    // calls that wait for its end
-	launcher  uint64      // the call that launched it and has no answer yet
+	networks  []*mesos.NetworkInfo // that it joined for itself, else nil: it lives in its parent's
+	exit      Exit                 // when terminated
+	limit     *Limitation          // when a limit ended it
+	waiters   []uint64             // calls that wait for its end
+	launcher  uint64               // the call that launched it and has no answer yet
 }
 
 // NestedImage is what must survive about a nested container. Sessions have none: what
@@ -42,6 +43,7 @@ type NestedImage struct {
 	Directory  string
 	Started    bool
 	PID        int
+	Networks   []*mesos.NetworkInfo // of the container when it has its own
 	Ended      bool
 	Exit       Exit
 	Limitation *Limitation
@@ -104,7 +106,7 @@ func (a *Agent) recordNested(n *nested) {
 	}
 	img := &NestedImage{
 		Root: n.root.key(), Container: n.id, Parent: n.parent, Command: n.command, Box: n.box, Resources: n.resources,
-		Limits: n.limits, Directory: n.directory, Started: n.phase != launching, PID: n.pid,
+		Limits: n.limits, Directory: n.directory, Started: n.phase != launching, PID: n.pid, Networks: n.networks,
 		Ended: n.phase == terminated, Exit: n.exit, Limitation: n.limit,
 	}
 	if n.task != nil {
@@ -165,17 +167,17 @@ func (a *Agent) nestedUser(n *nested) string {
 }
 
 // nestedStarted says that the process of a nested container runs.
-func (a *Agent) nestedStarted(n *nested, pid int) {
+func (a *Agent) nestedStarted(n *nested, pid int, networks []*mesos.NetworkInfo) {
 	switch n.phase {
 	case terminating:
-		n.pid = pid
+		n.pid, n.networks = pid, networks
 		a.do(Destroy{Container: n.id})
 		return
 	case launching:
 	default:
 		return
 	}
-	n.phase, n.pid = running, pid
+	n.phase, n.pid, n.networks = running, pid, networks
 	a.recordNested(n)
 	if n.launcher != 0 {
 		a.do(Answer{Request: n.launcher, Code: 200})
@@ -223,7 +225,7 @@ func (a *Agent) nestedFailed(n *nested, why string) {
 // nestedExited says that a nested container is gone.
 func (a *Agent) nestedExited(n *nested, exit Exit, lim *Limitation) {
 	if n.phase == launching { // its start was seen by nobody
-		a.nestedStarted(n, n.pid)
+		a.nestedStarted(n, n.pid, n.networks)
 	}
 	if n.phase == terminated {
 		return

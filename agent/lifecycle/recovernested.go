@@ -11,7 +11,7 @@ func (a *Agent) restoreNested(img *NestedImage) {
 	}
 	n := &nested{
 		id: img.Container, root: e, parent: img.Parent, command: img.Command, box: img.Box, resources: img.Resources,
-		limits: img.Limits, directory: img.Directory, pid: img.PID, exit: img.Exit, limit: img.Limitation,
+		limits: img.Limits, directory: img.Directory, pid: img.PID, networks: img.Networks, exit: img.Exit, limit: img.Limitation,
 	}
 	switch {
 	case img.Ended:
@@ -49,7 +49,7 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 			a.nestedExited(n, l.Exit, l.Limitation)
 			a.do(Forget{Container: n.id})
 		case known && n.phase == launching:
-			a.nestedStarted(n, l.PID)
+			a.nestedStarted(n, l.PID, l.Networks)
 			a.continueKill(t)
 		case known && t != nil && terminal(t.state):
 			a.destroyNested(n)

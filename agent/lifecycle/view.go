@@ -38,10 +38,11 @@ type ExecutorView struct {
 	Queued     []*mesos.TaskInfo // not handed over yet
 	QueuedAs   []*mesos.Task     // the same as tasks
 	Launched   []*mesos.Task
-	Terminated []*mesos.Task     // terminal, not acknowledged
-	Completed  []*mesos.Task     // oldest first
-	Resources  []*mesos.Resource // of the container
-	Nested     []NestedView      // live ones, by launch
+	Terminated []*mesos.Task        // terminal, not acknowledged
+	Completed  []*mesos.Task        // oldest first
+	Resources  []*mesos.Resource    // of the container
+	Networks   []*mesos.NetworkInfo // that its container joined, with its addresses; nil in the host's
+	Nested     []NestedView         // live ones, by launch
 }
 
 // NestedView is one nested container that has not ended.
@@ -51,6 +52,7 @@ type NestedView struct {
 	Directory string
 	Session   bool
 	Resources []*mesos.Resource
+	Networks  []*mesos.NetworkInfo // that it lives in: its own, or those of the container it is nested in
 }
 
 // Counters count since this agent process began.
@@ -93,11 +95,11 @@ func (a *Agent) View() *View {
 func (a *Agent) executorView(e *execution) ExecutorView {
 	v := ExecutorView{
 		Info: e.info, Generated: e.generated, Container: e.container, Directory: e.directory, PID: e.pid,
-		Phase: e.phase.String(), Completed: append([]*mesos.Task(nil), e.completed...), Resources: e.resources(),
+		Phase: e.phase.String(), Completed: append([]*mesos.Task(nil), e.completed...), Resources: e.resources(), Networks: e.networks,
 	}
 	for _, n := range e.nested {
 		if n.live() {
-			v.Nested = append(v.Nested, NestedView{Container: n.id, PID: n.pid, Directory: n.directory, Session: n.session, Resources: n.resources})
+			v.Nested = append(v.Nested, NestedView{Container: n.id, PID: n.pid, Directory: n.directory, Session: n.session, Resources: n.resources, Networks: a.networksOf(n)})
 		}
 	}
 	for _, t := range e.tasks {

@@ -110,7 +110,7 @@ func (s *server) addNested(ctx context.Context, out *agentapi.Response_GetContai
 			addRequests(stats, n.Resources)
 			out.Containers = append(out.Containers, &agentapi.Response_GetContainers_Container{
 				ContainerId:        &mesos.ContainerID{Value: id.Value},
-				ContainerStatus:    &mesos.ContainerStatus{ContainerId: id, ExecutorPid: proto.Uint32(uint32(n.PID))},
+				ContainerStatus:    &mesos.ContainerStatus{ContainerId: id, ExecutorPid: proto.Uint32(uint32(n.PID)), NetworkInfos: n.Networks},
 				ResourceStatistics: stats,
 			})
 		}

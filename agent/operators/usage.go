@@ -35,7 +35,7 @@ func (s *server) measure(ctx context.Context) ([]measured, error) {
 			if e.Phase == "TERMINATED" || e.Phase == "LAUNCHING" || !s.mayView(ctx, f, e) {
 				continue
 			}
-			status := &mesos.ContainerStatus{ContainerId: &mesos.ContainerID{Value: str(string(e.Container))}}
+			status := &mesos.ContainerStatus{ContainerId: &mesos.ContainerID{Value: str(string(e.Container))}, NetworkInfos: e.Networks}
 			if e.PID > 0 {
 				pid := uint32(e.PID)
 				status.ExecutorPid = &pid
