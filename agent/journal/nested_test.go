@@ -20,7 +20,7 @@ func TestNestedNetworksAreKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, out, losses := Decode(append(entries, Entry{Key: agentKey}))
+		_, out, losses := Decode(entries)
 		if len(out) != 1 || len(losses) > 0 || out[0].Nested == nil {
 			t.Fatalf("%v %v", out, losses)
 		}
