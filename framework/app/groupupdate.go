@@ -23,19 +23,11 @@ type GroupUpdate struct {
 // ReadGroupUpdate decodes a group body. The error is *Broken, or *Invalid with the
 // message "Invalid JSON" or "Object is not valid".
 func ReadGroupUpdate(body []byte) (*GroupUpdate, error) {
-	v, err := parse(body)
+	u, err := decode(body, "error.expected.jsobject", func(n node) *GroupUpdate { return readGroup(n, 0) })
 	if err != nil {
 		return nil, err
 	}
 	p := &problems{}
-	n := node{p: p, v: v}
-	if v == nil {
-		n.fail("error.expected.jsobject")
-	}
-	u := readGroup(n, 0)
-	if err := p.err(MsgInvalidJSON); err != nil {
-		return nil, err
-	}
 	u.check(p)
 	return u, p.err(MsgInvalidObject)
 }

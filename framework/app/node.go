@@ -21,6 +21,25 @@ type Broken struct {
 // Error joins message and details.
 func (e *Broken) Error() string { return e.Message + ": " + e.Details }
 
+// decode makes something of a body. What f misses is said by it at its place; expected says
+// what a body that is null should be, such as error.expected.jsobject, and may be empty
+// where f says that itself. The error is *Broken, or *Invalid with the message "Invalid
+// JSON".
+func decode[T any](body []byte, expected string, f func(n node) T) (T, error) {
+	v, err := parse(body)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	p := &problems{}
+	n := node{p: p, v: v}
+	if v == nil && expected != "" {
+		n.fail(expected)
+	}
+	out := f(n)
+	return out, p.err(MsgInvalidJSON)
+}
+
 // parse reads one JSON value that fills the whole body. The error is a *Broken.
 func parse(body []byte) (any, error) {
 	if len(bytes.TrimSpace(body)) == 0 {

@@ -26,43 +26,28 @@ type podDraft struct {
 // ReadPod decodes one pod body. The error is *Broken, or *Invalid with the message
 // "Invalid JSON".
 func ReadPod(body []byte) (*PodUpdate, error) {
-	v, err := parse(body)
-	if err != nil {
-		return nil, err
-	}
-	p := &problems{}
-	n := node{p: p, v: v}
-	if v == nil {
-		n.fail("error.expected.jsobject")
-	}
-	u := &PodUpdate{raw: &podDraft{}}
-	if n.object() {
-		u.ID = n.get("id").required().str()
-		u.raw = readPodDraft(n)
-	}
-	return u, p.err(MsgInvalidJSON)
+	return decode(body, "error.expected.jsobject", func(n node) *PodUpdate {
+		u := &PodUpdate{raw: &podDraft{}}
+		if n.object() {
+			u.ID = n.get("id").required().str()
+			u.raw = readPodDraft(n)
+		}
+		return u
+	})
 }
 
 // ReadInstanceIDs decodes a JSON array of instance ids, the body of DELETE
 // /v2/pods/{id}::instances. The error is *Broken or *Invalid.
 func ReadInstanceIDs(body []byte) ([]InstanceID, error) {
-	v, err := parse(body)
-	if err != nil {
-		return nil, err
-	}
-	p := &problems{}
-	n := node{p: p, v: v}
-	if v == nil {
-		n.fail("error.expected.jsarray")
-	}
-	ids := each(n, func(e node) InstanceID {
-		id := InstanceID(e.str())
-		if e.v != nil && !id.whole() {
-			e.fail("must be an instance id: <pod>.instance-<uuid>")
-		}
-		return id
+	return decode(body, "error.expected.jsarray", func(n node) []InstanceID {
+		return each(n, func(e node) InstanceID {
+			id := InstanceID(e.str())
+			if e.v != nil && !id.whole() {
+				e.fail("must be an instance id: <pod>.instance-<uuid>")
+			}
+			return id
+		})
 	})
-	return ids, p.err(MsgInvalidJSON)
 }
 
 func readPodDraft(n node) *podDraft {

@@ -28,27 +28,12 @@ var appKeys = []string{
 // ReadUpdate decodes one app body. The error is *Broken, or *Invalid with the message
 // "Invalid JSON".
 func ReadUpdate(body []byte) (*Update, error) {
-	v, err := parse(body)
-	if err != nil {
-		return nil, err
-	}
-	p := &problems{}
-	u := readUpdate(node{p: p, v: v})
-	return u, p.err(MsgInvalidJSON)
+	return decode(body, "", readUpdate)
 }
 
 // ReadUpdates decodes an array of app bodies, for the bulk routes.
 func ReadUpdates(body []byte) ([]*Update, error) {
-	v, err := parse(body)
-	if err != nil {
-		return nil, err
-	}
-	p := &problems{}
-	if v == nil {
-		p.add("/", "error.expected.jsarray")
-	}
-	us := each(node{p: p, v: v}, readUpdate)
-	return us, p.err(MsgInvalidJSON)
+	return decode(body, "error.expected.jsarray", func(n node) []*Update { return each(n, readUpdate) })
 }
 
 func readUpdate(n node) *Update {
@@ -200,30 +185,17 @@ func RequireIDs(list []*Update) error {
 // ReadIDs decodes {"ids":[…]}, the body of POST /v2/tasks/delete. The error is *Broken
 // or *Invalid.
 func ReadIDs(body []byte) ([]string, error) {
-	v, err := parse(body)
-	if err != nil {
-		return nil, err
-	}
-	p := &problems{}
-	n := node{p: p, v: v}
-	if v == nil {
-		n.fail("error.expected.jsobject")
-	}
-	n.object()
-	ids := n.get("ids").required().strings()
-	return ids, p.err(MsgInvalidJSON)
+	return decode(body, "error.expected.jsobject", func(n node) []string {
+		n.object()
+		return n.get("ids").required().strings()
+	})
 }
 
 // ReadEnforceRole decodes {"enforceRole":bool}, the body of PATCH /v2/groups/{id}. The
 // error is *Broken or *Invalid.
 func ReadEnforceRole(body []byte) (bool, error) {
-	v, err := parse(body)
-	if err != nil {
-		return false, err
-	}
-	p := &problems{}
-	n := node{p: p, v: v}
-	n.object()
-	enforce := n.get("enforceRole").required().boolean(false)
-	return enforce, p.err(MsgInvalidJSON)
+	return decode(body, "", func(n node) bool {
+		n.object()
+		return n.get("enforceRole").required().boolean(false)
+	})
 }
