@@ -86,15 +86,8 @@ func startHost(args ...string) (*host, error) {
 	return h, h.await(30*time.Second, func() bool { return h.regs > 0 })
 }
 
-func stoaProgram() string {
-	if stoa := os.Getenv("STOA_BIN"); stoa != "" {
-		return stoa
-	}
-	return "bin/stoa"
-}
-
 func (h *host) start() error {
-	h.cmd = exec.Command(stoaProgram(), h.arg...)
+	h.cmd = exec.Command(stoa(), h.arg...)
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
 	return h.cmd.Start()
 }

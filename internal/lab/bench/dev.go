@@ -43,10 +43,6 @@ func startDev(agents int, taskPorts string) (*dev, error) {
 }
 
 func (d *dev) start(agents int, taskPorts string) error {
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
 	args := []string{"dev", "--work_dir", d.dir, "--agents", strconv.Itoa(agents), "--task_ports", taskPorts}
 	var held []net.Listener // until each flag has a port of its own
 	for _, flag := range []string{"--master_port", "--agent_port", "--dns_port", "--dns_http_port", "--lb_stats_port", "--lb_http_port", "--framework_port"} {
@@ -65,7 +61,7 @@ func (d *dev) start(agents int, taskPorts string) error {
 	if d.log, err = os.Create(filepath.Join(d.dir, "log")); err != nil {
 		return err
 	}
-	cmd := exec.Command(stoa, args...)
+	cmd := exec.Command(stoa(), args...)
 	cmd.Stderr = d.log
 	out, err := cmd.StdoutPipe()
 	if err != nil {

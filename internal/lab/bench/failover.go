@@ -75,16 +75,14 @@ type masterProcess struct {
 	log string
 }
 
-func startMaster(stoa, dir, name, url string) (*masterProcess, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startMaster(dir, name, url string) (*masterProcess, error) {
+	at, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	at := l.Addr().String()
 	_, port, _ := net.SplitHostPort(at)
-	l.Close()
 	m := &masterProcess{at: at, log: filepath.Join(dir, name+".log")}
-	m.cmd, _, err = background(stoa, m.log, "master", "--ip", "127.0.0.1", "--port", port, "--hostname", "127.0.0.1",
+	m.cmd, _, err = background(stoa(), m.log, "master", "--ip", "127.0.0.1", "--port", port, "--hostname", "127.0.0.1",
 		"--zk", url, "--quorum", "1", "--work_dir", filepath.Join(dir, name), "--zk_session_timeout", failoverSession)
 	return m, err
 }
@@ -142,11 +140,7 @@ func failover(n int) (seconds float64, extra map[string]float64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*failoverWait)
 	defer cancel()
 	url := zookeeper.Start(tb, 1).URL("mesos")
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	one, err := startMaster(stoa, dir, "one", url)
+	one, err := startMaster(dir, "one", url)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -164,22 +158,16 @@ func failover(n int) (seconds float64, extra map[string]float64, err error) {
 	if err := awaitLeader(leaders, one.at); err != nil {
 		return 0, nil, err
 	}
-	two, err := startMaster(stoa, dir, "two", url)
+	two, err := startMaster(dir, "two", url)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer end(two.cmd)
-	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", url, "--count", strconv.Itoa(n),
-		"--registration_backoff_factor", "200ms")
+	agents, err := startAgents(dir, url, n, "--registration_backoff_factor", "200ms")
 	if err != nil {
 		return 0, nil, err
 	}
 	defer end(agents)
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready ") {
-		text, _ := os.ReadFile(filepath.Join(dir, "agents.log"))
-		return 0, nil, fmt.Errorf("the agents did not register: %s", text)
-	}
 	var all []*miniScheduler
 	defer func() {
 		for _, s := range all {

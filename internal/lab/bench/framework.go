@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,35 +22,24 @@ import (
 type estate struct {
 	api       string // http://host:port of the framework
 	framework *exec.Cmd
-	procs     []*exec.Cmd // what was started, in order
+	fleet     *fleet // nil: the framework's master never answers
 	dir       string
 }
 
 // stop ends everything.
 func (e *estate) stop() {
-	for _, c := range slices.Backward(e.procs) {
-		end(c)
+	if e.framework != nil {
+		end(e.framework)
+	}
+	if e.fleet != nil {
+		e.fleet.stop()
 	}
 	_ = os.RemoveAll(e.dir)
-}
-
-// freeAddress gives an address of loopback that nobody listened at a moment ago.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // startEstate starts all three, or with no agents the framework alone, whose master never
 // answers, and waits until the framework leads.
 func startEstate(agents int, flags ...string) (_ *estate, err error) {
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
 	e := &estate{}
 	if e.dir, err = os.MkdirTemp("", "bench"); err != nil {
 		return nil, err
@@ -66,26 +53,11 @@ func startEstate(agents int, flags ...string) (_ *estate, err error) {
 	if err != nil {
 		return nil, err
 	}
-	start := func(name string, args ...string) (io.Reader, error) {
-		c, out, err := background(stoa, filepath.Join(e.dir, name+".log"), args...)
-		if err == nil {
-			e.procs = append(e.procs, c)
-			e.framework = c // the last one is
-		}
-		return out, err
-	}
 	if agents > 0 {
-		_, port, _ := net.SplitHostPort(master)
-		if _, err = start("master", "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", filepath.Join(e.dir, "master")); err != nil {
+		if e.fleet, err = startFleet(agents); err != nil {
 			return nil, err
 		}
-		out, err := start("agents", "sim", "agents", "--master", master, "--count", strconv.Itoa(agents))
-		if err != nil {
-			return nil, err
-		}
-		if lines := bufio.NewScanner(out); !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready ") {
-			return nil, errors.New("the simulated agents did not register")
-		}
+		master = e.fleet.address
 	}
 	address, err := freeAddress()
 	if err != nil {
@@ -93,7 +65,7 @@ func startEstate(agents int, flags ...string) (_ *estate, err error) {
 	}
 	host, port, _ := net.SplitHostPort(address)
 	e.api = "http://" + address
-	if _, err = start("framework", append([]string{"framework", "--master", master, "--hostname", host, "--http_address", host, "--http_port", port,
+	if e.framework, _, err = background(stoa(), filepath.Join(e.dir, "framework.log"), append([]string{"framework", "--master", master, "--hostname", host, "--http_address", host, "--http_port", port,
 		"--work_dir", filepath.Join(e.dir, "framework"), "--local_port_max", "60000"}, flags...)...); err != nil {
 		return nil, err
 	}

@@ -1,15 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -119,36 +113,11 @@ func (f *freedFramework) launch(n int, clock *freedClock) (bool, error) {
 
 // freed gives the median wait of n rests.
 func freed(n int) (float64, map[string]float64, error) {
-	dir, err := os.MkdirTemp("", "bench")
+	fleet, err := startFleet(freedAgents)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer os.RemoveAll(dir)
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, nil, err
-	}
-	addr := l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	l.Close()
-	master, _, err := background(stoa, filepath.Join(dir, "master.log"), "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", dir)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer end(master)
-	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", addr, "--count", strconv.Itoa(freedAgents))
-	if err != nil {
-		return 0, nil, err
-	}
-	defer end(agents)
-	if lines := bufio.NewScanner(out); !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready ") {
-		text, _ := os.ReadFile(filepath.Join(dir, "agents.log"))
-		return 0, nil, fmt.Errorf("the agents did not register: %s", text)
-	}
+	defer fleet.stop()
 	clock := &freedClock{since: map[string]time.Time{}}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -161,7 +130,7 @@ func freed(n int) (float64, map[string]float64, error) {
 	for i := range freedFrameworks {
 		f := &freedFramework{miniScheduler: miniScheduler{name: fmt.Sprintf("freed-%d", i)}}
 		all = append(all, f)
-		if err := f.subscribe(ctx, addr); err != nil {
+		if err := f.subscribe(ctx, fleet.address); err != nil {
 			return 0, nil, err
 		}
 		go func() { _ = f.listen(clock) }()
@@ -170,7 +139,7 @@ func freed(n int) (float64, map[string]float64, error) {
 	if err := spread(ctx, clock); err != nil {
 		return 0, nil, err
 	}
-	before, began := cpuSeconds(master.Process.Pid), time.Now()
+	before, began := cpuSeconds(fleet.master.Process.Pid), time.Now()
 	for i := 0; i < n; {
 		due := int(time.Since(began).Seconds() * freedRate)
 		for ; i < min(due, n); i++ {
@@ -191,7 +160,7 @@ func freed(n int) (float64, map[string]float64, error) {
 		time.Sleep(time.Millisecond)
 	}
 	seconds := time.Since(began).Seconds()
-	used := cpuSeconds(master.Process.Pid) - before
+	used := cpuSeconds(fleet.master.Process.Pid) - before
 	for {
 		if _, took := clock.counts(); took >= n {
 			break
@@ -204,7 +173,7 @@ func freed(n int) (float64, map[string]float64, error) {
 	took := slices.Sorted(slices.Values(clock.took))
 	at := func(p float64) float64 { return took[min(len(took)-1, int(p*float64(len(took))))] }
 	return at(0.5), map[string]float64{"p99_ms": at(0.99), "max_ms": took[len(took)-1], "launches_per_second": float64(n) / seconds,
-		"master_cpu_us_per_launch": used * 1e6 / float64(n), "master_rss_mib": rss(master.Process.Pid)}, nil
+		"master_cpu_us_per_launch": used * 1e6 / float64(n), "master_rss_mib": rss(fleet.master.Process.Pid)}, nil
 }
 
 // spread waits until every agent is offered to somebody.

@@ -105,11 +105,7 @@ func balance(n int) (float64, map[string]float64, error) {
 	defer os.RemoveAll(dir)
 	m := newBigMarathon(n, 10)
 	defer func() { m.CloseClientConnections(); m.Close() }()
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	cmd := exec.Command(stoa, "lb", "--marathon", m.URL, "--group", "external", "--bind_addr", lbAddr, "--stats_port", "9090", "--dont-bind-http-https",
+	cmd := exec.Command(stoa(), "lb", "--marathon", m.URL, "--group", "external", "--bind_addr", lbAddr, "--stats_port", "9090", "--dont-bind-http-https",
 		"--run_dir", dir, "--haproxy-config", filepath.Join(dir, "haproxy.cfg"), "--syslog-socket", "/dev/null")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {

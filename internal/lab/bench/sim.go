@@ -10,12 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -49,45 +45,19 @@ type cluster struct {
 // simulate runs a master with simulated agents and one load, and gives what the load
 // says and the processes' figures.
 func simulate(c cluster, args ...string) (r simReport, extra map[string]float64, err error) {
-	dir, err := os.MkdirTemp("", "bench")
+	f, err := startFleet(c.agents)
 	if err != nil {
 		return r, nil, err
 	}
-	defer os.RemoveAll(dir)
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return r, nil, err
-	}
-	addr := l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	l.Close()
-	master, _, err := background(stoa, filepath.Join(dir, "master.log"), "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", dir)
-	if err != nil {
-		return r, nil, err
-	}
-	defer end(master)
-	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", addr, "--count", strconv.Itoa(c.agents))
-	if err != nil {
-		return r, nil, err
-	}
-	defer end(agents)
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready ") {
-		text, _ := os.ReadFile(filepath.Join(dir, "agents.log"))
-		return r, nil, fmt.Errorf("the agents did not register: %s", text)
-	}
+	defer f.stop()
 	if c.poll {
 		stop := make(chan struct{})
 		done := make(chan struct{})
-		go pollState("http://"+addr+"/state", stop, done)
+		go pollState("http://"+f.address+"/state", stop, done)
 		defer func() { close(stop); <-done }()
 	}
-	before, beforeAgents := cpuSeconds(master.Process.Pid), cpuSeconds(agents.Process.Pid)
-	load := exec.Command(stoa, append([]string{"sim", "load", "--master", addr, "--timeout", "2mins"}, args...)...)
+	before, beforeAgents := cpuSeconds(f.master.Process.Pid), cpuSeconds(f.agents.Process.Pid)
+	load := exec.Command(stoa(), append([]string{"sim", "load", "--master", f.address, "--timeout", "2mins"}, args...)...)
 	var said, why bytes.Buffer
 	load.Stdout, load.Stderr = &said, &why
 	if err := load.Run(); err != nil {
@@ -98,48 +68,12 @@ func simulate(c cluster, args ...string) (r simReport, extra map[string]float64,
 	}
 	extra = map[string]float64{
 		"launch_p50_ms": r.Launch.P50, "launch_p99_ms": r.Launch.P99, "offer_p50_ms": r.Offer.P50, "offer_p99_ms": r.Offer.P99,
-		"master_cpu_us_per_task": (cpuSeconds(master.Process.Pid) - before) * 1e6 / float64(r.Running),
-		"agents_cpu_us_per_task": (cpuSeconds(agents.Process.Pid) - beforeAgents) * 1e6 / float64(r.Running),
+		"master_cpu_us_per_task": (cpuSeconds(f.master.Process.Pid) - before) * 1e6 / float64(r.Running),
+		"agents_cpu_us_per_task": (cpuSeconds(f.agents.Process.Pid) - beforeAgents) * 1e6 / float64(r.Running),
 		"load_cpu_us_per_task":   (load.ProcessState.UserTime() + load.ProcessState.SystemTime()).Seconds() * 1e6 / float64(r.Running),
-		"master_rss_mib":         rss(master.Process.Pid), "agents_rss_mib": rss(agents.Process.Pid),
+		"master_rss_mib":         rss(f.master.Process.Pid), "agents_rss_mib": rss(f.agents.Process.Pid),
 	}
 	return r, extra, nil
-}
-
-// background starts a program with its log in a file and its output in a pipe.
-func background(path, log string, args ...string) (*exec.Cmd, io.Reader, error) {
-	w, err := os.Create(log)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer w.Close() // the child has its own
-	c := exec.Command(path, args...)
-	c.Stderr = w
-	out, err := c.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, out, c.Start()
-}
-
-func end(c *exec.Cmd) {
-	_ = c.Process.Signal(syscall.SIGTERM)
-	_ = c.Wait()
-}
-
-// cpuSeconds is what a process has used so far, in user and system mode.
-func cpuSeconds(pid int) float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseFloat(fields[11], 64)
-	system, _ := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / 100 // clock ticks of Linux
 }
 
 // pollState reads a page each second, as dashboards do.

@@ -29,47 +29,21 @@ const (
 // ten at once; first while nothing happens, then while launches go on at a steady
 // rate. What it gives is the median time of one poll in between launches.
 func state(n int) (float64, map[string]float64, error) {
-	dir, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		return 0, nil, err
-	}
-	defer os.RemoveAll(dir)
-	stoa := os.Getenv("STOA_BIN")
-	if stoa == "" {
-		stoa = "bin/stoa"
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, nil, err
-	}
-	addr := l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	l.Close()
-	master, _, err := background(stoa, filepath.Join(dir, "master.log"), "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", dir)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer end(master)
 	// One half of each agent is for the tasks that stay, the other for those that come.
 	per := n / stateAgents
-	agents, out, err := background(stoa, filepath.Join(dir, "agents.log"), "sim", "agents", "--master", addr, "--count", strconv.Itoa(stateAgents),
-		"--resources", fmt.Sprintf("cpus(stay):%g;mem(stay):%d;cpus(come):1;mem(come):320", float64(per)/10, per*32))
+	f, err := startFleet(stateAgents, "--resources", fmt.Sprintf("cpus(stay):%g;mem(stay):%d;cpus(come):1;mem(come):320", float64(per)/10, per*32))
 	if err != nil {
 		return 0, nil, err
 	}
-	defer end(agents)
-	if lines := bufio.NewScanner(out); !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready ") {
-		text, _ := os.ReadFile(filepath.Join(dir, "agents.log"))
-		return 0, nil, fmt.Errorf("the agents did not register: %s", text)
-	}
+	defer f.stop()
 	// One task more than there is room for: so the load never ends, and keeps its tasks.
-	stay, _, err := background(stoa, filepath.Join(dir, "stay.log"), "sim", "load", "--master", addr, "--tasks", strconv.Itoa(n+1),
+	stay, _, err := background(stoa(), filepath.Join(f.dir, "stay.log"), "sim", "load", "--master", f.address, "--tasks", strconv.Itoa(n+1),
 		"--role", "stay", "--name", "web_application-7.instance-6cf6d4c2-4a5d-11ee-9f3c-0242ac110002._app")
 	if err != nil {
 		return 0, nil, err
 	}
 	defer end(stay)
-	url := "http://" + addr
+	url := "http://" + f.address
 	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(300 * time.Millisecond) {
 		running, err := flat(url, "master/tasks_running")
 		if err != nil {
@@ -82,11 +56,11 @@ func state(n int) (float64, map[string]float64, error) {
 			return 0, nil, fmt.Errorf("%v of %d tasks run", running, n)
 		}
 	}
-	still, stillMS, err := pollStates(url, master.Process.Pid)
+	still, stillMS, err := pollStates(url, f.master.Process.Pid)
 	if err != nil {
 		return 0, nil, err
 	}
-	quiet, err := comers(stoa, addr)
+	quiet, err := comers(f.address)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -96,10 +70,10 @@ func state(n int) (float64, map[string]float64, error) {
 	}
 	came := make(chan outcome, 1)
 	go func() {
-		r, err := comers(stoa, addr)
+		r, err := comers(f.address)
 		came <- outcome{r, err}
 	}()
-	extra, value, err := pollStates(url, master.Process.Pid)
+	extra, value, err := pollStates(url, f.master.Process.Pid)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -114,8 +88,8 @@ func state(n int) (float64, map[string]float64, error) {
 }
 
 // comers launches tasks at the rate of the offers row and measures offers.
-func comers(stoa, addr string) (r simReport, err error) {
-	load := exec.Command(stoa, "sim", "load", "--master", addr, "--tasks", "5000", "--rate", strconv.Itoa(offerRate), "--role", "come", "--tasks_per_offer", "1")
+func comers(addr string) (r simReport, err error) {
+	load := exec.Command(stoa(), "sim", "load", "--master", addr, "--tasks", "5000", "--rate", strconv.Itoa(offerRate), "--role", "come", "--tasks_per_offer", "1")
 	var said, why bytes.Buffer
 	load.Stdout, load.Stderr = &said, &why
 	if err := load.Run(); err != nil {
