@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/web"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/executor"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -111,12 +113,12 @@ func read(r *http.Request) (*executor.Call, *refusal) {
 	default:
 		return nil, &refusal{415, "Expecting 'Content-Type' of application/json or application/x-protobuf"}
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return nil, &refusal{400, "Failed to read the body"}
-	}
-	if len(body) > maxBody {
+	body, err := web.ReadBody(r, maxBody)
+	if fault.KindOf(err) == fault.TooLarge {
 		return nil, &refusal{413, "The body is over the limit of 16 MiB"}
+	}
+	if err != nil {
+		return nil, &refusal{400, "Failed to read the body: " + err.Error()}
 	}
 	call := &executor.Call{}
 	if why := wire.DecodeCall(codec, body, call); why != "" {

@@ -2,8 +2,10 @@ package executors
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/internal/wire"
@@ -149,4 +152,74 @@ func TestStream(t *testing.T) {
 		t.Errorf("the stream goes on after its end: %v", err)
 	}
 	s.Send(key, &executor.Event{Type: executor.Event_SHUTDOWN.Enum()}) // nobody there: lost, no panic
+}
+
+// The first event of a stream is SUBSCRIBED, whatever the core had to say before it heard
+// of the subscription (mesos-agent.md 1.2); an order to end is heard at once.
+func TestSubscribedComesFirst(t *testing.T) {
+	s := New(&fake{}, slog.New(slog.DiscardHandler))
+	key := lifecycle.ExecutorKey{Framework: "f", Executor: "e"}
+	st := s.open(key, wire.JSON)
+	for _, kind := range []executor.Event_Type{executor.Event_LAUNCH, executor.Event_KILL, executor.Event_ACKNOWLEDGED, executor.Event_SUBSCRIBED, executor.Event_LAUNCH} {
+		s.Send(key, &executor.Event{Type: kind.Enum()})
+	}
+	events, over := st.take()
+	if len(events) != 2 || string(events[0]) != `{"type":"SUBSCRIBED"}` || string(events[1]) != `{"type":"LAUNCH"}` || over {
+		t.Errorf("%q", events)
+	}
+	st = s.open(key, wire.JSON)
+	s.Send(key, &executor.Event{Type: executor.Event_SHUTDOWN.Enum()})
+	s.Close(key)
+	if events, over := st.take(); len(events) != 1 || !over {
+		t.Errorf("%q %v", events, over)
+	}
+}
+
+// An executor that does not read loses its stream when a write takes too long, or when
+// too much waits for it; what is queued is bounded in number and size.
+func TestSlowExecutorIsCutOff(t *testing.T) {
+	f := &fake{phase: Ready, events: make(chan lifecycle.Event, 10)}
+	s := New(f, slog.New(slog.DiscardHandler))
+	s.writeWait = 200 * time.Millisecond
+	ended := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.ServeHTTP(w, r)
+		close(ended)
+	}))
+	t.Cleanup(srv.Close)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	body := `{"type":"SUBSCRIBE",` + ids + `,"subscribe":{}}`
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	<-f.events
+	key := lifecycle.ExecutorKey{Framework: "f", Executor: "e"}
+	s.Send(key, &executor.Event{Type: executor.Event_SUBSCRIBED.Enum()})
+	big := &executor.Event{Type: executor.Event_MESSAGE.Enum(), Message: &executor.Event_Message{Data: make([]byte, 8<<20)}}
+	for range 4 { // more than the connection holds
+		s.Send(key, big)
+	}
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the stream of an executor that reads nothing does not end")
+	}
+
+	st := newStream(wire.JSON)
+	st.greeted = true
+	n := 0
+	for st.put(executor.Event_MESSAGE, make([]byte, 1<<20)) {
+		n++
+	}
+	if n != queueBytes>>20 {
+		t.Errorf("%d MiB are queued", n)
+	}
+	st.take()
+	for n = 0; st.put(executor.Event_KILL, []byte("{}")); n++ {
+	}
+	if n != queueSize {
+		t.Errorf("%d events are queued", n)
+	}
 }

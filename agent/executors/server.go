@@ -2,6 +2,7 @@ package executors
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -15,8 +16,8 @@ import (
 const (
 	// heartbeat is Mesos' own interval; more often breaks clients (mesos-agent.md 1.2).
 	heartbeat = 30 * time.Minute
-	// queueSize bounds the events that wait for a slow executor.
-	queueSize = 4096
+	// writeWait bounds one write to an executor, which may have stopped reading.
+	writeWait = time.Minute
 	// maxBody bounds one call; updates may carry any data.
 	maxBody = 16 << 20
 )
@@ -46,8 +47,9 @@ type Agent interface {
 
 // Server is the executor API.
 type Server struct {
-	agent Agent
-	log   *slog.Logger
+	agent     Agent
+	log       *slog.Logger
+	writeWait time.Duration
 
 	mu      sync.Mutex // guards streams
 	streams map[lifecycle.ExecutorKey]*stream
@@ -55,18 +57,8 @@ type Server struct {
 
 // New makes a server; it starts nothing.
 func New(agent Agent, log *slog.Logger) *Server {
-	return &Server{agent: agent, log: log, streams: map[lifecycle.ExecutorKey]*stream{}}
+	return &Server{agent: agent, log: log, writeWait: writeWait, streams: map[lifecycle.ExecutorKey]*stream{}}
 }
-
-// stream is one open subscription.
-type stream struct {
-	codec wire.Codec
-	queue chan []byte   // encoded events
-	end   chan struct{} // closed: write what is queued, then end
-	once  sync.Once
-}
-
-func (s *stream) close() { s.once.Do(func() { close(s.end) }) }
 
 // Send queues an event for an executor. Without a stream it is lost: the executor
 // subscribes again and is told what it needs (mesos-agent.md 1.5).
@@ -82,9 +74,7 @@ func (s *Server) Send(key lifecycle.ExecutorKey, ev *executor.Event) {
 		s.log.Error("event for executor does not encode", "executor", string(key.Executor), "type", ev.GetType().String(), "err", err)
 		return
 	}
-	select {
-	case st.queue <- b:
-	default:
+	if !st.put(ev.GetType(), b) {
 		s.log.Warn("executor reads too slowly, its stream is closed", "framework", string(key.Framework), "executor", string(key.Executor))
 		s.drop(key, st)
 	}
@@ -112,7 +102,7 @@ func (s *Server) drop(key lifecycle.ExecutorKey, st *stream) {
 
 // open makes a stream the executor's only one.
 func (s *Server) open(key lifecycle.ExecutorKey, codec wire.Codec) *stream {
-	st := &stream{codec: codec, queue: make(chan []byte, queueSize), end: make(chan struct{})}
+	st := newStream(codec)
 	s.mu.Lock()
 	old := s.streams[key]
 	s.streams[key] = st
@@ -133,34 +123,41 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, key lifecycle.Exe
 		return
 	}
 	out := wire.NewWriter(w)
+	write := func(events ...[]byte) error {
+		for _, b := range events {
+			if err := rc.SetWriteDeadline(time.Now().Add(s.writeWait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				return err
+			}
+			if err := out.WriteRecord(b); err != nil {
+				return err
+			}
+		}
+		return rc.Flush()
+	}
+	// The connection may serve other requests after a clean end.
+	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	write := func(b []byte) bool {
-		return out.WriteRecord(b) == nil && rc.Flush() == nil
-	}
 	for {
+		var events [][]byte
+		over := false
 		select {
-		case b := <-st.queue:
-			if !write(b) {
-				return
-			}
+		case <-st.wake:
+			events, over = st.take()
 		case <-beat.C:
 			b, err := st.codec.Marshal(&executor.Event{Type: executor.Event_HEARTBEAT.Enum()})
-			if err != nil || !write(b) {
+			if err != nil {
 				return
 			}
-		case <-st.end:
-			for {
-				select {
-				case b := <-st.queue:
-					if !write(b) {
-						return
-					}
-				default:
-					return
-				}
-			}
+			events = [][]byte{b}
 		case <-r.Context().Done():
+			return
+		}
+		if err := write(events...); err != nil {
+			s.log.Info("executor's stream broke", "framework", string(key.Framework), "executor", string(key.Executor), "err", err)
+			return
+		}
+		if over {
 			return
 		}
 	}

@@ -38,6 +38,34 @@ func tooLarge(limit int64) error {
 	return fault.New("read body", fault.TooLarge, "", fmt.Errorf("the request body is over the limit of %d bytes", limit))
 }
 
+// DefaultBodyPatience is how long a body may take, and a second more for each minRate
+// bytes of it. Clients that send less, or nothing any more, are cut off.
+const (
+	DefaultBodyPatience = 30 * time.Second
+	minRate             = 16 << 10
+)
+
+// steadyBody gives every read of a body a deadline.
+type steadyBody struct {
+	io.ReadCloser
+	control  *http.ResponseController
+	patience time.Duration
+	until    time.Time
+}
+
+func (b *steadyBody) Read(p []byte) (int, error) {
+	if b.until.IsZero() {
+		b.until = time.Now().Add(b.patience)
+	}
+	_ = b.control.SetReadDeadline(b.until) // fails where there is no connection
+	n, err := b.ReadCloser.Read(p)
+	b.until = b.until.Add(time.Duration(n) * time.Second / minRate)
+	if err != nil { // the server goes on reading: it wants to know when the client goes away
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
 // Limits of drain.
 const (
 	drainBytes = 16 << 20
@@ -53,8 +81,9 @@ func drain(w http.ResponseWriter, body io.Reader) {
 	_, _ = io.CopyN(io.Discard, body, drainBytes)
 }
 
-// limitBody refuses announced bodies at once and cuts others off at the limit.
-func limitBody(limit int64, endless func(*http.Request) bool) echo.MiddlewareFunc {
+// limitBody refuses announced bodies at once and cuts others off at the limit, and those
+// that come too slowly.
+func limitBody(limit int64, patience time.Duration, endless func(*http.Request) bool) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			r := c.Request()
@@ -62,9 +91,10 @@ func limitBody(limit int64, endless func(*http.Request) bool) echo.MiddlewareFun
 				return next(c)
 			}
 			whole := r.Body
+			steady := &steadyBody{ReadCloser: whole, control: http.NewResponseController(c.Response()), patience: patience}
 			err := tooLarge(limit)
 			if r.ContentLength <= limit {
-				r.Body = http.MaxBytesReader(c.Response(), whole, limit)
+				r.Body = http.MaxBytesReader(c.Response(), steady, limit)
 				err = next(c)
 			}
 			// The handler may have a lower limit of its own.

@@ -190,6 +190,8 @@ func (s *Subscription) Cancel() {
 func (s *Subscription) Stream(ctx context.Context, w http.ResponseWriter, beat []byte, interval time.Duration) error {
 	defer s.Cancel()
 	control := http.NewResponseController(w)
+	// The connection may serve other requests after a clean end.
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	send := func(b []byte) error {
 		if err := control.SetWriteDeadline(time.Now().Add(writeWait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err

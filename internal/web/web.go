@@ -30,6 +30,9 @@ type Config struct {
 	// A route that needs another limit calls ReadBody with it on a Config.BodyLimit of at
 	// least that size.
 	BodyLimit int64
+	// BodyPatience is how long a body may take to come, beside a second for each 16 KiB of
+	// it; 0 means DefaultBodyPatience.
+	BodyPatience time.Duration
 	// Endless tells requests whose body is a stream without end; their handler bounds each
 	// of its records. nil: there are none.
 	Endless func(*http.Request) bool
@@ -49,6 +52,9 @@ func New(cfg Config) *echo.Echo {
 	if cfg.BodyLimit <= 0 {
 		cfg.BodyLimit = DefaultBodyLimit
 	}
+	if cfg.BodyPatience <= 0 {
+		cfg.BodyPatience = DefaultBodyPatience
+	}
 	if cfg.ErrorBody == nil {
 		cfg.ErrorBody = messageBody
 	}
@@ -61,7 +67,7 @@ func New(cfg Config) *echo.Echo {
 	e.HTTPErrorHandler = func(err error, c echo.Context) { answerError(cfg, err, c) }
 	m := newRequestMetrics(cfg)
 	e.Pre(ignoreTrailingSlash)
-	e.Use(m.observe, recoverPanic(cfg, m), limitBody(cfg.BodyLimit, cfg.Endless))
+	e.Use(m.observe, recoverPanic(cfg, m), limitBody(cfg.BodyLimit, cfg.BodyPatience, cfg.Endless))
 	return e
 }
 

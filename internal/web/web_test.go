@@ -143,6 +143,38 @@ func tooLargeIsAnswered(t *testing.T, h http.Handler) {
 	}
 }
 
+// A client that stops in the middle of a body does not hold its request for ever; one
+// that sends in time may then wait for its answer as long as it takes.
+func TestBodiesThatStop(t *testing.T) {
+	e := web.New(web.Config{BodyPatience: 100 * time.Millisecond})
+	answered := make(chan error, 2)
+	e.POST("/", func(c echo.Context) error {
+		_, err := web.ReadBody(c.Request(), 100)
+		if err == nil {
+			select {
+			case <-c.Request().Context().Done():
+				err = errors.New("the request was given up")
+			case <-time.After(400 * time.Millisecond):
+			}
+		}
+		answered <- err
+		return c.NoContent(202)
+	})
+	srv := httptest.NewServer(e)
+	defer srv.Close()
+	for body, ok := range map[string]bool{"half": false, "a whole o": true, "a whole one": true} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n%s", body)
+		if err := <-answered; ok != (err == nil) {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
 func TestErrorStatusKnowsAllKinds(t *testing.T) {
 	for k := fault.Malformed; k <= fault.Full; k++ {
 		if s := web.ErrorStatus(k); s == 500 {
