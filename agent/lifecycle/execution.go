@@ -47,6 +47,7 @@ type execution struct {
 	status    int32                // raw wait status, of a custom executor or pod that is gone
 	shown     []Volume             // that a custom executor was given last
 	subscribe bool                 // it subscribed at least once since this agent process began
+	unheard   bool                 // a custom executor that has never subscribed
 	upid      string               // where a v0 executor listens; empty for others
 	fed       bool                 // a task was handed to it
 	resizing  resizing
@@ -87,7 +88,7 @@ func (a *Agent) recordExecution(e *execution) {
 	}
 	a.record(Record{Key: executorRecordKey(e.key()), Executor: &ExecutorImage{
 		Framework: e.fw.id, Info: e.info, Generated: e.generated, Container: e.container,
-		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Networks: e.networks, Limit: e.limit,
+		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Unheard: e.unheard, Networks: e.networks, Limit: e.limit,
 	}})
 }
 

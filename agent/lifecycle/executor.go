@@ -26,7 +26,9 @@ func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 	}
 	e.started, e.subscribe, e.upid = true, true, ev.UPID
 	e.phase = running
-	if !e.fed && !e.recovered && !e.live() {
+	first := e.unheard || !e.recovered
+	e.unheard = false
+	if first && !e.fed && !e.live() {
 		a.shutdownExecutor(e) // all its tasks were killed before it came
 		return
 	}
@@ -142,6 +144,9 @@ func (a *Agent) lookup(k ExecutorKey) *execution {
 func (a *Agent) executorUpdate(ev ExecutorUpdate) {
 	e := a.lookup(ev.Key)
 	if e == nil {
+		a.counters.InvalidUpdates++
+		a.do(Note{Message: "executor's update dropped: the executor is unknown", Framework: ev.Key.Framework, Executor: ev.Key.Executor,
+			Task: TaskID(ev.Status.GetTaskId().GetValue()), Detail: ev.UPID})
 		return
 	}
 	if e.upid != ev.UPID {
@@ -165,7 +170,7 @@ func (a *Agent) executorUpdate(ev ExecutorUpdate) {
 	case t.exec != e, t.stream.saw(st.GetUuid()), terminal(t.state):
 		return
 	}
-	t.stream.seen = append(t.stream.seen, st.GetUuid())
+	t.stream.see(st.GetUuid())
 	mine := a.containerStatus(e)
 	if given := st.GetContainerStatus(); given != nil {
 		if len(given.GetNetworkInfos()) > 0 {
@@ -216,7 +221,7 @@ func (a *Agent) stray(e *execution, key TaskKey, st *mesos.TaskStatus) {
 		return
 	}
 	a.do(note)
-	s.seen = append(s.seen, st.GetUuid())
+	s.see(st.GetUuid())
 	st.AgentId = &mesos.AgentID{Value: ptr(a.id)}
 	st.ExecutorId = e.info.GetExecutorId()
 	st.Source = mesos.TaskStatus_SOURCE_EXECUTOR.Enum()

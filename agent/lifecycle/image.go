@@ -41,6 +41,7 @@ type ExecutorImage struct {
 	PID       int
 	Networks  []*mesos.NetworkInfo // of the container when it has its own
 	UPID      string               // of a v0 executor that registered
+	Unheard   bool                 // a custom executor that has never subscribed
 	Limit     *Limitation          // that it is ended for
 }
 

@@ -107,7 +107,7 @@ func (a *Agent) restoreExecutor(img *ExecutorImage) {
 	}
 	e := &execution{
 		fw: f, info: img.Info, generated: img.Generated, container: img.Container,
-		directory: img.Directory, started: img.Started, pid: img.PID, upid: img.UPID, networks: img.Networks, limit: img.Limit,
+		directory: img.Directory, started: img.Started, pid: img.PID, upid: img.UPID, unheard: img.Unheard, networks: img.Networks, limit: img.Limit,
 	}
 	f.executors[e.id()] = e
 	f.order = append(f.order, e)
@@ -153,6 +153,8 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 	case known && !e.started:
 		e.phase = launching
 		a.started(Started{Container: e.container, PID: l.PID, Networks: l.Networks, Data: l.Data})
+		e.recovered = !e.generated
+		a.awaitFirst(e)
 	case known && e.generated:
 		e.phase, e.pid, e.recovered = running, l.PID, true
 		switch {
@@ -167,11 +169,21 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		}
 	case known:
 		e.phase, e.pid, e.recovered = registering, l.PID, true
+		a.awaitFirst(e)
 		if e.upid != "" {
 			a.do(Reconnect{Key: e.key(), UPID: e.upid, Agent: a.wireID()})
 		}
 	default:
 		a.gone(e, rebooted)
+	}
+}
+
+// awaitFirst gives an executor that was being started when the agent went away, and has
+// never subscribed, all the time that it has for that, again. One of the v0 API that has
+// registered with the agent before has asked in vain, and ends with its link.
+func (a *Agent) awaitFirst(e *execution) {
+	if e.unheard && e.phase == registering {
+		a.armRegistration(e)
 	}
 }
 
@@ -198,12 +210,17 @@ func (a *Agent) gone(e *execution, rebooted bool) {
 	a.ended(e, Exit{}, nil)
 }
 
+// returning tells whether a custom executor that lived on has yet to subscribe again.
+func (e *execution) returning() bool {
+	return !e.generated && !e.native() && e.recovered && !e.unheard && !e.subscribe && e.phase == registering
+}
+
 // recoveryEnded gives up the custom executors that have not come back.
 func (a *Agent) recoveryEnded() {
 	a.recovering = false
 	for _, f := range a.sortedFrameworks() {
 		for _, e := range append([]*execution(nil), f.order...) {
-			if e.generated || e.native() || !e.recovered || e.subscribe || e.phase != registering {
+			if !e.returning() {
 				continue
 			}
 			e.verdict = &verdict{f.lost(mesos.TaskState_TASK_GONE), mesos.TaskStatus_REASON_EXECUTOR_REREGISTRATION_TIMEOUT,
@@ -218,7 +235,7 @@ func (a *Agent) recoveryEnded() {
 func (a *Agent) AwaitsExecutors() bool {
 	for _, f := range a.frameworks {
 		for _, e := range f.executors {
-			if !e.generated && !e.native() && e.recovered && !e.subscribe && e.phase == registering {
+			if e.returning() {
 				return true
 			}
 		}

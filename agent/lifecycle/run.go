@@ -173,6 +173,7 @@ func (a *Agent) runOnExecutor(f *framework, fi *mesos.FrameworkInfo, pid string,
 			ei.FrameworkId = fi.GetId()
 		}
 		e = a.addExecution(f, ei, false)
+		e.unheard = !e.native()
 		a.recordExecution(e)
 	}
 	gid := ""

@@ -21,7 +21,7 @@ type stream struct {
 	executor ExecutorID
 	task     *task // nil for updates about tasks this agent never held
 	pending  []*messages.StatusUpdate
-	seen     [][]byte          // uuids taken from a custom executor
+	seen     [][]byte          // newest uuids taken from a custom executor
 	acked    *mesos.TaskStatus // newest acknowledged one
 	interval time.Duration
 	round    uint64 // counts sends, so that an old timer knows it is old
@@ -35,8 +35,24 @@ func (s *stream) head() *messages.StatusUpdate {
 	return s.pending[0]
 }
 
+// maxSeen bounds the uuids that are remembered. An executor sends again what it has no
+// acknowledgement for, and each is acknowledged as soon as it is recorded.
+const maxSeen = 256
+
+func (s *stream) see(uuid []byte) {
+	s.seen = append(s.seen, uuid)
+	if n := len(s.seen) - maxSeen; n > 0 {
+		s.seen = append([][]byte(nil), s.seen[n:]...)
+	}
+}
+
 // saw tells whether an executor's update with this uuid was taken before.
 func (s *stream) saw(uuid []byte) bool {
+	for _, u := range s.pending {
+		if bytes.Equal(u.GetUuid(), uuid) {
+			return true
+		}
+	}
 	for _, u := range s.seen {
 		if bytes.Equal(u, uuid) {
 			return true
@@ -106,6 +122,11 @@ func (a *Agent) loose(key TaskKey, st *mesos.TaskStatus) {
 	a.enqueue(s, key.Framework, "", st)
 }
 
+// maxPending is how many updates of one task wait for a framework that is away, without
+// loss. Beyond it the newest of equal states stands for those before, as it does in the
+// history of the task.
+const maxPending = 1000
+
 func (a *Agent) enqueue(s *stream, fw FrameworkID, ex ExecutorID, st *mesos.TaskStatus) {
 	u := &messages.StatusUpdate{
 		FrameworkId: &mesos.FrameworkID{Value: ptr(string(fw))},
@@ -116,6 +137,9 @@ func (a *Agent) enqueue(s *stream, fw FrameworkID, ex ExecutorID, st *mesos.Task
 	}
 	if ex != "" {
 		u.ExecutorId = &mesos.ExecutorID{Value: ptr(string(ex))}
+	}
+	if n := len(s.pending); n >= maxPending && !terminal(st.GetState()) && s.pending[n-1].GetStatus().GetState() == st.GetState() {
+		s.pending = s.pending[: n-1 : n-1]
 	}
 	s.pending = append(s.pending, u)
 	if len(s.pending) == 1 {

@@ -125,7 +125,7 @@ func (a *Agent) Standing(k ExecutorKey) (framework, executor, subscribed bool) {
 		return false, false, false
 	}
 	e := f.executors[k.Executor]
-	if e == nil || e.generated || e.native() || e.phase == terminated {
+	if e == nil || e.generated || e.native() {
 		return true, false, false
 	}
 	return true, true, e.phase >= running
