@@ -135,3 +135,99 @@ func TestRecoverCleanup(t *testing.T) {
 	m.collect(map[string]mesos.TaskState{"a": killed, "b": killed, "c": failed})
 	p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
 }
+
+// typing is an input connection that stays open.
+type typing struct {
+	w    *wire.Writer
+	pipe *io.PipeWriter
+	resp chan *http.Response
+}
+
+func (p *process) attachInput(ref string) *typing {
+	p.t.Helper()
+	r, pipe := io.Pipe()
+	in := &typing{w: wire.NewWriter(pipe), pipe: pipe, resp: make(chan *http.Response, 1)}
+	req, err := http.NewRequest("POST", p.url("/api/v1"), r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/recordio")
+	req.Header.Set("Message-Content-Type", "application/json")
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			p.t.Error(err)
+			close(in.resp)
+			return
+		}
+		in.resp <- resp
+	}()
+	p.t.Cleanup(func() { pipe.Close() })
+	in.say(p.t, `{"type":"CONTAINER_ID",`+ref+`}`)
+	return in
+}
+
+func (in *typing) say(t *testing.T, what string) {
+	t.Helper()
+	if err := in.w.WriteRecord([]byte(`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":` + what + `}`)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answered waits for the answer, which comes although nobody hung up.
+func (in *typing) answered(t *testing.T, status int, want string) {
+	t.Helper()
+	resp := next(t, "answer of the input", in.resp)
+	if resp == nil {
+		return
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != status || string(b) != want {
+		t.Errorf("input: %d %q %v, want %d %q", resp.StatusCode, b, err, status, want)
+	}
+}
+
+// mesos-agent.md 3.6: one input at a time; the next may come when it has gone without an
+// end of file; wrong records are refused; and the end of the container is an answer, also
+// for a client that has nothing to say.
+func TestInputRules(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	ref := ref(root, "s")
+	out := p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{`+ref+`,"command":{"value":"read a; echo $a; read b; echo $b; exec >&- 2>&-; read c"}}}`,
+		"Accept", "application/recordio", "Message-Accept", "application/json")
+	line := func(s string) string {
+		return `{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"}}}`
+	}
+	first := p.attachInput(ref)
+	first.say(t, line("one\n"))
+	records := wire.NewReader(out.Body, 0)
+	if b, err := records.ReadRecord(); err != nil || !strings.Contains(string(b), base64.StdEncoding.EncodeToString([]byte("one\n"))) {
+		t.Fatalf("%s %v", b, err)
+	}
+	second := p.attachInput(ref)
+	second.answered(t, 409, "Multiple input connections are not allowed")
+	first.pipe.Close()
+	first.answered(t, 200, "")
+	for what, want := range map[string]string{
+		`{"type":"CONTAINER_ID",` + ref + `}`:                                                                                                   "Expecting records of type PROCESS_IO after the first one",
+		`{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDOUT","data":"eA=="}}}`:                                             "Expecting 'process_io.data.type' to be STDIN",
+		`{"type":"PROCESS_IO","process_io":{"type":"CONTROL","control":{"type":"TTY_INFO","tty_info":{}}}}`:                                     "Unable to set the window size: expecting 'tty_info.window_size' to be present",
+		`{"type":"PROCESS_IO","process_io":{"type":"CONTROL","control":{"type":"TTY_INFO","tty_info":{"window_size":{"rows":1,"columns":2}}}}}`: "Unable to set the window size: the container has no terminal",
+	} {
+		in := p.attachInput(ref)
+		in.say(t, what)
+		in.answered(t, 400, want)
+	}
+	third := p.attachInput(ref)
+	third.say(t, `{"type":"PROCESS_IO","process_io":{"type":"CONTROL","control":{"type":"HEARTBEAT","heartbeat":{"interval":{"nanoseconds":30000000000}}}}}`)
+	third.say(t, line("two\n"))
+	if b, err := records.ReadRecord(); err != nil || !strings.Contains(string(b), base64.StdEncoding.EncodeToString([]byte("two\n"))) {
+		t.Fatalf("%s %v", b, err)
+	}
+	if _, err := records.ReadRecord(); err != io.EOF { // its output has ended, and with the session all of it
+		t.Errorf("output: %v", err)
+	}
+	third.answered(t, 200, "")
+	p.expectAPI(404, "Container nope cannot be found", `{"type":"ATTACH_CONTAINER_OUTPUT","attach_container_output":{"container_id":{"value":"nope"}}}`)
+}

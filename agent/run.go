@@ -82,7 +82,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	door := &handler{}
 	secure := &a.cfg.Security
-	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = secure.guard(door), processID, a.log
+	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = answered(secure.guard(door)), processID, a.log
 	tcfg.TLS, tcfg.DialTLS, tcfg.Downgrade = secure.TLS.Server(), secure.TLS.Client, secure.TLS.Downgrade()
 	tcfg.RequirePeerIP = secure.RequirePeerIP
 	transport, err := libprocess.New(tcfg)

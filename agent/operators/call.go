@@ -38,6 +38,7 @@ func (s *server) call(c echo.Context) error {
 	case c.Response().Committed: // a stream, which is over
 		return nil
 	case answer == nil: // success without a word, and so without a Content-Type
+		c.Response().Header().Set("Content-Length", "0")
 		c.Response().WriteHeader(http.StatusOK)
 		return nil
 	}

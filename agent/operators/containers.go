@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -274,6 +275,30 @@ func attachRefusal(id lifecycle.ContainerID, err error) *refusal {
 	return &refusal{500, "Failed to attach to container " + string(id)}
 }
 
+// afterEnd is how long input is taken from a client after its container has ended.
+const afterEnd = time.Second
+
+// endOf waits for the end of a container: a little later nothing more is read from the
+// client, who may have nothing to say and waits for its answer (mesos-agent.md 3.6). stop
+// ends the waiting.
+func (s *server) endOf(c echo.Context, id lifecycle.ContainerID) (ended *atomic.Bool, stop func()) {
+	ended = &atomic.Bool{}
+	ctx, cancel := context.WithCancel(c.Request().Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if _, err := s.Containers.Call(ctx, lifecycle.ContainerCall{Op: lifecycle.CallWait, ID: id}); err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(afterEnd):
+			ended.Store(true)
+			_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Now()) // the reader below wakes up
+		}
+	})
+	return ended, func() { cancel(); waiting.Wait() }
+}
+
 // input is ATTACH_CONTAINER_INPUT: records follow the first one until the client, or the
 // container, ends (mesos-agent.md 3.6).
 func (s *server) input(c echo.Context, id lifecycle.ContainerID, codec wire.Codec, records *wire.Reader) *refusal {
@@ -296,10 +321,12 @@ func (s *server) input(c echo.Context, id lifecycle.ContainerID, codec wire.Code
 	if err := s.Containers.Input(ctx, id, nil, false, nil); err != nil {
 		return attachRefusal(id, err)
 	}
+	ended, stop := s.endOf(c, id)
+	defer stop()
 	for {
 		b, err := records.ReadRecord()
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF), err != nil && ended.Load():
 			return nil
 		case err != nil:
 			return &refusal{400, "Failed to read a record of the input: " + err.Error()}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -116,6 +117,7 @@ const textType = "text/plain; charset=utf-8"
 func plain(c echo.Context, status int, text string) error {
 	h := c.Response().Header()
 	h.Set("Content-Type", textType)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	c.Response().WriteHeader(status)
 	_, err := io.WriteString(c.Response(), text)
 	return err
