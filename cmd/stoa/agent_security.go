@@ -7,10 +7,8 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/agent"
-	"github.com/stoa-project/stoa/internal/acl"
 	"github.com/stoa-project/stoa/internal/auth"
 	"github.com/stoa-project/stoa/internal/fault"
-	"github.com/stoa-project/stoa/internal/web"
 )
 
 // agentSecurity are the flags of who may speak to an agent, and who it is for its master
@@ -73,26 +71,11 @@ func (c *agentSecurity) config(log *slog.Logger) (agent.Security, error) {
 	if c.AuthExecutors {
 		s.ExecutorKey = key
 	}
-	if c.ACLs != "" {
-		text, err := textOrFile(c.ACLs)
-		if err != nil {
-			return s, bad("acls", c.ACLs, err.Error())
-		}
-		list, warnings, err := acl.Parse(text)
-		if err != nil {
-			return s, fault.New("stoa agent", fault.Invalid, "--acls", err)
-		}
-		warn(log, warnings)
-		s.Rules = list
+	if s.Rules, err = rules("stoa agent", c.ACLs, log); err != nil {
+		return s, err
 	}
-	if c.Firewall != "" {
-		text, err := textOrFile(c.Firewall)
-		if err != nil {
-			return s, bad("firewall_rules", c.Firewall, err.Error())
-		}
-		if s.Firewall, err = web.ParseFirewall(text, "slave(1)"); err != nil {
-			return s, fault.New("stoa agent", fault.Invalid, "--firewall_rules", err)
-		}
+	if s.Firewall, err = firewall("stoa agent", c.Firewall, "slave(1)"); err != nil {
+		return s, err
 	}
 	s.TLS, s.RequirePeerIP, err = libprocessSecurity(log)
 	return s, err

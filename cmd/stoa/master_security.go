@@ -82,23 +82,11 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 	}
 	s.Credentials, s.AuthenticateFrameworks, s.AuthenticateAgents = known, c.V0Frameworks, c.V0Agents
 	s.AuthenticationTimeout = time.Duration(c.V0Timeout)
-	if c.RateLimits != "" {
-		text, err := textOrFile(c.RateLimits)
-		if err != nil {
-			return s, bad("rate_limits", c.RateLimits, err.Error())
-		}
-		if s.Limits, err = ratelimit.Parse(text); err != nil {
-			return s, fault.New("stoa master", fault.Invalid, "--rate_limits", err)
-		}
+	if s.Limits, err = readFlag("stoa master", "rate_limits", c.RateLimits, ratelimit.Parse); err != nil {
+		return s, err
 	}
-	if c.Firewall != "" {
-		text, err := textOrFile(c.Firewall)
-		if err != nil {
-			return s, bad("firewall_rules", c.Firewall, err.Error())
-		}
-		if s.Firewall, err = web.ParseFirewall(text, "master"); err != nil {
-			return s, fault.New("stoa master", fault.Invalid, "--firewall_rules", err)
-		}
+	if s.Firewall, err = firewall("stoa master", c.Firewall, "master"); err != nil {
+		return s, err
 	}
 	if s.TLS, s.RequirePeerIP, err = libprocessSecurity(log); err != nil {
 		return s, err
@@ -106,19 +94,40 @@ func (c *masterSecurity) config(log *slog.Logger) (master.Security, error) {
 	if c.Authorizers != "local" {
 		return s, bad("authorizers", c.Authorizers, "only local is supported; native modules cannot be loaded")
 	}
-	if c.ACLs != "" {
-		text, err := textOrFile(c.ACLs)
-		if err != nil {
-			return s, bad("acls", c.ACLs, err.Error())
-		}
-		list, warnings, err := acl.Parse(text)
-		if err != nil {
-			return s, fault.New("stoa master", fault.Invalid, "--acls", err)
-		}
-		warn(log, warnings)
-		s.ACL = list
+	s.ACL, err = rules("stoa master", c.ACLs, log)
+	return s, err
+}
+
+// readFlag has parse read what a flag says: JSON, or a file with it. An empty value gives
+// the zero value.
+func readFlag[T any](op, flag, value string, parse func([]byte) (T, error)) (out T, err error) {
+	if value == "" {
+		return out, nil
 	}
-	return s, nil
+	text, err := textOrFile(value)
+	if err != nil {
+		return out, fault.New(op, fault.Invalid, fmt.Sprintf("--%s=%s", flag, value), err)
+	}
+	if out, err = parse(text); err != nil {
+		return out, fault.New(op, fault.Invalid, "--"+flag, err)
+	}
+	return out, nil
+}
+
+// rules reads --acls; nil when it is empty.
+func rules(op, value string, log *slog.Logger) (*acl.List, error) {
+	return readFlag(op, "acls", value, func(text []byte) (*acl.List, error) {
+		list, warnings, err := acl.Parse(text)
+		warn(log, warnings)
+		return list, err
+	})
+}
+
+// firewall reads --firewall_rules of a process by its libprocess name; nil when it is empty.
+func firewall(op, value, process string) (*web.Firewall, error) {
+	return readFlag(op, "firewall_rules", value, func(text []byte) (*web.Firewall, error) {
+		return web.ParseFirewall(text, process)
+	})
 }
 
 func warn(log *slog.Logger, warnings []string) {
