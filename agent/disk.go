@@ -15,6 +15,7 @@ import (
 	"github.com/stoa-project/stoa/agent/plugin"
 	"github.com/stoa-project/stoa/agent/prepare"
 	"github.com/stoa-project/stoa/agent/quota"
+	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -118,11 +119,19 @@ func (e *engine) overDisk(ctx context.Context, id string, use quota.Use) {
 // kilobytes rounds up to whole ones, as du -k counts.
 func kilobytes(n uint64) uint64 { return (n + 1023) / 1024 * 1024 }
 
-// usage is what a container uses, its disks included.
+// usage is what a container uses, its disks and networks included. A nested one in the
+// control groups of its root has figures of its network only.
 func (e *engine) usage(ctx context.Context, id lifecycle.ContainerID) (*mesos.ResourceStatistics, error) {
 	stats, err := e.runtime.Usage(ctx, container.ID(id))
-	if err != nil || e.quota == nil {
-		return stats, err
+	if err != nil {
+		if carried := e.prepare.Measure(id, nil); carried != nil && fault.KindOf(err) == fault.Unavailable {
+			return carried, nil
+		}
+		return nil, err
+	}
+	stats = e.prepare.Measure(id, stats)
+	if e.quota == nil {
+		return stats, nil
 	}
 	for i, u := range e.quota.Use(string(id)) {
 		if i == 0 {

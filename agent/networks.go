@@ -14,6 +14,7 @@ type CNI struct {
 	ConfigDir  string // --network_cni_config_dir
 	PluginsDir string // --network_cni_plugins_dir
 	Persist    bool   // --network_cni_root_dir_persist: what was made is noted in the work folder
+	NoMetrics  bool   // --no-network_cni_metrics: what they carry is told to nobody
 }
 
 // networks makes the container networks of an agent, nil without the flags.

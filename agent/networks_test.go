@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -185,6 +186,11 @@ func TestContainerNetworks(t *testing.T) {
 		n, _ := c.Read(b)
 		return string(b[:n]) == "hello\n"
 	})
+	p.eventually("what its network carried", func() bool {
+		got := p.carried(`{"type":"GET_CONTAINERS","get_containers":{}}`)
+		return len(got) == 1 && got[0].RX > 0 && got[0].TX > 0 && got[0].Dropped != nil && got[0].ips() == addresses(st)[0] &&
+			strings.Contains(string(p.get("/monitor/statistics")), `"net_rx_packets"`) && strings.Contains(string(p.get("/containers")), `"net_tx_errors"`)
+	})
 	for { // what the checks still tell
 		select {
 		case u := <-m.updates:
@@ -196,6 +202,185 @@ func TestContainerNetworks(t *testing.T) {
 	}
 	m.kill("web")
 	m.expect("web", killed)
+}
+
+// shownContainer is what operators see of a container and its networks.
+type shownContainer struct {
+	ID struct {
+		Value  string
+		Parent *struct{ Value string }
+	}
+	Networks []struct {
+		IPs []struct {
+			IP string `json:"ip_address"`
+		} `json:"ip_addresses"`
+	}
+	RX, TX  uint64
+	Dropped *uint64
+}
+
+func (c shownContainer) ips() string {
+	var out []string
+	for _, n := range c.Networks {
+		for _, ip := range n.IPs {
+			out = append(out, ip.IP)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// carried gives the containers that a call lists.
+func (p *process) carried(call string) []shownContainer {
+	p.t.Helper()
+	var answer struct {
+		Get struct {
+			Containers []struct {
+				Status struct {
+					ID       json.RawMessage `json:"container_id"`
+					Networks json.RawMessage `json:"network_infos"`
+				} `json:"container_status"`
+				Statistics struct {
+					RX      uint64  `json:"net_rx_bytes"`
+					TX      uint64  `json:"net_tx_bytes"`
+					Dropped *uint64 `json:"net_rx_dropped"`
+				} `json:"resource_statistics"`
+			}
+		} `json:"get_containers"`
+	}
+	res := p.api(call, "Accept", "application/json")
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		p.t.Fatal(err)
+	}
+	var out []shownContainer
+	for _, c := range answer.Get.Containers {
+		x := shownContainer{RX: c.Statistics.RX, TX: c.Statistics.TX, Dropped: c.Statistics.Dropped}
+		if err := json.Unmarshal(c.Status.ID, &x.ID); err != nil {
+			p.t.Fatal(err)
+		}
+		if c.Status.Networks != nil {
+			if err := json.Unmarshal(c.Status.Networks, &x.Networks); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// A task of a pod may have a network of its own: address, names, ports, checks, sessions
+// and figures are its own, also after kill -9 of the agent, while its mate lives in that of
+// the pod.
+func TestTaskOfAPodInANetworkOfItsOwn(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	m, p := networked(t)
+	exec := podExecutor("pod")
+	exec.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), NetworkInfos: []*mesos.NetworkInfo{{Name: proto.String("plain")}}}
+	own := task("S0", "own", `hostname; grep solo /etc/hosts; echo $MESOS_CONTAINER_IP $LIBPROCESS_IP; while :; do echo hello | busybox nc -l -p 80; done`, onNetwork("mapped"), func(t *mesos.TaskInfo) {
+		t.Container.Hostname = proto.String("solo")
+		t.Container.NetworkInfos[0].PortMappings = []*mesos.NetworkInfo_PortMapping{{HostPort: proto.Uint32(31009), ContainerPort: proto.Uint32(80)}}
+		t.HealthCheck = &mesos.HealthCheck{Type: mesos.HealthCheck_COMMAND.Enum(), DelaySeconds: proto.Float64(0), IntervalSeconds: proto.Float64(0.2), ConsecutiveFailures: proto.Uint32(1000),
+			GracePeriodSeconds: proto.Float64(0), Command: &mesos.CommandInfo{Value: proto.String("! test -e sick && ip -o -4 addr | grep -q 10.77.2. && ! ip -o -4 addr | grep -q 10.77.1.")}}
+		t.Check = &mesos.CheckInfo{Type: mesos.CheckInfo_TCP.Enum(), DelaySeconds: proto.Float64(0), IntervalSeconds: proto.Float64(0.1), Tcp: &mesos.CheckInfo_Tcp{Port: proto.Uint32(80)}}
+	})
+	m.group(exec, true, own, task("S0", "mate", `echo $MESOS_CONTAINER_IP; sleep 1000`))
+	ip := map[string]string{}
+	var box *mesos.ContainerID
+	seen := map[string]bool{}
+	await := func(done func() bool) {
+		t.Helper()
+		for !done() {
+			st := next(t, "update", m.updates).GetUpdate().GetStatus()
+			m.ack(st)
+			if st.GetState() != running {
+				continue
+			}
+			id := st.GetTaskId().GetValue()
+			ip[id] = strings.Join(addresses(st), " ")
+			if id == "own" {
+				box = st.GetContainerStatus().GetContainerId()
+				seen["healthy"], seen["sick"] = st.GetHealthy(), st.Healthy != nil && !st.GetHealthy()
+				seen["connected"] = seen["connected"] || st.GetCheckStatus().GetTcp().GetSucceeded()
+			}
+		}
+	}
+	await(func() bool { return seen["healthy"] && seen["connected"] && ip["mate"] != "" })
+	if !strings.HasPrefix(ip["own"], "10.77.2.") || !strings.HasPrefix(ip["mate"], "10.77.1.") {
+		t.Fatalf("%v", ip)
+	}
+	root, id := box.GetParent().GetValue(), box.GetValue()
+	read := func(task string) string {
+		raw, _ := os.ReadFile(filepath.Join(p.state().Frameworks[0].Executors[0].Directory, "tasks", task, "stdout"))
+		return string(raw)
+	}
+	if got, want := read("own"), "solo\n"+ip["own"]+" solo\n"+ip["own"]+" 0.0.0.0\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := read("mate"); got != ip["mate"]+"\n" {
+		t.Errorf("%q", got)
+	}
+	look := func(when string) {
+		t.Helper()
+		p.eventually("figures "+when, func() bool {
+			got := map[string]shownContainer{}
+			for _, c := range p.carried(`{"type":"GET_CONTAINERS","get_containers":{"show_nested":true}}`) {
+				got[c.ID.Value] = c
+			}
+			for k, c := range got { // those of its mate are the pod's
+				if k != id && k != root && c.Dropped != nil {
+					return false
+				}
+			}
+			return len(got) == 3 && got[root].ips() == ip["mate"] && got[id].ips() == ip["own"] && got[root].Dropped != nil && got[id].RX > 0
+		})
+		stdout, _ := hear(t, p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{"container_id":{"value":"s-`+when+`","parent":{"value":"`+id+`","parent":{"value":"`+root+`"}}},"command":{"value":"hostname -i; hostname"}}}`,
+			"Accept", "application/recordio", "Message-Accept", "application/json").Body)
+		if stdout != ip["own"]+"\nsolo\n" {
+			t.Errorf("a session %s: %q", when, stdout)
+		}
+	}
+	look("before")
+	p.stop(syscall.SIGKILL)
+	p.start()
+	m.reregister("S0")
+	sick := filepath.Join(p.state().Frameworks[0].Executors[0].Directory, "tasks", "own", "sick")
+	if err := os.WriteFile(sick, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(func() bool { return seen["sick"] })
+	if err := os.Remove(sick); err != nil {
+		t.Fatal(err)
+	}
+	await(func() bool { return seen["healthy"] }) // asked in its own network again
+	look("after")
+	m.kill("mate")
+	for ends := 0; ends < 2; {
+		st := next(t, "end", m.updates).GetUpdate().GetStatus()
+		m.ack(st)
+		if st.GetState() == killed {
+			ends++
+			if got := strings.Join(addresses(st), " "); got != ip[st.GetTaskId().GetValue()] {
+				t.Errorf("%s ended at %s", st.GetTaskId().GetValue(), got)
+			}
+		}
+	}
+	next(t, "executor's end", m.exited)
+	// A pod in the host's network whose only task is not.
+	exec = podExecutor("hosted")
+	m.group(exec, true, task("S0", "lone", `ip -o -4 addr show dev eth0 | wc -l; exec sleep 1000`, onNetwork("plain")))
+	got := m.collect(map[string]mesos.TaskState{"lone": running})
+	if ips := addresses(got["lone"][len(got["lone"])-1]); len(ips) != 1 || !strings.HasPrefix(ips[0], "10.77.1.") {
+		t.Errorf("%v", got)
+	}
+	m.kill("lone")
+	m.collect(map[string]mesos.TaskState{"lone": killed})
+	next(t, "executor's end", m.exited)
+	m.group(podExecutor("wrong"), true, task("S0", "nowhere", `true`, onNetwork("nowhere")))
+	got = m.collect(map[string]mesos.TaskState{"nowhere": failed})
+	if st := got["nowhere"][len(got["nowhere"])-1]; st.GetMessage() != "Failed to launch container: Unknown CNI network 'nowhere'" || st.Reason != nil {
+		t.Errorf("%v", st)
+	}
 }
 
 // A pod's tasks share their executor's network; sessions are in it too.

@@ -22,11 +22,8 @@ func (p *Preparer) network(target *check.Target, id lifecycle.ContainerID) {
 	if p.cfg.Networks == nil || target.Network != nil {
 		return
 	}
-	root := string(id)
-	for up := parentOf(root); up != ""; up = parentOf(up) {
-		root = up
-	}
-	if space := p.cfg.Networks.Space(root); space != "" {
+	if home := p.home(string(id)); home != "" {
+		space := p.cfg.Networks.Space(home)
 		target.Network = func() (string, error) { return space, nil }
 		if target.Enter == nil {
 			target.Enter = func() error { return spaces.Network(space, "") }

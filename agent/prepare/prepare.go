@@ -38,6 +38,8 @@ type Config struct {
 	Networks *cni.Networks // nil without container networks
 	Plugins  *plugin.Store // nil without docker/volume
 
+	NetworkMetrics bool // --network_cni_metrics
+
 	// Progress tells the framework how far a launch has come; called now and then.
 	Progress func(id lifecycle.ContainerID, text string)
 }
@@ -64,7 +66,7 @@ func New(cfg Config, log *slog.Logger) (*Preparer, error) {
 // Ready is a container that only its process is missing from.
 type Ready struct {
 	Spec     container.Spec
-	Networks []*mesos.NetworkInfo // that it joined; nil: the host's, or its root's
+	Networks []*mesos.NetworkInfo // that it joined; nil: the host's, or those of the one it is nested in
 
 	p       *Preparer
 	secrets lifecycle.ContainerID // whose files go once it is started; empty: there are none

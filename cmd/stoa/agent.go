@@ -76,7 +76,6 @@ type agentAccepted struct {
 	Launcher         string `name:"launcher" env:"MESOS_LAUNCHER" hidden:""`
 	LauncherDir      string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
 	Docker           string `name:"docker" env:"MESOS_DOCKER" hidden:""`
-	CNIMetrics       *bool  `name:"network_cni_metrics" env:"MESOS_NETWORK_CNI_METRICS" negatable:"" hidden:""`
 	DockerMesosImage string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
 	SystemdSupport   *bool  `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" negatable:"" hidden:""`
 	SystemdDir       string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`

@@ -9,13 +9,13 @@ import (
 
 // Flags of Mesos that change nothing are taken in every form that Mesos takes, and named.
 func TestAgentFlagsWithoutEffect(t *testing.T) {
-	c, err := parseAgent(t, "--no-systemd_enable_support", "--cgroups_limit_swap=false", "--http_command_executor=true", "--no-network_cni_metrics", "--launcher=linux")
+	c, err := parseAgent(t, "--no-systemd_enable_support", "--cgroups_limit_swap=false", "--http_command_executor=true", "--docker=/usr/bin/docker", "--launcher=linux")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := used(c.agentAccepted)
 	slices.Sort(got)
-	want := []string{"cgroups_limit_swap", "http_command_executor", "launcher", "network_cni_metrics", "systemd_enable_support"}
+	want := []string{"cgroups_limit_swap", "docker", "http_command_executor", "launcher", "systemd_enable_support"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

@@ -64,6 +64,19 @@ type Joined struct {
 	Networks  []*mesos.NetworkInfo
 }
 
+// maxHostname is what the kernel takes as a host name.
+const maxHostname = 64
+
+// Address is where the container is reached: its first address, "" when it has none.
+func (j *Joined) Address() string {
+	for _, info := range j.Networks {
+		for _, ip := range info.GetIpAddresses() {
+			return ip.GetIpAddress()
+		}
+	}
+	return ""
+}
+
 // New prepares networks; errors are fault.Invalid and name the flag. The folder of the
 // configuration is read now, so that mistakes in it are told early, and again whenever a
 // network is not found.
@@ -109,7 +122,8 @@ func Wanted(box *mesos.ContainerInfo) []*mesos.NetworkInfo {
 }
 
 // Join makes a network namespace and joins the networks, in their order as eth0, eth1 and so
-// on. After an error nothing is left. hostname is the container's; empty: its id.
+// on. After an error nothing is left. hostname is the container's; empty: its id, without those
+// of the containers it is nested in.
 func (n *Networks) Join(ctx context.Context, id string, wanted []*mesos.NetworkInfo, hostname string) (out *Joined, err error) {
 	if !container.ValidID(container.ID(id)) {
 		return nil, fault.New("cni.Join", fault.Invalid, id, errors.New("the id cannot be a folder's name"))
@@ -138,7 +152,8 @@ func (n *Networks) Join(ctx context.Context, id string, wanted []*mesos.NetworkI
 	}
 	crash.Here("agent.space-made")
 	if hostname == "" {
-		hostname = id
+		hostname = id[strings.LastIndexByte(id, '.')+1:] // a nested one's own part
+		hostname = hostname[:min(len(hostname), maxHostname)]
 	}
 	out = &Joined{Namespace: space, Hostname: hostname}
 	var results []*types.Result
@@ -228,14 +243,14 @@ func (n *Networks) Space(id string) string {
 	return file
 }
 
-// Again gives a nested container its root's place: namespace, host name and files. nil when
-// the root has none.
-func (n *Networks) Again(root string) *Joined {
-	space := n.Space(root)
-	if space == "" {
+// Again gives a nested container another one's place: namespace, host name and files. nil
+// when that one has none.
+func (n *Networks) Again(home string) *Joined {
+	space := n.Space(home)
+	if home == "" || space == "" {
 		return nil
 	}
-	dir := filepath.Join(n.cfg.Dir, root)
+	dir := filepath.Join(n.cfg.Dir, home)
 	name, err := os.ReadFile(filepath.Join(dir, "hostname"))
 	if err != nil {
 		return nil
