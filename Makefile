@@ -11,7 +11,7 @@ CORES    = ./master/ledger/... ./master/allocate/... ./agent/lifecycle/... \
            ./dns/names/... ./lb/labels/... ./lb/render/... ./internal/resource/... ./internal/wire/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup testsetup build test race lint bench soak fmt clean
+.PHONY: help run setup testsetup build test race lint bench soak hosts fmt clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ soak: testsetup build ## long randomised runs and the load test; a failing seed 
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m ./master/ledger/ledgersim
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'TestLaunchesLeaveNothing|TestCrashAtEveryStep|TestAgentKilledAround|TestEngineKilledAnywhere' ./agent ./agent/container/docker
 	$(GO) test -count=1 -timeout 60m ./master/allocate ./lb/labels ./framework/deploy ./framework/match ./internal/resource -rapid.checks=5000
+
+hosts: build ## the agent's tests on virtual machines with cgroup v2, hybrid, mixed and v1 (about an hour)
+	scripts/hosts
 
 fmt: ## format the Go code
 	gofmt -w $$(git ls-files '*.go' ':!*.pb.go')

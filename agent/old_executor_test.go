@@ -19,7 +19,11 @@ import (
 var builtExecutors string // a folder to remove in the end
 
 // oldExecutors builds, once, executors on mesos-go's drivers and gives their folder.
+// STOA_OLD_EXECUTORS is a folder that has them already, for hosts without Go.
 var oldExecutors = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("STOA_OLD_EXECUTORS"); dir != "" {
+		return dir, nil
+	}
 	dir, err := os.MkdirTemp("", "stoa-old-executors")
 	if err != nil {
 		return "", err
