@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -99,7 +100,7 @@ func TestVersion2Readings(t *testing.T) {
 	}
 	u, err := d.Usage("x")
 	if err != nil || u.CPUUser != 2.5 || u.CPUSystem != 0.5 || u.Periods != 7 || u.Throttled != 2 || u.ThrottledTime != 0.1 ||
-		u.MemTotal != 1000 || u.MemLimit != 64<<20 || u.MemStat["anon"] != 600 || u.Processes != 2 || u.Threads != 3 {
+		u.MemTotal != 1000 || u.MemLimit != 64<<20 || u.Mem["rss"] != 600 || u.Processes != 2 || u.Threads != 3 {
 		t.Errorf("%+v %v", u, err)
 	}
 	if o := d.OOM("x"); o.Kills != 2 || o.Limit != 64<<20 || o.MaxUsed != 67000000 || !strings.HasPrefix(o.Stat, "anon 600") {
@@ -139,17 +140,23 @@ func TestDetect(t *testing.T) {
 	if len(mounts) != 5 {
 		t.Fatalf("%+v", mounts)
 	}
-	v1, err := detect("/sys/fs/cgroup", mounts)
+	none := func(string) []string { return nil }
+	v1, err := detect("/sys/fs/cgroup", mounts, none)
 	want := map[string]string{"cpu": "/sys/fs/cgroup/cpu,cpuacct", "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
 		"memory": "/sys/fs/cgroup/memory", "freezer": "/sys/fs/cgroup/freezer"}
 	if err != nil || v1.V2 || !reflect.DeepEqual(v1.Dirs, want) {
 		t.Errorf("%+v %v", v1, err)
 	}
-	v2, err := detect("/mnt/my groups", mounts)
+	v2, err := detect("/mnt/my groups", mounts, none)
 	if err != nil || !v2.V2 || v2.Dirs[""] != "/mnt/my groups" {
 		t.Errorf("%+v %v", v2, err)
 	}
-	if _, err := detect("/nowhere", mounts); fault.KindOf(err) != fault.Unsupported {
+	// Beside version 1, version 2 is used for what it holds itself.
+	mixed, err := detect("/sys/fs/cgroup", mounts, func(dir string) []string { return []string{"pids", "io", "memory", filepath.Base(dir)} }, "blkio", "cpuset", "devices")
+	if err != nil || mixed.V2 || mixed.Dirs[""] != "/sys/fs/cgroup/unified" || mixed.v2("memory") || mixed.v2("cpuset") || !slices.Equal(mixed.unified, []string{"pids", "blkio", "devices"}) {
+		t.Errorf("%+v %v", mixed, err)
+	}
+	if _, err := detect("/nowhere", mounts, none); fault.KindOf(err) != fault.Unsupported {
 		t.Error(err)
 	}
 	// A container sees its own group at the mount's root.

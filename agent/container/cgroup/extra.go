@@ -16,17 +16,6 @@ import (
 // Extras are the controllers that are used when asked for (mesos-agent.md 7.2).
 var Extras = []string{"cpuset", "devices", "blkio", "hugetlb"}
 
-// v2Name is what version 2 calls a controller; "" when it has none of the kind.
-func v2Name(controller string) string {
-	switch controller {
-	case "blkio":
-		return "io"
-	case "devices":
-		return "" // a program attached to groups took its place
-	}
-	return controller
-}
-
 // names lists the controllers of groups, in the order in which they are made.
 func (d *Driver) names() []string { return append(slices.Clip(controllers), d.layout.extra...) }
 
@@ -108,7 +97,7 @@ func (d *Driver) devices() []Device { return append(slices.Clip(DefaultDevices),
 // restrict lets a group use its devices only.
 func (d *Driver) restrict(id string) error {
 	dir := d.dir("devices", id)
-	if d.layout.V2 {
+	if d.layout.v2("devices") {
 		return d.devs.attach(dir)
 	}
 	if err := write(dir, "devices.deny", "a"); err != nil {
@@ -131,7 +120,7 @@ func (d *Driver) extras(id string) error {
 		}
 		switch c {
 		case "cpuset":
-			if !d.layout.V2 { // there an empty file means those of the group above
+			if !d.layout.v2(c) { // there an empty file means those of the group above
 				errs = errors.Join(errs, inherit(d.dir(c, id)))
 			}
 		case "devices":
@@ -172,7 +161,7 @@ func (d *Driver) IO(id string) []IO {
 			f(strings.Fields(line))
 		}
 	}
-	if d.layout.V2 { // "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6"
+	if d.layout.v2("blkio") { // "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6"
 		read("io.stat", func(f []string) {
 			if len(f) < 2 {
 				return

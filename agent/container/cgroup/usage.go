@@ -12,10 +12,10 @@ import (
 type Usage struct {
 	CPUUser, CPUSystem float64 // seconds
 	Periods, Throttled uint64
-	ThrottledTime      float64 // seconds
-	MemTotal           uint64  // bytes charged
-	MemLimit           uint64  // math.MaxUint64 for none
-	MemStat            map[string]uint64
+	ThrottledTime      float64           // seconds
+	MemTotal           uint64            // bytes charged
+	MemLimit           uint64            // math.MaxUint64 for none
+	Mem                map[string]uint64 // bytes by kind, as far as the kernel tells: see kinds
 	Processes, Threads int
 }
 
@@ -29,29 +29,71 @@ func (d *Driver) Usage(id string) (Usage, error) {
 	u.Processes = len(pids)
 	_ = walk(d.all(id)[0], func(dir string) error {
 		file := "tasks"
-		if d.layout.V2 {
+		if d.all(id)[0] == d.unifiedDir(id) {
 			file = "cgroup.threads"
 		}
 		n, err := numbers(filepath.Join(dir, file))
 		u.Threads += len(n)
 		return err
 	})
-	mem := d.dir("memory", id)
-	u.MemStat = table(filepath.Join(mem, "memory.stat"))
 	cpu := table(filepath.Join(d.dir("cpu", id), "cpu.stat"))
 	u.Periods, u.Throttled = cpu["nr_periods"], cpu["nr_throttled"]
-	if d.layout.V2 {
-		u.CPUUser, u.CPUSystem = micros(cpu["user_usec"]), micros(cpu["system_usec"])
+	if d.layout.v2("cpu") {
 		u.ThrottledTime = micros(cpu["throttled_usec"])
-		u.MemTotal = number(filepath.Join(mem, "memory.current"))
-		return u, nil
+	} else {
+		u.ThrottledTime = float64(cpu["throttled_time"]) / 1e9
 	}
-	u.ThrottledTime = float64(cpu["throttled_time"]) / 1e9
-	u.MemTotal = number(filepath.Join(mem, "memory.usage_in_bytes"))
 	acct := d.dir("cpuacct", id)
-	ticks := table(filepath.Join(acct, "cpuacct.stat")) // USER_HZ, 100 on every Linux port in use
-	u.CPUUser, u.CPUSystem = float64(ticks["user"])/100, float64(ticks["system"])/100
+	if d.layout.v2("cpuacct") { // also where the controller is missing
+		cpu := table(filepath.Join(acct, "cpu.stat"))
+		u.CPUUser, u.CPUSystem = micros(cpu["user_usec"]), micros(cpu["system_usec"])
+	} else {
+		ticks := table(filepath.Join(acct, "cpuacct.stat")) // USER_HZ, 100 on every Linux port in use
+		u.CPUUser, u.CPUSystem = float64(ticks["user"])/100, float64(ticks["system"])/100
+	}
+	d.memory(&u, d.dir("memory", id))
 	return u, nil
+}
+
+// kinds names the lines of memory.stat and the other files of versions 1 and 2 that tell
+// of a kind of memory.
+var kinds = []struct{ kind, v1, v2, v1File, v2File string }{
+	{kind: "rss", v1: "total_rss", v2: "anon"},
+	{kind: "cache", v1: "total_cache", v2: "file"},
+	{kind: "mapped", v1: "total_mapped_file", v2: "file_mapped"},
+	{kind: "unevictable", v1: "total_unevictable", v2: "unevictable"},
+	{kind: "swap", v1: "total_swap", v2File: "memory.swap.current"},
+	{kind: "kernel", v1File: "memory.kmem.usage_in_bytes", v2: "kernel"}, // 2: since Linux 5.18
+	{kind: "kernel tcp", v1File: "memory.kmem.tcp.usage_in_bytes", v2: "sock"},
+	{kind: "with swap", v1File: "memory.memsw.usage_in_bytes"}, // 2: the sum
+}
+
+// memory reads what the group at dir has been charged for.
+func (d *Driver) memory(u *Usage, dir string) {
+	v2, total := d.layout.v2("memory"), "memory.usage_in_bytes"
+	if v2 {
+		total = "memory.current"
+	}
+	u.MemTotal = number(filepath.Join(dir, total))
+	u.Mem = map[string]uint64{}
+	stat := table(filepath.Join(dir, "memory.stat"))
+	for _, k := range kinds {
+		line, file := k.v1, k.v1File
+		if v2 {
+			line, file = k.v2, k.v2File
+		}
+		n, ok := stat[line]
+		if file != "" {
+			_, err := os.Stat(filepath.Join(dir, file))
+			n, ok = number(filepath.Join(dir, file)), err == nil
+		}
+		if ok {
+			u.Mem[k.kind] = n
+		}
+	}
+	if swap, ok := u.Mem["swap"]; ok && v2 {
+		u.Mem["with swap"] = u.MemTotal + swap
+	}
 }
 
 // OOM is what a group says of its memory limit.
@@ -66,7 +108,7 @@ type OOM struct {
 func (d *Driver) OOM(id string) OOM {
 	mem := d.dir("memory", id)
 	o := OOM{Limit: d.hard(id)}
-	if d.layout.V2 {
+	if d.layout.v2("memory") {
 		o.Kills = table(filepath.Join(mem, "memory.events"))["oom_kill"]
 		o.MaxUsed = number(filepath.Join(mem, "memory.peak"))
 		if o.MaxUsed == 0 { // Linux before 5.19

@@ -64,7 +64,7 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 	if l.cpuLimit > 0 {
 		s.CpusLimit = proto.Float64(l.cpuLimit)
 	}
-	proc.Fill(s, u, layout.V2)
+	proc.Fill(s, u)
 	carried.Fill(s)
 	if l.hard > 0 {
 		s.MemLimitBytes = proto.Uint64(l.hard)

@@ -51,13 +51,13 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 	if err != nil {
 		return nil, fault.New(op, fault.Unavailable, string(id), err)
 	}
-	fill(s, u, r.groups.V2())
+	Fill(s, u)
 	s.BlkioStatistics = blkio(r.groups.IO(string(id)))
 	return s, nil
 }
 
-// fill takes over what a cgroup says.
-func fill(s *mesos.ResourceStatistics, u cgroup.Usage, v2 bool) {
+// Fill puts what a control group says into statistics (mesos-agent.md 12.2).
+func Fill(s *mesos.ResourceStatistics, u cgroup.Usage) {
 	s.CpusUserTimeSecs, s.CpusSystemTimeSecs = proto.Float64(u.CPUUser), proto.Float64(u.CPUSystem)
 	if u.Periods > 0 {
 		s.CpusNrPeriods, s.CpusNrThrottled = proto.Uint32(uint32(u.Periods)), proto.Uint32(uint32(u.Throttled))
@@ -65,26 +65,16 @@ func fill(s *mesos.ResourceStatistics, u cgroup.Usage, v2 bool) {
 	}
 	s.Processes, s.Threads = proto.Uint32(uint32(u.Processes)), proto.Uint32(uint32(u.Threads))
 	s.MemTotalBytes = proto.Uint64(u.MemTotal)
-	names := map[string]**uint64{
-		"total_rss": &s.MemRssBytes, "total_cache": &s.MemCacheBytes, "total_mapped_file": &s.MemMappedFileBytes,
-		"total_swap": &s.MemSwapBytes, "total_unevictable": &s.MemUnevictableBytes,
-	}
-	if v2 {
-		names = map[string]**uint64{
-			"anon": &s.MemRssBytes, "file": &s.MemCacheBytes, "file_mapped": &s.MemMappedFileBytes,
-			"unevictable": &s.MemUnevictableBytes,
+	for kind, to := range map[string][]**uint64{
+		"rss": {&s.MemRssBytes, &s.MemAnonBytes}, "cache": {&s.MemCacheBytes, &s.MemFileBytes}, // the second are newer names
+		"mapped": {&s.MemMappedFileBytes}, "unevictable": {&s.MemUnevictableBytes}, "swap": {&s.MemSwapBytes}, "with swap": {&s.MemTotalMemswBytes},
+		"kernel": {&s.MemKmemUsageBytes}, "kernel tcp": {&s.MemKmemTcpUsageBytes},
+	} {
+		if n, ok := u.Mem[kind]; ok {
+			for _, field := range to {
+				*field = proto.Uint64(n)
+			}
 		}
-	}
-	for name, to := range names {
-		if n, ok := u.MemStat[name]; ok {
-			*to = proto.Uint64(n)
-		}
-	}
-	if s.MemRssBytes != nil { // the names of older releases
-		s.MemAnonBytes = proto.Uint64(s.GetMemRssBytes())
-	}
-	if s.MemCacheBytes != nil {
-		s.MemFileBytes = proto.Uint64(s.GetMemCacheBytes())
 	}
 	if u.MemLimit != math.MaxUint64 && u.MemLimit > 0 {
 		s.MemLimitBytes = proto.Uint64(u.MemLimit)
