@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent/keeper"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -82,7 +83,7 @@ func (f *fragile) toTheEnd(tasks ...string) map[string][]*mesos.TaskStatus {
 		open[id] = true
 	}
 	seen := map[string]bool{}
-	for deadline := time.Now().Add(30 * time.Second); len(open) > 0; {
+	for deadline := time.Now().Add(patience.For(30 * time.Second)); len(open) > 0; {
 		select {
 		case u := <-f.m.updates:
 			st := u.GetUpdate().GetStatus()
@@ -117,7 +118,7 @@ func over(s mesos.TaskState) bool {
 // the tasks. Updates that come meanwhile must be repetitions of what was seen.
 func (f *fragile) quiet(seen map[string][]*mesos.TaskStatus) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(30*time.Second))
 	defer cancel()
 	why := ""
 	defer func() {
@@ -282,7 +283,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 // keeperPID asks the keeper for its process.
 func (f *fragile) keeperPID() int {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 	defer cancel()
 	c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: f.cfg.RuntimeDir, Command: []string{"/no/such/program"}})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/lab/dockerd"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -55,7 +56,7 @@ func dockeredBy(t *testing.T, e *dockerd.Engine) (*master, *process) {
 func nothingInEngine(t *testing.T, e *dockerd.Engine, owner string) {
 	t.Helper()
 	var left []string
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(20 * time.Second)); ; time.Sleep(50 * time.Millisecond) {
 		all, err := e.API.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", "stoa.owner="+owner)})
 		left = nil
 		for _, c := range all.Items {

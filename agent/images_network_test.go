@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -66,7 +67,7 @@ func TestImageInAContainerNetwork(t *testing.T) {
 	first := updates[len(updates)-1]
 	root, ip := first.GetContainerStatus().GetContainerId().GetValue(), addresses(first)[0]
 	healthy, connected := false, false
-	for end := time.Now().Add(20 * time.Second); !(healthy && connected) && time.Now().Before(end); {
+	for end := time.Now().Add(patience.For(20 * time.Second)); !(healthy && connected) && time.Now().Before(end); {
 		last := m.expect("web", running)
 		st := last[len(last)-1]
 		healthy, connected = healthy || st.GetHealthy(), connected || st.GetCheckStatus().GetTcp().GetSucceeded()

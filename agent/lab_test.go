@@ -25,6 +25,7 @@ import (
 	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/agent/keeper"
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
@@ -159,7 +160,7 @@ func next[T any](t *testing.T, what string, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience.For(20 * time.Second)):
 		t.Fatalf("no %s came", what)
 		panic("unreachable")
 	}
@@ -176,7 +177,7 @@ func (m *master) register(id string) *messages.RegisterSlaveMessage {
 
 func (m *master) reregister(id string) *messages.ReregisterSlaveMessage {
 	m.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience.For(20 * time.Second)); ; {
 		reg := next(m.t, "re-registration", m.reregistrations)
 		m.send(&messages.SlaveReregisteredMessage{SlaveId: agentID(id)})
 		select {
@@ -343,7 +344,7 @@ func (p *process) stop(sig syscall.Signal) {
 	_ = p.cmd.Process.Signal(sig)
 	select {
 	case <-p.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience.For(30 * time.Second)):
 		p.t.Errorf("the agent did not end after %v", sig)
 		_ = p.cmd.Process.Kill()
 		<-p.done
@@ -369,7 +370,7 @@ func (p *process) get(path string) []byte {
 
 func (p *process) eventually(what string, f func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.For(20 * time.Second)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if f() {
 			return
 		}

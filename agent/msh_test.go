@@ -14,6 +14,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/httpcli"
 	"github.com/mesos/mesos-go/api/v1/lib/httpcli/httpagent"
 
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -26,7 +27,7 @@ func TestTerminalOfTaskWithMesosGo(t *testing.T) {
 	}))
 	seen := m.expect("shell", running)
 	id := mesosgo.ContainerID{Value: seen[len(seen)-1].GetContainerStatus().GetContainerId().GetValue()}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 	defer cancel()
 	cli := httpcli.New(httpcli.Endpoint(p.url("/api/v1")), httpcli.Codec(codecs.ByMediaType[codecs.MediaTypeProtobuf]), httpcli.Do(httpcli.With()))
 	sender := httpagent.NewSender(cli.Send)

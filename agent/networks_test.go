@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -75,7 +76,7 @@ func networked(t *testing.T, change ...func(*agent.Config)) (*master, *process) 
 func nothingJoined(t *testing.T, p *process, conf string) {
 	t.Helper()
 	var left []string
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(10 * time.Second)); ; time.Sleep(50 * time.Millisecond) {
 		left = nil
 		for _, pattern := range []string{p.cfg.RuntimeDir + "/isolators/network/cni/[^.]*", conf + "/data/*/10.*"} {
 			found, err := filepath.Glob(pattern)
@@ -160,7 +161,7 @@ func TestContainerNetworks(t *testing.T) {
 	}))
 	seen = m.expect("web", running)
 	healthy, connected := false, false
-	for end := time.Now().Add(20 * time.Second); !(healthy && connected) && time.Now().Before(end); {
+	for end := time.Now().Add(patience.For(20 * time.Second)); !(healthy && connected) && time.Now().Before(end); {
 		last := m.expect("web", running)
 		st = last[len(last)-1]
 		healthy, connected = healthy || st.GetHealthy(), connected || st.GetCheckStatus().GetTcp().GetSucceeded()

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
@@ -75,7 +76,7 @@ func (f *fragile) carryOut(name string, op *mesos.Offer_Operation) {
 	for try := 0; try < 5; try++ {
 		uuid := fmt.Sprintf("%s-%d", name, try)
 		f.m.apply(uuid, op)
-		for deadline := time.Now().Add(30 * time.Second); ; {
+		for deadline := time.Now().Add(patience.For(30 * time.Second)); ; {
 			var u *messages.UpdateOperationStatusMessage
 			select {
 			case u = <-f.m.operations:

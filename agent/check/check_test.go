@@ -18,6 +18,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -93,7 +94,7 @@ func probeOnce(t *testing.T, s Spec, target Target) Result {
 	select {
 	case res := <-got:
 		return res
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience.For(20 * time.Second)):
 		t.Fatal("no result")
 		return Result{}
 	}
@@ -225,7 +226,7 @@ func TestTimeoutKillsTheWholeTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid, _ := strconv.Atoi(strings.TrimSpace(string(raw)))
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(10 * time.Second)); ; time.Sleep(2 * time.Millisecond) {
 		st, err := tree.Read(pid)
 		if err != nil || st.State == 'Z' {
 			break
@@ -267,7 +268,7 @@ func TestRunnerRepeatsAndStops(t *testing.T) {
 	began := make(chan struct{})
 	dir := t.TempDir()
 	go func() {
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience.For(20 * time.Second)); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			if _, err := os.Stat(filepath.Join(dir, "began")); err == nil {
 				break
 			}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // TestMain is also the keeper's program: clients under test start this binary.
@@ -72,11 +73,11 @@ func newSite(t testing.TB) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(60*time.Second))
 	s := &site{t: t, dir: dir, ctx: ctx}
 	s.c = s.dial()
 	t.Cleanup(func() {
-		bg, stop := context.WithTimeout(context.Background(), 20*time.Second)
+		bg, stop := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 		defer stop()
 		info, err := s.c.Info(bg)
 		if err := errors.Join(err, s.c.Shutdown(bg, 0)); err != nil {
@@ -112,7 +113,7 @@ func alive(pid int) bool {
 // eventually waits for a condition that the kernel makes true, with a far deadline.
 func (s *site) eventually(what string, f func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(20 * time.Second)); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("never: %s", what)
 		}
@@ -145,7 +146,7 @@ func (s *site) exits(ids ...string) map[string]Exit {
 		want[id] = true
 	}
 	got := map[string]Exit{}
-	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, patience.For(30*time.Second))
 	defer cancel()
 	err := s.c.Watch(ctx, func(e Event) {
 		if want[e.Task.ID] {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // killKeeper ends the keeper as a crash would.
@@ -128,7 +129,7 @@ func TestClientIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(30*time.Second))
 	defer cancel()
 	c, err := Dial(ctx, ClientConfig{Dir: dir, Command: []string{"/no/such/program"}}) // it must be there already
 	if err != nil {
@@ -184,7 +185,7 @@ func TestUnfinishedStartIsSwept(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 	defer cancel()
 	c, err := Dial(ctx, ClientConfig{Dir: dir})
 	if err != nil {
@@ -219,7 +220,7 @@ func TestRebootEndsTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 	defer cancel()
 	c, err := Dial(ctx, ClientConfig{Dir: dir})
 	if err != nil {
@@ -255,7 +256,7 @@ func TestAnotherProtocolIsSaid(t *testing.T) {
 
 func TestIdleKeeperEnds(t *testing.T) {
 	k := New(Config{Dir: t.TempDir(), Idle: 10 * time.Millisecond}, discard())
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 	defer cancel()
 	if err := k.Run(ctx); err != nil || ctx.Err() != nil {
 		t.Errorf("%v %v", err, ctx.Err())

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -178,7 +179,7 @@ func TestCacheEvicts(t *testing.T) {
 // await polls with a deadline.
 func await(t *testing.T, what string, yes func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !yes(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience.For(10 * time.Second)); !yes(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}

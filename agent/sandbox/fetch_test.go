@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -156,7 +157,7 @@ func fetcher(t *testing.T, cfg FetchConfig) *Fetcher {
 
 func fetch(t *testing.T, cfg FetchConfig, run string, out io.Writer, uris ...*mesos.CommandInfo_URI) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(30*time.Second))
 	defer cancel()
 	return fetcher(t, cfg).Fetch(ctx, run, Self(), uris, out, nil)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/internal/election"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
@@ -144,7 +145,7 @@ func expect[T proto.Message](b *bench, want T) sent {
 			if s.msg.ProtoReflect().Descriptor() == want.ProtoReflect().Descriptor() {
 				return s
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience.For(10 * time.Second)):
 			b.Fatalf("no %T was sent", want)
 		}
 	}
@@ -159,7 +160,7 @@ func (b *bench) registered(master libprocess.UPID, id string) {
 		if ev, ok := ev.(lifecycle.Registered); !ok || ev.Agent != id {
 			b.Fatalf("delivered %v", ev)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience.For(10 * time.Second)):
 		b.Fatal("no registration was delivered")
 	}
 }

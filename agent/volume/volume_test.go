@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -170,7 +171,7 @@ func TestRemoveIsRepeated(t *testing.T) {
 	}
 	t.Cleanup(func() { syscall.Unmount(busy, syscall.MNT_DETACH) })
 	s := New(t.TempDir(), slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.For(20*time.Second))
 	defer cancel()
 	done := make(chan struct{})
 	s.Remove(ctx, vol("db", "a", mountDisk(root)), func() { close(done) })

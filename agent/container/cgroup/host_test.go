@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // TestLimitsOnThisHost sets limits on whatever this host has and reads them back
@@ -112,7 +114,7 @@ func TestUsageOnThisHost(t *testing.T) {
 		return u.CPUUser+u.CPUSystem > 0 && u.Processes == 2 && u.Threads == 2 &&
 			(!d.has("memory") || u.MemTotal > 0 && u.MemLimit == 64<<20 && u.Mem["rss"] > 0) && (!d.has("cpu") || u.Throttled > 0 && u.ThrottledTime > 0)
 	}
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !enough(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(20 * time.Second)); time.Now().Before(end) && !enough(); time.Sleep(10 * time.Millisecond) {
 		if u, err = d.Usage("busy"); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // gated finds a version 2 hierarchy of this host, whatever controllers it has, and makes a
@@ -273,7 +275,7 @@ func TestDevicesOnVersion2(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); len(loaded(t, ids...)) > 0; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(10 * time.Second)); len(loaded(t, ids...)) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the programs %v are left", loaded(t, ids...))
 		}

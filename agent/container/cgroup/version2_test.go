@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // unified finds a version 2 hierarchy of this host with at least one of the controllers.
@@ -105,7 +107,7 @@ func TestVersion2OnThisKernel(t *testing.T) {
 	}
 	still := ticks(a.Process.Pid)
 	running := ticks(b.Process.Pid)
-	for end := time.Now().Add(10 * time.Second); ticks(b.Process.Pid) == running && time.Now().Before(end); {
+	for end := time.Now().Add(patience.For(10 * time.Second)); ticks(b.Process.Pid) == running && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	if now := ticks(a.Process.Pid); now != still || ticks(b.Process.Pid) == running {

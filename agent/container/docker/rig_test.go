@@ -16,6 +16,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/internal/lab/dockerd"
+	lab "github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -83,7 +84,7 @@ type rig struct {
 func newRig(t *testing.T, e *dockerd.Engine, change func(*Config)) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), lab.For(3*time.Minute))
 	t.Cleanup(cancel)
 	g := &rig{t: t, e: e, ctx: ctx, cfg: Config{Socket: e.Socket, Dir: filepath.Join(dir, "state"), Owner: dir, RemoveDelay: -1}, sanbox: dir}
 	if change != nil {
@@ -132,10 +133,10 @@ func (g *rig) down() {
 
 // nothingLeft removes what is still there and fails for containers that nobody forgot.
 func (g *rig) nothingLeft() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), lab.For(20*time.Second))
 	defer cancel()
 	var all client.ContainerListResult
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(lab.For(10 * time.Second)); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		all, err = g.e.API.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelOwner+"="+g.cfg.Owner)})
 		if err != nil {
@@ -252,7 +253,7 @@ func (g *rig) there(id container.ID) bool {
 
 func (g *rig) await(what string, ok func() bool) {
 	g.t.Helper()
-	for end := time.Now().Add(40 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(lab.For(40 * time.Second)); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			g.t.Fatalf("waited in vain for %s", what)
 		}

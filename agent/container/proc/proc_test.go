@@ -21,6 +21,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/agent/keeper"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // TestMain is also the keeper's program.
@@ -57,7 +58,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(100*time.Second))
 	g := &rig{t: t, dir: dir, ctx: ctx, cfg: Config{
 		RuntimeDir: filepath.Join(dir, "run"), Cgroups: true, CgroupsRoot: filepath.Base(dir),
 	}}
@@ -129,7 +130,7 @@ func (g *rig) start(s container.Spec) container.Process {
 func (g *rig) exits(ids ...string) map[string]container.Exit {
 	g.t.Helper()
 	got := map[string]container.Exit{}
-	ctx, cancel := context.WithTimeout(g.ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(g.ctx, patience.For(60*time.Second))
 	defer cancel()
 	want := map[string]bool{}
 	for _, id := range ids {
@@ -156,7 +157,7 @@ func (g *rig) read(id, name string) string {
 
 func (g *rig) pidIn(id, name string) int {
 	g.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(20 * time.Second)); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if text := g.read(id, name); strings.HasSuffix(text, "\n") {
 			pid, _ := strconv.Atoi(strings.TrimSpace(text))
 			return pid
@@ -232,7 +233,7 @@ func TestLimitsAndUsage(t *testing.T) {
 		}
 		return s.GetCpusUserTimeSecs() + s.GetCpusSystemTimeSecs()
 	}
-	for end := time.Now().Add(20 * time.Second); u() == 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(20 * time.Second)); u() == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no CPU time counted")
 		}
@@ -482,7 +483,7 @@ func TestNothingLeaks(t *testing.T) {
 	before := count()
 	round(200)
 	// The watcher's connection of the last round may still be closing.
-	for end := time.Now().Add(10 * time.Second); count() > before; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(10 * time.Second)); count() > before; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the keeper had %d descriptors, now %d", before, count())
 		}

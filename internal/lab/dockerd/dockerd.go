@@ -25,6 +25,8 @@ import (
 	"github.com/moby/moby/client"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // Options say what kind of engine it is.
@@ -116,7 +118,7 @@ func (e *Engine) Log() string {
 // Up starts the engine's process and waits until it answers. Right after a kill -9 the
 // first attempts may fail.
 func (e *Engine) Up() error {
-	end := time.Now().Add(60 * time.Second)
+	end := time.Now().Add(patience.For(60 * time.Second))
 	for {
 		err := e.launch()
 		if err == nil || time.Now().After(end) {
@@ -137,7 +139,7 @@ func (e *Engine) containerd() error {
 		return err
 	}
 	go func() { _ = cmd.Wait() }() // ends with it
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience.For(20 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("unix", filepath.Join(dir, "sock")); err == nil {
 			return c.Close()
 		}
@@ -171,9 +173,9 @@ func (e *Engine) launch() error {
 	e.mu.Lock()
 	e.cmd, e.gone = cmd, gone
 	e.mu.Unlock()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(patience.For(20 * time.Second))
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.For(2*time.Second))
 		_, err := e.API.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
 		cancel()
 		if err == nil {
@@ -222,7 +224,7 @@ func (e *Engine) Freeze() (thaw func()) {
 // folders.
 func (e *Engine) Stop() {
 	if e.API != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
 		if all, err := e.API.ContainerList(ctx, client.ContainerListOptions{All: true}); err == nil {
 			for _, c := range all.Items {
 				_, _ = e.API.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
