@@ -59,6 +59,7 @@ type Config struct {
 
 	IP, Port                   string // listen address; empty: 0.0.0.0 and 5051; port "0" takes a free one
 	AdvertiseIP, AdvertisePort string
+	IP6                        string // told as an address of tasks in the host's network; may be empty
 	Hostname                   string
 	NoHostnameLookup           bool
 
@@ -82,11 +83,16 @@ type Config struct {
 	CgroupsHierarchy string
 	CgroupsRoot      string
 	CgroupsEnableCFS bool
-	AllowedDevices   *mesos.DeviceWhitelist // that tasks may use beside the usual ones; needs cgroups/devices
-	PidsLimit        int64                  // processes and threads of one container; 0: 4096; negative: no limit
-	NoSwitchUser     bool
-	DefaultTaskUser  string   // of tasks that name none, instead of their framework's; empty: the framework's
-	AllowedHostPaths []string // that volumes of tasks may show; empty: all
+	CgroupsLimitSwap bool   // the memory limit is one of memory and swap together
+	Launcher         string // "linux" or "posix", which refuses isolators that need namespaces; empty: linux
+	// RevocableCPUFullPriority gives revocable CPUs the weight of others (--no-revocable_cpu_low_priority).
+	RevocableCPUFullPriority bool
+	CgroupsDestroyTimeout    time.Duration          // 0: 1 min
+	AllowedDevices           *mesos.DeviceWhitelist // that tasks may use beside the usual ones; needs cgroups/devices
+	PidsLimit                int64                  // processes and threads of one container; 0: 4096; negative: no limit
+	NoSwitchUser             bool
+	DefaultTaskUser          string   // of tasks that name none, instead of their framework's; empty: the framework's
+	AllowedHostPaths         []string // that volumes of tasks may show; empty: all
 
 	ExecutorEnvironmentVariables      map[string]string
 	ExecutorRegistrationTimeout       time.Duration // 0: 1 min
@@ -105,6 +111,7 @@ type Config struct {
 	DiskWatchInterval time.Duration
 	GCNested          bool // remove sandboxes of nested containers before the executor\'s
 
+	Strict          bool     // a damaged checkpoint keeps the agent from starting
 	Recover         string   // "reconnect" or "cleanup": end what lived on and stop; empty: reconnect
 	KillTasksOnStop bool     // end every task and the keeper when stopping
 	KeeperCommand   []string // how to start a keeper; empty: this program
@@ -117,8 +124,11 @@ type Config struct {
 	Version string            // of this program
 	Flags   map[string]string // what /flags shows
 
-	LogFile  string         // shown as /slave/log by /files; empty: none
-	LogLevel *slog.LevelVar `json:"-"` // of the logger, lowered by /logging/toggle; nil: it stays as it is
+	LogFile         string         // shown as /slave/log by /files; empty: none
+	LogDir          string         // told in /state
+	ExternalLogFile string         // told in /state
+	HTTPHeartbeat   time.Duration  // between signs of life on output streams; 0: 30 s
+	LogLevel        *slog.LevelVar `json:"-"` // of the logger, lowered by /logging/toggle; nil: it stays as it is
 
 	Security Security // who may speak to this agent, and who it is for the master
 
@@ -221,6 +231,12 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	}
 	iso, err := parseIsolation(cfg.Isolation)
 	if err != nil {
+		return nil, err
+	}
+	if !iso.cgroups && cfg.has("mesos") {
+		log.Warn("limits of CPU and memory are not enforced: --isolation names no cgroups/…")
+	}
+	if err := iso.launcher(cfg.Launcher, cfg.Images.Providers != ""); err != nil {
 		return nil, err
 	}
 	if len(iso.without) > 0 {

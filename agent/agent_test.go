@@ -381,13 +381,20 @@ func TestDamagedCheckpoint(t *testing.T) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	p.cfg.Strict = true
+	p.start()
+	if err := next(t, "end of the agent", p.done); err == nil || !strings.Contains(p.out.String(), "start with --no-strict to give up what it describes") || !alive(pids["bad"]) {
+		t.Errorf("with --strict: %v", err)
+	}
+	p.cmd, p.cfg.Strict = nil, false
 	p.start()
 	reg := m.reregister("S0")
 	if len(reg.GetTasks()) != 1 || reg.GetTasks()[0].GetName() != "good" || !alive(pids["good"]) {
 		t.Errorf("re-registered with %v", reg.GetTasks())
 	}
 	p.eventually("the task without a record is ended", func() bool { return !alive(pids["bad"]) })
-	if !strings.Contains(string(p.get("/metrics/snapshot")), `"slave/recovery_errors":1.0`) {
-		t.Error("the damage is not counted")
+	figures := string(p.get("/metrics/snapshot"))
+	if !strings.Contains(figures, `"slave/recovery_errors":1.0`) || !strings.Contains(figures, `"slave/recovery_time_secs":`) {
+		t.Errorf("the damage or the time is not told: %s", figures)
 	}
 }

@@ -23,6 +23,7 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			l.cancel()
 			return
 		}
+		e.awaitEnd(ef.Container)
 		e.insist("destroy", ef.Container, func(ctx context.Context) error {
 			return e.runtime.Destroy(ctx, container.ID(ef.Container))
 		})
@@ -121,12 +122,17 @@ func (e *engine) insistThen(what string, id lifecycle.ContainerID, f func(contex
 		for {
 			err := f(e.ctx)
 			switch fault.KindOf(err) {
-			case fault.Unavailable, fault.Timeout:
+			case fault.Unavailable:
+			case fault.Timeout:
+				if e.ctx.Err() == nil {
+					e.destroyFailed(what)
+				}
 			case fault.NotFound:
 				then(err)
 				return
 			default:
 				if err != nil && e.ctx.Err() == nil {
+					e.destroyFailed(what)
 					e.log.Error("container "+what+" failed", "container", string(id), "err", err)
 				}
 				then(err)

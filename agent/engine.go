@@ -34,9 +34,10 @@ const (
 
 // engine owns the core and the journal and carries out what the core decides.
 type engine struct {
-	cfg  Config
-	log  *slog.Logger
-	info *messages.SlaveInfo // without id
+	cfg     Config
+	log     *slog.Logger
+	started time.Time           // of the process
+	info    *messages.SlaveInfo // without id
 
 	core     *lifecycle.Agent // the loop's alone
 	jour     *journal.Journal // the loop's alone; nil before the first registration
@@ -63,14 +64,17 @@ type engine struct {
 	work            chan work
 	request         atomic.Uint64 // number of the newest container call
 	view            atomic.Pointer[versioned]
-	version         atomic.Uint64                     // of the core after the newest step
-	recovery        atomic.Bool                       // it has ended
-	phase           atomic.Int32                      // executors.Phase
-	resourceVersion []byte                            // resource_version_uuid
-	failures        atomic.Uint64                     // journal writes that failed
-	damaged         atomic.Uint64                     // records lost at the start
-	calls           map[uint64]chan lifecycle.Answer  // container calls without an answer; the loop's alone
-	launches        map[lifecycle.ContainerID]*launch // the loop's alone
+	version         atomic.Uint64                         // of the core after the newest step
+	recovery        atomic.Bool                           // it has ended
+	phase           atomic.Int32                          // executors.Phase
+	resourceVersion []byte                                // resource_version_uuid
+	failures        atomic.Uint64                         // journal writes that failed
+	recoveryTook    atomic.Int64                          // time.Duration from the start to the end of recovery; 0 before
+	destroyErrors   atomic.Uint64                         // containers that did not end, or were not cleaned up, in time
+	ends            map[lifecycle.ContainerID]*time.Timer // of containers that are told to end at once; the loop's alone
+	damaged         atomic.Uint64                         // records lost at the start
+	calls           map[uint64]chan lifecycle.Answer      // container calls without an answer; the loop's alone
+	launches        map[lifecycle.ContainerID]*launch     // the loop's alone
 	slots           chan struct{}
 	wg              sync.WaitGroup // everything started by effects
 	shutdown        chan string    // the master wants the agent gone
@@ -91,7 +95,7 @@ type work struct {
 func newEngine(cfg Config, log *slog.Logger) *engine {
 	return &engine{
 		cfg: cfg, log: log, work: make(chan work, maxBatch),
-		calls: map[uint64]chan lifecycle.Answer{}, launches: map[lifecycle.ContainerID]*launch{}, slots: make(chan struct{}, maxLaunches),
+		calls: map[uint64]chan lifecycle.Answer{}, launches: map[lifecycle.ContainerID]*launch{}, ends: map[lifecycle.ContainerID]*time.Timer{}, slots: make(chan struct{}, maxLaunches),
 		shutdown: make(chan string, 1),
 	}
 }
@@ -180,6 +184,7 @@ func (e *engine) loop(ctx context.Context) error {
 func (e *engine) turn(batch []work) {
 	var outs []lifecycle.Output
 	for _, w := range batch {
+		e.ended(w.event)
 		if w.call != nil {
 			e.commit(outs)
 			outs = nil

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,10 +21,10 @@ var isolators = map[string]bool{
 	"cgroups/cpuset": true, "cgroups/devices": true, "cgroups/blkio": true, "cgroups/hugetlb": true,
 
 	"filesystem/linux": true, "docker/runtime": true, "volume/host_path": true, "volume/sandbox_path": true, "volume/image": true,
+	"volume/secret": true, "environment_secret": true, "network/cni": true, // always there
 
-	"filesystem/shared": false, "appc/runtime": false, "volume/secret": false, "volume/csi": false,
-	"environment_secret": false, "disk/xfs": false,
-	"network/cni": true, "network/ports": false, "network/port_mapping": false,
+	"filesystem/shared": false, "appc/runtime": false, "volume/csi": false, "disk/xfs": false,
+	"network/ports": false, "network/port_mapping": false,
 	"linux/devices": false, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
 	"cgroups/perf_event": false,
 }
@@ -35,9 +36,11 @@ type isolation struct {
 	without []string        // known, but they change nothing here
 }
 
-// parseIsolation reads --isolation. A name that is not known is fault.Invalid.
+// parseIsolation reads --isolation. A name that is not known is fault.Invalid, and so are
+// two isolators of which there can be one (mesos-agent.md 7.2).
 func parseIsolation(text string) (isolation, error) {
 	out := isolation{names: map[string]bool{}}
+	only := map[string]string{} // first part of a name -> the isolator that was named
 	for name := range strings.SplitSeq(text, ",") {
 		switch name = strings.TrimSpace(name); name {
 		case "", "process":
@@ -51,6 +54,12 @@ func parseIsolation(text string) (isolation, error) {
 			return out, fault.New("agent", fault.Invalid, "--isolation",
 				fmt.Errorf("there is no isolator %q: write cgroups/cpu,cgroups/mem for limits, posix/cpu,posix/mem for none", name))
 		}
+		if kind, _, _ := strings.Cut(name, "/"); (kind == "filesystem" || kind == "network") && name != "network/ports" {
+			if other := only[kind]; other != "" && other != name {
+				return out, fault.New("agent", fault.Invalid, "--isolation", fmt.Errorf("%s and %s cannot be used together: name one of them", other, name))
+			}
+			only[kind] = name
+		}
 		if !works && !slices.Contains(out.without, name) {
 			out.without = append(out.without, name)
 		}
@@ -58,6 +67,28 @@ func parseIsolation(text string) (isolation, error) {
 		out.cgroups = out.cgroups || works && strings.HasPrefix(name, "cgroups/")
 	}
 	return out, nil
+}
+
+// launcher checks --launcher: posix makes no namespaces, so that isolators that need them
+// are refused with it, as in Mesos. Nothing else depends on it: processes are kept together
+// by control groups where there are any, else by session.
+func (i isolation) launcher(name string, images bool) error {
+	switch name {
+	case "", "linux":
+		return nil
+	case "posix":
+	default:
+		return fault.New("agent", fault.Invalid, "--launcher", fmt.Errorf("%q is neither linux nor posix", name))
+	}
+	for _, need := range []string{"filesystem/linux", "docker/runtime", "namespaces/pid", "namespaces/ipc"} {
+		if i.names[need] {
+			return fault.New("agent", fault.Invalid, "--launcher", fmt.Errorf("%s in --isolation needs --launcher=linux", need))
+		}
+	}
+	if images {
+		return fault.New("agent", fault.Invalid, "--launcher", errors.New("--image_providers needs --launcher=linux"))
+	}
+	return nil
 }
 
 // controllers lists what containers have beside CPU, memory and process counts.

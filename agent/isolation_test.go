@@ -27,8 +27,43 @@ func TestParseIsolation(t *testing.T) {
 			t.Errorf("%q: %+v %v", c.text, iso, err)
 		}
 	}
+	for _, text := range []string{"filesystem/linux,filesystem/posix", "network/cni,network/port_mapping"} {
+		if _, err := parseIsolation(text); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "cannot be used together") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if iso, err := parseIsolation("network/cni,network/ports,volume/secret,environment_secret"); err != nil || strings.Join(iso.without, " ") != "network/ports" {
+		t.Errorf("%+v %v", iso, err)
+	}
 	_, err := parseIsolation("cgroups/cpu,cgroup/mem")
 	if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), `"cgroup/mem"`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// --launcher=posix makes no namespaces (mesos-agent.md 7.1, 7.2).
+func TestLauncher(t *testing.T) {
+	for _, c := range []struct {
+		isolation, launcher string
+		images              bool
+		want                string
+	}{
+		{"filesystem/linux,docker/runtime,namespaces/pid", "linux", true, ""},
+		{"filesystem/linux,docker/runtime,namespaces/pid", "", true, ""},
+		{"posix/cpu,posix/mem,filesystem/posix", "posix", false, ""},
+		{"cgroups/cpu,cgroups/mem", "posix", false, ""},
+		{"filesystem/linux", "posix", false, "filesystem/linux"},
+		{"namespaces/pid", "posix", false, "namespaces/pid"},
+		{"", "posix", true, "--image_providers"},
+		{"", "windows", false, `"windows" is neither linux nor posix`},
+	} {
+		iso, err := parseIsolation(c.isolation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = iso.launcher(c.launcher, c.images)
+		if (err == nil) != (c.want == "") || err != nil && (fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }

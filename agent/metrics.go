@@ -32,6 +32,12 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	counter("recovery_errors_total", "Checkpoint records that could not be read at the start.", "slave/recovery_errors", func() float64 { return float64(e.damaged.Load()) })
 	counter("checkpoint_failures_total", "Batches of checkpoints that could not be written.", "", func() float64 { return float64(e.failures.Load()) })
 	gauge("sandbox_max_age_seconds", "Age at which unused sandboxes are removed at present.", "slave/executor_directory_max_allowed_age_secs", e.collector.MaxAge)
+	counter("container_destroy_errors_total", "Containers that did not end, or could not be cleaned up, in time; both are tried on.", "containerizer/mesos/container_destroy_errors", func() float64 { return float64(e.destroyErrors.Load()) })
+	r.FlatGroup(func(emit func(string, float64)) {
+		if took := time.Duration(e.recoveryTook.Load()); took > 0 {
+			emit("slave/recovery_time_secs", took.Seconds())
+		}
+	})
 	fetched := func(f func(sandbox.FetchStats) float64) func() float64 {
 		return func() float64 { return f(e.fetcher.Stats()) }
 	}

@@ -84,6 +84,12 @@ func (e *engine) readJournal(id *string, rebooted bool) ([]lifecycle.Record, err
 		return nil, err
 	}
 	info, records, more := journal.Decode(j.Entries())
+	if lost := append(losses[:len(losses):len(losses)], more...); e.cfg.Strict && len(lost) > 0 {
+		j.Close()
+		return nil, fault.New("agent.recover", fault.Malformed, lost[0].Key, fmt.Errorf(
+			"the checkpoint is damaged (%s): start with --no-strict to give up what it describes, or remove %s to start as a new agent",
+			lost[0].Reason, filepath.Join(e.cfg.WorkDir, "meta", "slaves", "latest")))
+	}
 	for _, l := range append(losses, more...) {
 		e.damaged.Add(1)
 		e.log.Error("checkpoint is damaged, what it describes is given up", "record", l.Key, "reason", l.Reason)
@@ -139,6 +145,7 @@ func (e *engine) awaitExecutors(ctx context.Context) error {
 	}
 	e.post(ctx, lifecycle.RecoveryEnded{})
 	e.phase.Store(int32(executors.Ready))
+	e.recoveryTook.Store(int64(time.Since(e.started)))
 	e.recovery.Store(true)
 	return nil
 }

@@ -47,6 +47,7 @@ func capabilities() []*mesos.AgentInfo_Capability {
 func (a *Agent) Run(ctx context.Context) error {
 	started := time.Now()
 	e := newEngine(a.cfg, a.log)
+	e.started = started
 	host, err := inventory.Take(inventory.Config{
 		Resources: a.cfg.Resources, Attributes: a.cfg.Attributes, DefaultRole: a.cfg.DefaultRole, Hostname: a.cfg.Hostname,
 		IP: a.cfg.IP, NoLookup: a.cfg.NoHostnameLookup, WorkDir: a.cfg.WorkDir,
@@ -95,7 +96,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if e.runtime == nil && a.cfg.has("mesos") {
 		e.runtime = proc.New(proc.Config{
 			RuntimeDir: a.cfg.RuntimeDir, Cgroups: a.cgroups, CgroupsHierarchy: a.cfg.CgroupsHierarchy,
-			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, Controllers: a.controllers, Devices: a.devices, Pids: a.cfg.PidsLimit, KeeperCommand: a.cfg.KeeperCommand,
+			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, LimitSwap: a.cfg.CgroupsLimitSwap, DestroyTimeout: a.cfg.CgroupsDestroyTimeout, Controllers: a.controllers, Devices: a.devices, Pids: a.cfg.PidsLimit, KeeperCommand: a.cfg.KeeperCommand,
 		}, a.log)
 	}
 	if err := a.joinDocker(e); err != nil {
@@ -132,7 +133,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	version := newUUID()
 	e.resourceVersion = version[:]
 	e.core = lifecycle.New(lifecycle.Config{
-		PID: transport.PID(processID).String(), Endpoint: a.addr.String(), IP: a.addr.Addr().String(), WorkDir: a.cfg.WorkDir,
+		PID: transport.PID(processID).String(), Endpoint: a.addr.String(), IP: a.addr.Addr().String(), IP6: a.cfg.IP6, WorkDir: a.cfg.WorkDir,
 		SwitchUser: !a.cfg.NoSwitchUser, ShutdownGrace: a.cfg.ExecutorShutdownGracePeriod,
 		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
@@ -152,7 +153,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reg := newMetrics(e, started)
 	door.set(operators.New(operators.Config{
 		PID: transport.PID(processID).String(), Info: e.info, Capabilities: capabilities(), Version: MesosVersion, Build: a.cfg.Version,
-		Started: started, Flags: a.cfg.Flags, LogLevel: a.cfg.LogLevel, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, PruneImages: e.PruneImages, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
+		Started: started, Flags: a.cfg.Flags, LogLevel: a.cfg.LogLevel, LogFile: a.cfg.LogFile, LogDir: a.cfg.LogDir, ExternalLog: a.cfg.ExternalLogFile, Heartbeat: a.cfg.HTTPHeartbeat, Recovered: e.recovery.Load, View: e.View, Files: e.files, Containers: e, PruneImages: e.PruneImages, Metrics: reg, Rules: secure.Rules, Executors: e.executors,
 		MasterHostname: func() string {
 			if m := e.uplink.Leader(); m != nil {
 				return m.Hostname

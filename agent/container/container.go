@@ -135,6 +135,7 @@ type Limits struct {
 	CPULimit    float64 // hard limit in CPUs; 0 none, +Inf explicitly none
 	Memory      uint64  // request in bytes: soft limit, and the hard one when MemoryLimit is 0
 	MemoryLimit uint64  // hard limit in bytes; Unlimited for none
+	LowPriority bool    // its CPUs are revocable: they give way to those of others
 	Pids        int64   // processes and threads; 0 means the runtime's default (4096)
 }
 

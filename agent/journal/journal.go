@@ -157,8 +157,12 @@ func open(dir string, log *slog.Logger) (*Journal, []Loss, error) {
 	for k, v := range j.live {
 		j.bytes += frameSize(k, v)
 	}
-	// Rubble and damage go away now: after this the file holds only what was read.
-	if len(losses) > 0 || end < int64(len(data)) {
+	// A torn end goes away now. Damage stays until the next Append, which writes the file
+	// anew: who opened it may refuse to go on, and then must find it again.
+	switch {
+	case len(losses) > 0:
+		j.bad = true
+	case end < int64(len(data)):
 		if err := j.rewrite(); err != nil {
 			j.bad = true
 			log.Warn("journal could not be rewritten", "folder", dir, "err", err)

@@ -255,3 +255,35 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+// Damage is found again by the next who opens the journal, as long as nobody has written
+// to it: an agent that refuses to start must refuse again.
+func TestDamageStaysUntilSomethingIsWritten(t *testing.T) {
+	m, j, path := create(t)
+	for i := range 5 {
+		if err := j.Append([]Entry{{fmt.Sprintf("t/F/%d", i), []byte(strings.Repeat("x", 100))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bytes.Index(b, []byte("t/F/2"))+20] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{1, 1, 0} {
+		j, losses, err := m.Open("S0", quiet)
+		if err != nil || len(losses) != want || want > 0 && losses[0].Key != "t/F/2" {
+			t.Errorf("opened %d times: %v %v, want %d", i+1, losses, err, want)
+		}
+		if i == 1 {
+			if err := j.Append([]Entry{{"t/F/9", []byte("y")}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		j.Close()
+	}
+}

@@ -13,6 +13,7 @@ type Config struct {
 	PID               string            // "slave(1)@ip:port"
 	Endpoint          string            // "ip:port", MESOS_AGENT_ENDPOINT
 	IP                string            // address given in container_status of host-network tasks
+	IP6               string            // a second one, of IPv6; may be empty
 	WorkDir           string            // absolute
 	DefaultUser       string            // of tasks that name none; empty: their framework's
 	SwitchUser        bool              // run tasks as their user, not as the agent's

@@ -51,6 +51,11 @@ func (a *Agent) containerStatus(e *execution) *mesos.ContainerStatus {
 	if strings.Contains(a.cfg.IP, ":") {
 		cs.NetworkInfos[0].IpAddresses[0].Protocol = mesos.NetworkInfo_IPv6.Enum()
 	}
+	if a.cfg.IP6 != "" {
+		cs.NetworkInfos[0].IpAddresses = append(cs.NetworkInfos[0].IpAddresses, &mesos.NetworkInfo_IPAddress{
+			Protocol: mesos.NetworkInfo_IPv6.Enum(), IpAddress: ptr(a.cfg.IP6),
+		})
+	}
 	if len(e.networks) > 0 {
 		cs.NetworkInfos = e.networks
 	}

@@ -19,6 +19,35 @@ func (w *world) lines(since int, text string) []string {
 	return out
 }
 
+// mesos-agent.md 14.1, item 3: a task in the host's network has the agent's address, and
+// the one of IPv6 beside it (--ip6); one in a network of its own has that one's only.
+func TestTrap3Addresses(t *testing.T) {
+	w := newWorld(t)
+	w.a.cfg.IP6 = "fd00::1"
+	w.step(Registered{Agent: "S0"})
+	texts := func(id string) (out []string) {
+		for _, n := range w.heads[id].GetStatus().GetContainerStatus().GetNetworkInfos() {
+			for _, ip := range n.GetIpAddresses() {
+				out = append(out, ip.GetProtocol().String()+" "+ip.GetIpAddress())
+			}
+		}
+		return out
+	}
+	w.run(commandTask("host"))
+	w.step(Started{Container: w.box["host"], PID: 7})
+	w.ack("host")
+	if got := texts("host"); strings.Join(got, ",") != "IPv4 10.0.0.1,IPv6 fd00::1" {
+		t.Errorf("in the host's network: %v", got)
+	}
+	w.run(commandTask("own"))
+	w.step(Started{Container: w.box["own"], PID: 8, Networks: []*mesos.NetworkInfo{{Name: ptr("net"), IpAddresses: []*mesos.NetworkInfo_IPAddress{
+		{Protocol: mesos.NetworkInfo_IPv4.Enum(), IpAddress: ptr("172.16.0.2")}}}}})
+	w.ack("own")
+	if got := texts("own"); strings.Join(got, ",") != "IPv4 172.16.0.2" {
+		t.Errorf("in a network of its own: %v", got)
+	}
+}
+
 // mesos-agent.md 14.1, item 13: the time between SIGTERM and SIGKILL. A command and a pod's
 // member have 3 s, an executor 5 s; a policy of the task goes before that, one of the
 // KILL call before both.

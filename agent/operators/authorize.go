@@ -181,7 +181,7 @@ func (s *server) mayRead(ctx context.Context, path string) bool {
 	if err != nil {
 		return false
 	}
-	if s.LogDir != "" && (root == s.LogDir || strings.HasPrefix(root, s.LogDir+"/")) {
+	if s.LogFile != "" && root == s.LogFile {
 		return s.Rules.Allows(who, acl.AccessMesosLog, "")
 	}
 	user := ""

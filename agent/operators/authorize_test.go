@@ -66,7 +66,7 @@ func twoUsers(dirs map[string]string) *lifecycle.View {
 }
 
 // guarded starts the routes with rules; the header Who names the principal, Run a token's container.
-func guarded(t *testing.T, rules string) (url string, dirs map[string]string) {
+func guarded(t *testing.T, rules string, change ...func(*Config)) (url string, dirs map[string]string) {
 	t.Helper()
 	list, warnings, err := acl.Parse([]byte(rules))
 	if err != nil || len(warnings) > 0 {
@@ -80,7 +80,7 @@ func guarded(t *testing.T, rules string) (url string, dirs map[string]string) {
 			t.Fatal(err)
 		}
 	}
-	h := New(Config{
+	cfg := Config{
 		PID: "slave(1)@127.0.0.1:5051", Version: "1.11.0", Started: time.Unix(1, 0), Flags: map[string]string{"port": "5051"},
 		Info: &messages.SlaveInfo{Hostname: proto.String("h"), Resources: []*mesos.Resource{
 			{Name: proto.String("cpus"), Type: mesos.Value_SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: proto.Float64(4)}, Role: proto.String("dev")},
@@ -91,7 +91,11 @@ func guarded(t *testing.T, rules string) (url string, dirs map[string]string) {
 			return &mesos.ResourceStatistics{Timestamp: proto.Float64(1)}, nil
 		},
 		Rules: list,
-	}, slog.New(slog.DiscardHandler))
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	h := New(cfg, slog.New(slog.DiscardHandler))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if who, run := r.Header.Get("Who"), r.Header.Get("Run"); who != "" || run != "" {
 			p := auth.Principal{Value: who}

@@ -31,9 +31,6 @@ type Containers interface {
 	Input(ctx context.Context, id lifecycle.ContainerID, data []byte, eof bool, size *container.Terminal) error
 }
 
-// heartbeat is the interval of signs of life on output streams (--http_heartbeat_interval).
-const heartbeat = 30 * time.Second
-
 // containerID gives the id that a call about a container names, nil for other calls.
 func containerID(c *agentapi.Call) *mesos.ContainerID {
 	switch c.GetType() {
@@ -225,7 +222,7 @@ func (s *server) stream(c echo.Context, id lifecycle.ContainerID, o output) *ref
 		w.WriteHeader(http.StatusOK)
 		w.Flush()
 		beats.Go(func() {
-			tick := time.NewTicker(heartbeat)
+			tick := time.NewTicker(s.Heartbeat)
 			defer tick.Stop()
 			for {
 				select {
@@ -234,7 +231,7 @@ func (s *server) stream(c echo.Context, id lifecycle.ContainerID, o output) *ref
 				case <-tick.C:
 					if send(&agentapi.ProcessIO{Type: agentapi.ProcessIO_CONTROL.Enum(), Control: &agentapi.ProcessIO_Control{
 						Type:      agentapi.ProcessIO_Control_HEARTBEAT.Enum(),
-						Heartbeat: &agentapi.ProcessIO_Control_Heartbeat{Interval: &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(heartbeat))}},
+						Heartbeat: &agentapi.ProcessIO_Control_Heartbeat{Interval: &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(s.Heartbeat))}},
 					}}) != nil {
 						cancel()
 						return

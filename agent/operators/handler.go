@@ -36,7 +36,10 @@ type Config struct {
 	Build        string // the version of this program
 	Started      time.Time
 	Flags        map[string]string // name -> value
-	LogDir       string            // empty: none
+	LogDir       string            // of the agent's log, as /state prints it; empty: none
+	ExternalLog  string            // a log file that something else writes, likewise
+	LogFile      string            // the log that Files shows; empty: none
+	Heartbeat    time.Duration     // of output streams (--http_heartbeat_interval); 0: 30 s
 	LogLevel     *slog.LevelVar    // of the logger, lowered by /logging/toggle; nil: it stays as it is
 
 	// Recovered tells whether recovery has ended.
@@ -71,6 +74,9 @@ type server struct {
 // New makes the handler of all the agent's HTTP routes, without the process id's prefix
 // ("/slave(1)/…"), which the transport takes off.
 func New(cfg Config, log *slog.Logger) http.Handler {
+	if cfg.Heartbeat <= 0 {
+		cfg.Heartbeat = 30 * time.Second
+	}
 	s := &server{Config: cfg, log: log, verbosity: web.NewVerbosity(cfg.LogLevel, log), attached: map[lifecycle.ContainerID]bool{}}
 	e := web.New(web.Config{
 		Logger: log, Room: "agent", Metrics: cfg.Metrics, BodyLimit: bodyLimit,

@@ -39,6 +39,7 @@ type stateJSON struct {
 	DrainStart                  *float                       `json:"estimated_drain_start_time_seconds,omitempty"`
 	MasterHostname              string                       `json:"master_hostname,omitempty"`
 	LogDir                      string                       `json:"log_dir,omitempty"`
+	ExternalLog                 string                       `json:"external_log_file,omitempty"`
 	Flags                       map[string]string            `json:"flags"`
 	Frameworks                  []frameworkJSON              `json:"frameworks"`
 	CompletedFrameworks         []frameworkJSON              `json:"completed_frameworks"`
@@ -128,7 +129,7 @@ func (s *server) state(c echo.Context) (any, error) {
 		Resources: amounts(total), UnreservedResources: amounts(total.Unreserved()),
 		ReservedResources: map[string]map[string]any{}, ReservedResourcesFull: map[string][]json.RawMessage{},
 		UnreservedResourcesFull: raws(resource.Endpoint(total.Unreserved())), ResourceProviders: []any{},
-		Attributes: attributes(s.Info.GetAttributes()), MasterHostname: s.MasterHostname(), LogDir: s.LogDir, Flags: flags,
+		Attributes: attributes(s.Info.GetAttributes()), MasterHostname: s.MasterHostname(), LogDir: s.LogDir, ExternalLog: s.ExternalLog, Flags: flags,
 		ReservedResourcesAllocated: map[string]map[string]any{},
 		Frameworks:                 []frameworkJSON{}, CompletedFrameworks: []frameworkJSON{},
 	}

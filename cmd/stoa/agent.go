@@ -35,9 +35,7 @@ type agentCmd struct {
 
 	Containerizers string `name:"containerizers" env:"MESOS_CONTAINERIZERS" default:"mesos" help:"Who runs containers: mesos (processes of this host), docker (the Docker engine), or docker,mesos."`
 	Isolation      string `name:"isolation" env:"MESOS_ISOLATION" default:"cgroups/cpu,cgroups/mem" help:"Limits by cgroups where they can be used; posix/cpu,posix/mem turns limits off."`
-	Hierarchy      string `name:"cgroups_hierarchy" env:"MESOS_CGROUPS_HIERARCHY" default:"/sys/fs/cgroup" help:"Where cgroups are mounted."`
-	CgroupsRoot    string `name:"cgroups_root" env:"MESOS_CGROUPS_ROOT" help:"Folder of this agent in each hierarchy; one agent each. Default mesos, with -PORT behind it for ports other than 5051."`
-	CFS            bool   `name:"cgroups_enable_cfs" env:"MESOS_CGROUPS_ENABLE_CFS" negatable:"" help:"Make CPU requests hard limits."`
+	Launcher       string `name:"launcher" env:"MESOS_LAUNCHER" help:"linux or posix; posix refuses isolators that need namespaces. Default: whatever this host can do."`
 	SwitchUser     bool   `name:"switch_user" env:"MESOS_SWITCH_USER" default:"true" negatable:"" help:"Run tasks as their user instead of the agent's."`
 
 	ExecutorEnv     string   `name:"executor_environment_variables" env:"MESOS_EXECUTOR_ENVIRONMENT_VARIABLES" help:"JSON object of variables for every executor and command task."`
@@ -47,15 +45,19 @@ type agentCmd struct {
 	RecoveryTimeout duration `name:"recovery_timeout" env:"MESOS_RECOVERY_TIMEOUT" default:"15mins" help:"How long executors wait for a lost agent."`
 	MaxCompleted    int      `name:"max_completed_executors_per_framework" env:"MESOS_MAX_COMPLETED_EXECUTORS_PER_FRAMEWORK" default:"150" help:"Ended executors remembered."`
 	Recover         string   `name:"recover" env:"MESOS_RECOVER" default:"reconnect" enum:"reconnect,cleanup" help:"What happens to tasks of the last run: reconnect, or cleanup: end them and stop."`
-	Strict          bool     `name:"strict" env:"MESOS_STRICT" default:"true" negatable:"" help:"Accepted; a damaged checkpoint always costs just the task that it describes."`
+	Strict          bool     `name:"strict" env:"MESOS_STRICT" negatable:"" help:"Refuse to start when a checkpoint is damaged; otherwise that costs just the task that it describes."`
 	Reconfiguration string   `name:"reconfiguration_policy" env:"MESOS_RECONFIGURATION_POLICY" default:"equal" enum:"equal,additive" help:"Which changes of hostname, resources and attributes keep the agent's id."`
 	Backoff         duration `name:"registration_backoff_factor" env:"MESOS_REGISTRATION_BACKOFF_FACTOR" default:"1secs" help:"Registrations are tried within this time, then its doubles up to 1mins."`
 	ZKTimeout       duration `name:"zk_session_timeout" env:"MESOS_ZK_SESSION_TIMEOUT" default:"10secs" help:"ZooKeeper session timeout."`
 	GCDelay         duration `name:"gc_delay" env:"MESOS_GC_DELAY" default:"1weeks" help:"How long sandboxes of ended tasks are kept."`
 	GCHeadroom      float64  `name:"gc_disk_headroom" env:"MESOS_GC_DISK_HEADROOM" default:"0.1" help:"Share of the disk to keep free by removing sandboxes sooner."`
 	DiskWatch       duration `name:"disk_watch_interval" env:"MESOS_DISK_WATCH_INTERVAL" default:"1mins" help:"How often the disk is looked at."`
+	Heartbeat       duration `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" default:"30secs" help:"Interval of signs of life on the streams of ATTACH_CONTAINER_OUTPUT and sessions."`
 	KillTasksOnStop bool     `name:"kill_tasks_on_stop" env:"STOA_KILL_TASKS_ON_STOP" help:"End all tasks when the agent is stopped, instead of leaving them running."`
 
+	agentAddress
+	agentCgroups
+	agentModules
 	agentSecurity
 	agentDocker
 	agentNetworks
@@ -73,15 +75,12 @@ type agentCmd struct {
 // agentAccepted are flags of mesos-agent that are taken so that its command lines and
 // environments work, but change nothing here; using one is logged.
 type agentAccepted struct {
-	Launcher         string `name:"launcher" env:"MESOS_LAUNCHER" hidden:""`
 	LauncherDir      string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
 	Docker           string `name:"docker" env:"MESOS_DOCKER" hidden:""`
 	DockerMesosImage string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
 	SystemdSupport   *bool  `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" negatable:"" hidden:""`
 	SystemdDir       string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
-	LimitSwap        *bool  `name:"cgroups_limit_swap" env:"MESOS_CGROUPS_LIMIT_SWAP" negatable:"" hidden:""`
 	HTTPCommand      *bool  `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" negatable:"" hidden:""`
-	HTTPHeartbeat    string `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" hidden:""`
 }
 
 // Run runs tasks until the process is told to stop.
@@ -91,11 +90,16 @@ func (c *agentCmd) Run(p *process) error {
 		return err
 	}
 	defer file.close()
-	cfg, err := c.config()
+	p.log = log
+	modules, err := c.agentModules.read(log)
 	if err != nil {
 		return err
 	}
-	p.log, cfg.LogLevel, cfg.LogFile = log, level, file.name
+	cfg, err := c.config(modules)
+	if err != nil {
+		return err
+	}
+	cfg.LogLevel, cfg.LogFile, cfg.LogDir, cfg.ExternalLogFile = level, file.name, c.LogDir, c.ExternalLog
 	for _, name := range append(used(c.agentAccepted), used(c.agentElsewhere)...) {
 		p.log.Warn("flag has no effect", "flag", "--"+name)
 	}
@@ -105,7 +109,7 @@ func (c *agentCmd) Run(p *process) error {
 	if err := c.agentConfine.apply(&cfg); err != nil {
 		return err
 	}
-	if cfg.Logs, err = c.agentLogs.config(c.Modules, p.log); err != nil {
+	if cfg.Logs, err = c.agentLogs.config(modules, p.log); err != nil {
 		return err
 	}
 	if cfg.Confine, err = c.agentConfine.confineConfig(); err != nil {
@@ -126,8 +130,8 @@ func (c *agentCmd) Run(p *process) error {
 	return door.Run(p.ctx)
 }
 
-// config checks the flags and fills the room's Config.
-func (c *agentCmd) config() (agent.Config, error) {
+// config checks the flags and fills the room's Config; modules is what --modules says.
+func (c *agentCmd) config(modules string) (agent.Config, error) {
 	env := map[string]string{}
 	if text := c.ExecutorEnv; text != "" {
 		if path, ok := strings.CutPrefix(text, "file://"); ok {
@@ -156,26 +160,33 @@ func (c *agentCmd) config() (agent.Config, error) {
 	if c.RuntimeDir == "" {
 		c.RuntimeDir = "/var/run/mesos" + suffix
 	}
-	if c.CgroupsRoot == "" {
-		c.CgroupsRoot = "mesos" + suffix
+	if c.Heartbeat <= 0 {
+		return agent.Config{}, fault.New("stoa agent", fault.Invalid, "--http_heartbeat_interval", errors.New("it must be positive"))
+	}
+	ip, ip6, err := c.addresses(c.IP)
+	if err != nil {
+		return agent.Config{}, err
 	}
 	images, box, err := c.agentImages.config(suffix)
 	if err != nil {
 		return agent.Config{}, err
 	}
-	return agent.Config{
-		Master: c.Master, IP: c.IP, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
+	cfg := agent.Config{
+		Master: c.Master, IP: ip, IP6: ip6, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
-		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(), SandboxDirectory: c.SandboxInside, CgroupsHierarchy: c.Hierarchy, CgroupsRoot: c.CgroupsRoot,
-		CgroupsEnableCFS: c.CFS, NoSwitchUser: !c.SwitchUser, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(modules), SandboxDirectory: c.SandboxInside, Launcher: c.Launcher,
+		NoSwitchUser: !c.SwitchUser, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),
 		MaxCompletedExecutorsPerFramework: c.MaxCompleted, ReconfigurationPolicy: c.Reconfiguration,
 		RegistrationBackoffFactor: time.Duration(c.Backoff), ZKSessionTimeout: time.Duration(c.ZKTimeout),
 		GCDelay: time.Duration(c.GCDelay), GCDiskHeadroom: headroom,
-		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Recover: c.Recover, Version: version, Flags: c.flags(),
-	}, nil
+		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Recover: c.Recover, Strict: c.Strict, HTTPHeartbeat: time.Duration(c.Heartbeat), Version: version,
+	}
+	c.agentCgroups.apply(&cfg, suffix)
+	cfg.Flags = c.flags()
+	return cfg, nil
 }
 
 // flags gives what /flags and /state print: the values that were used, as strings.

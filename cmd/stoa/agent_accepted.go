@@ -1,14 +1,13 @@
 package main
 
 // agentElsewhere are flags of mesos-agent about what this agent has not: other isolators,
-// modules, and finding out addresses by a program. They are taken so that command lines
-// and environments work, and logged as without effect (mesos-agent.md 13).
+// and kinds of modules that have no successor here. They are taken so that command lines and
+// environments work, and logged as without effect (mesos-agent.md 13).
 type agentElsewhere struct {
 	AgentFeatures                       string `name:"agent_features" env:"MESOS_AGENT_FEATURES" hidden:""`
 	AgentSubsystems                     string `name:"agent_subsystems" env:"MESOS_AGENT_SUBSYSTEMS" aliases:"slave_subsystems" hidden:""`
 	AppcSimpleDiscoveryUriPrefix        string `name:"appc_simple_discovery_uri_prefix" env:"MESOS_APPC_SIMPLE_DISCOVERY_URI_PREFIX" hidden:""`
 	AppcStoreDir                        string `name:"appc_store_dir" env:"MESOS_APPC_STORE_DIR" hidden:""`
-	CgroupsDestroyTimeout               string `name:"cgroups_destroy_timeout" env:"MESOS_CGROUPS_DESTROY_TIMEOUT" hidden:""`
 	CgroupsNetClsPrimaryHandle          string `name:"cgroups_net_cls_primary_handle" env:"MESOS_CGROUPS_NET_CLS_PRIMARY_HANDLE" hidden:""`
 	CgroupsNetClsSecondaryHandles       string `name:"cgroups_net_cls_secondary_handles" env:"MESOS_CGROUPS_NET_CLS_SECONDARY_HANDLES" hidden:""`
 	ContainerPortsIsolatedRange         string `name:"container_ports_isolated_range" env:"MESOS_CONTAINER_PORTS_ISOLATED_RANGE" hidden:""`
@@ -20,19 +19,13 @@ type agentElsewhere struct {
 	Eth0Name                            string `name:"eth0_name" env:"MESOS_ETH0_NAME" hidden:""`
 	LoName                              string `name:"lo_name" env:"MESOS_LO_NAME" hidden:""`
 	ExecutorReregistrationRetryInterval string `name:"executor_reregistration_retry_interval" env:"MESOS_EXECUTOR_REREGISTRATION_RETRY_INTERVAL" hidden:""`
-	Hooks                               string `name:"hooks" env:"MESOS_HOOKS" hidden:""`
-	Ip6                                 string `name:"ip6" env:"MESOS_IP6" hidden:""`
-	Ip6DiscoveryCommand                 string `name:"ip6_discovery_command" env:"MESOS_IP6_DISCOVERY_COMMAND" hidden:""`
-	IpDiscoveryCommand                  string `name:"ip_discovery_command" env:"MESOS_IP_DISCOVERY_COMMAND" hidden:""`
 	MasterDetector                      string `name:"master_detector" env:"MESOS_MASTER_DETECTOR" hidden:""`
-	ModulesDir                          string `name:"modules_dir" env:"MESOS_MODULES_DIR" hidden:""`
 	NvidiaGpuDevices                    string `name:"nvidia_gpu_devices" env:"MESOS_NVIDIA_GPU_DEVICES" hidden:""`
 	PerfDuration                        string `name:"perf_duration" env:"MESOS_PERF_DURATION" hidden:""`
 	PerfEvents                          string `name:"perf_events" env:"MESOS_PERF_EVENTS" hidden:""`
 	PerfInterval                        string `name:"perf_interval" env:"MESOS_PERF_INTERVAL" hidden:""`
 	QosCorrectionIntervalMin            string `name:"qos_correction_interval_min" env:"MESOS_QOS_CORRECTION_INTERVAL_MIN" hidden:""`
 	ResourceProviderConfigDir           string `name:"resource_provider_config_dir" env:"MESOS_RESOURCE_PROVIDER_CONFIG_DIR" hidden:""`
-	SecretResolver                      string `name:"secret_resolver" env:"MESOS_SECRET_RESOLVER" hidden:""`
 	VolumeGidRange                      string `name:"volume_gid_range" env:"MESOS_VOLUME_GID_RANGE" hidden:""`
 	XfsProjectRange                     string `name:"xfs_project_range" env:"MESOS_XFS_PROJECT_RANGE" hidden:""`
 	XfsQuotaHeadroom                    string `name:"xfs_quota_headroom" env:"MESOS_XFS_QUOTA_HEADROOM" hidden:""`
@@ -41,6 +34,5 @@ type agentElsewhere struct {
 	EnforceContainerPorts               *bool  `name:"enforce_container_ports" env:"MESOS_ENFORCE_CONTAINER_PORTS" negatable:"" hidden:""`
 	HttpExecutorDomainSockets           *bool  `name:"http_executor_domain_sockets" env:"MESOS_HTTP_EXECUTOR_DOMAIN_SOCKETS" negatable:"" hidden:""`
 	MemoryProfiling                     *bool  `name:"memory_profiling" env:"MESOS_MEMORY_PROFILING" negatable:"" hidden:""`
-	RevocableCpuLowPriority             *bool  `name:"revocable_cpu_low_priority" env:"MESOS_REVOCABLE_CPU_LOW_PRIORITY" negatable:"" hidden:""`
 	XfsKillContainers                   *bool  `name:"xfs_kill_containers" env:"MESOS_XFS_KILL_CONTAINERS" negatable:"" hidden:""`
 }

@@ -9,17 +9,17 @@ import (
 
 // Flags of Mesos that change nothing are taken in every form that Mesos takes, and named.
 func TestAgentFlagsWithoutEffect(t *testing.T) {
-	c, err := parseAgent(t, "--no-systemd_enable_support", "--cgroups_limit_swap=false", "--http_command_executor=true", "--docker=/usr/bin/docker", "--launcher=linux")
+	c, err := parseAgent(t, "--no-systemd_enable_support", "--http_command_executor=true", "--docker=/usr/bin/docker")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := used(c.agentAccepted)
 	slices.Sort(got)
-	want := []string{"cgroups_limit_swap", "docker", "http_command_executor", "launcher", "systemd_enable_support"}
+	want := []string{"docker", "http_command_executor", "systemd_enable_support"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	for name, value := range map[string]string{"systemd_enable_support": "false", "cgroups_limit_swap": "false", "launcher": "linux"} {
+	for name, value := range map[string]string{"systemd_enable_support": "false"} {
 		if got := c.flags()[name]; got != value {
 			t.Errorf("/flags prints %s as %q, want %q", name, got, value)
 		}
@@ -79,13 +79,13 @@ func TestAgentContractFlags(t *testing.T) {
 			t.Errorf("--%s has the variables %q", name, env)
 		}
 	}
-	c, err := parseAgent(t, "--perf_events=cycles", "--enforce_container_ports", "--no-revocable_cpu_low_priority", "--slave_subsystems=memory")
+	c, err := parseAgent(t, "--perf_events=cycles", "--enforce_container_ports", "--slave_subsystems=memory")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := used(c.agentElsewhere)
 	slices.Sort(got)
-	if want := []string{"agent_subsystems", "enforce_container_ports", "perf_events", "revocable_cpu_low_priority"}; !slices.Equal(got, want) {
+	if want := []string{"agent_subsystems", "enforce_container_ports", "perf_events"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

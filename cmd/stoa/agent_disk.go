@@ -12,7 +12,6 @@ type agentDisk struct {
 	DiskQuota      bool     `name:"enforce_container_disk_quota" env:"MESOS_ENFORCE_CONTAINER_DISK_QUOTA" negatable:"" help:"End containers that use more disk than they have; needs disk/du in --isolation."`
 	DiskUse        duration `name:"container_disk_watch_interval" env:"MESOS_CONTAINER_DISK_WATCH_INTERVAL" default:"15secs" help:"How often the isolator disk/du measures sandboxes and volumes."`
 	Estimator      string   `name:"resource_estimator" env:"MESOS_RESOURCE_ESTIMATOR" help:"Offer revocable resources beyond what there is: org_apache_mesos_FixedResourceEstimator, with the amount in --modules."`
-	Modules        string   `name:"modules" env:"MESOS_MODULES" help:"JSON or file:///path; read for the parameters of --resource_estimator and --container_logger."`
 	QoS            string   `name:"qos_controller" env:"MESOS_QOS_CONTROLLER" help:"Must be empty: revocable resources are taken back by nobody."`
 	PluginBooks    string   `name:"docker_volume_checkpoint_dir" env:"MESOS_DOCKER_VOLUME_CHECKPOINT_DIR" help:"Where the isolator docker/volume keeps which volumes of Docker's plugins a container has. Default docker-volumes in --runtime_dir."`
 	PluginChown    bool     `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" negatable:"" help:"Give the folders of such volumes to the task's user."`
@@ -25,6 +24,7 @@ func (c agentDisk) disk() agent.Disk {
 	return agent.Disk{Enforce: c.DiskQuota, Interval: time.Duration(c.DiskUse), PluginBooks: c.PluginBooks, PluginChown: c.PluginChown}
 }
 
-func (c agentDisk) oversubscription() agent.Oversubscription {
-	return agent.Oversubscription{Estimator: c.Estimator, QoS: c.QoS, Modules: c.Modules, Interval: time.Duration(c.Oversubscribed)}
+// oversubscription takes what --modules says.
+func (c agentDisk) oversubscription(modules string) agent.Oversubscription {
+	return agent.Oversubscription{Estimator: c.Estimator, QoS: c.QoS, Modules: modules, Interval: time.Duration(c.Oversubscribed)}
 }

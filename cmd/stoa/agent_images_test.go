@@ -19,7 +19,7 @@ func TestAgentImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := c.config()
+	cfg, err := c.config("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestAgentImages(t *testing.T) {
 	} {
 		c, err := parseAgent(t, r.arg)
 		if err == nil {
-			_, err = c.config()
+			_, err = c.config("")
 		}
 		if err == nil || !strings.Contains(err.Error(), r.want) {
 			t.Errorf("%s: %v, want %q", r.arg, err, r.want)

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 
 	"github.com/stoa-project/stoa/agent/tasklog"
-	"github.com/stoa-project/stoa/internal/fault"
 )
 
 // agentLogs are the flags of tasks' log files (mesos-agent.md 2.6). The sizes and options
@@ -17,16 +16,8 @@ type agentLogs struct {
 	StderrOptions string   `name:"logrotate_stderr_options" env:"MESOS_LOGROTATE_STDERR_OPTIONS" help:"Likewise, of stderr."`
 }
 
-// config reads the flags; given is the value of --modules, which others read too.
-func (c *agentLogs) config(given string, log *slog.Logger) (tasklog.Config, error) {
-	modules := ""
-	if given != "" {
-		text, err := textOrFile(given)
-		if err != nil {
-			return tasklog.Config{}, fault.New("stoa agent", fault.Invalid, "--modules", err)
-		}
-		modules = string(text)
-	}
+// config reads the flags; modules is what --modules says, which others read too.
+func (c *agentLogs) config(modules string, log *slog.Logger) (tasklog.Config, error) {
 	cfg, warnings, err := tasklog.New(c.Logger, modules, uint64(c.MaxStdout), uint64(c.MaxStderr), c.StdoutOptions, c.StderrOptions)
 	if err != nil {
 		return cfg, err

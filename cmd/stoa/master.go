@@ -92,7 +92,7 @@ func (c *masterCmd) Run(p *process) error {
 // config checks the flags and fills the room's Config.
 func (c *masterCmd) config() (master.Config, error) {
 	var cfg master.Config
-	ip, err := discovered(c.IP, c.Discovery)
+	ip, err := discovered("ip", c.IP, c.Discovery)
 	if err != nil {
 		return cfg, err
 	}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -150,34 +148,6 @@ func domain(text []byte) (*mesos.DomainInfo, error) {
 		return nil, errors.New(`it must name both: {"fault_domain":{"region":{"name":"r"},"zone":{"name":"z"}}}`)
 	}
 	return d, nil
-}
-
-// discoveryWait bounds the command of --ip_discovery_command.
-const discoveryWait = 30 * time.Second
-
-// discovered gives the address to listen on: the flag's, or what the command prints.
-func discovered(ip, command string) (string, error) {
-	if command == "" {
-		return ip, nil
-	}
-	bad := func(why error) (string, error) {
-		return "", fault.New("stoa", fault.Invalid, "--ip_discovery_command="+command, why)
-	}
-	if ip != "" {
-		return bad(errors.New("give it or --ip, not both"))
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), discoveryWait)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	if err != nil {
-		return bad(err)
-	}
-	if ip = strings.TrimSpace(string(out)); ip == "" {
-		return bad(errors.New("it printed nothing"))
-	}
-	return ip, nil
 }
 
 // masterRefused are flags that load native modules, which is refused, or that change

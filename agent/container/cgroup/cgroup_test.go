@@ -56,6 +56,8 @@ func TestVersion2Files(t *testing.T) {
 		{"most", Limits{CPUs: 1000}, map[string]string{"cpu.weight": "10000"}},
 		{"quota", Limits{CPUs: 2, Quota: 1.5}, map[string]string{"cpu.weight": "200", "cpu.max": "150000 100000"}},
 		{"least quota", Limits{Quota: 0.0001}, map[string]string{"cpu.max": "1000 100000"}},
+		{"revocable", Limits{CPUs: 3, Low: true}, map[string]string{"cpu.weight": "3"}},
+		{"no swap", Limits{MemHard: 64 << 20, NoSwap: true}, map[string]string{"memory.max": "67108864", "memory.swap.max": "0"}},
 		{"unlimited", Limits{Quota: math.Inf(1), MemHard: math.MaxUint64, Pids: -1},
 			map[string]string{"cpu.max": "max 100000", "memory.max": "max", "pids.max": "max"}},
 	}

@@ -17,6 +17,8 @@ type Limits struct {
 	MemSoft uint64  // bytes
 	MemHard uint64  // bytes; math.MaxUint64 removes it
 	Pids    int64   // negative removes it
+	Low     bool    // a hundredth of the weight (version 1: 10/1024), for revocable CPUs
+	NoSwap  bool    // MemHard bounds swap too: memory and swap together, with version 2 no swap at all
 }
 
 // minMemory is the least hard limit in bytes (mesos-agent.md 7.3).
@@ -30,10 +32,14 @@ func (d *Driver) set(id string, l Limits, fresh bool) error {
 		}
 	}
 	if l.CPUs > 0 {
+		weight, shares := 100.0, 1024.0
+		if l.Low {
+			weight, shares = 1, 10
+		}
 		if d.layout.v2("cpu") {
-			put("cpu", "cpu.weight", clamp(100*l.CPUs, 1, 10000))
+			put("cpu", "cpu.weight", clamp(weight*l.CPUs, 1, 10000))
 		} else {
-			put("cpu", "cpu.shares", clamp(1024*l.CPUs, 2, 262144))
+			put("cpu", "cpu.shares", clamp(shares*l.CPUs, 2, 262144))
 		}
 	}
 	if l.Quota > 0 {
@@ -50,22 +56,15 @@ func (d *Driver) set(id string, l Limits, fresh bool) error {
 			put("cpu", "cpu.cfs_quota_us", quota)
 		}
 	}
-	soft, hardFile := "memory.soft_limit_in_bytes", "memory.limit_in_bytes"
+	soft := "memory.soft_limit_in_bytes"
 	if d.layout.v2("memory") {
-		soft, hardFile = "memory.low", "memory.max"
+		soft = "memory.low"
 	}
 	if l.MemSoft > 0 {
 		put("memory", soft, max(l.MemSoft, minMemory))
 	}
 	if l.MemHard > 0 && (fresh || l.MemHard > d.hard(id)) {
-		switch {
-		case l.MemHard != math.MaxUint64:
-			put("memory", hardFile, max(l.MemHard, minMemory))
-		case d.layout.v2("memory"):
-			put("memory", hardFile, "max")
-		default:
-			put("memory", hardFile, -1)
-		}
+		d.hardest(l, fresh, put)
 	}
 	switch {
 	case l.Pids > 0:

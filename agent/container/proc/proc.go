@@ -35,6 +35,8 @@ type Config struct {
 	CgroupsRoot string
 	// CFS makes the CPU request a hard limit (--cgroups_enable_cfs).
 	CFS bool
+	// LimitSwap makes the memory limit one of memory and swap together (--cgroups_limit_swap).
+	LimitSwap bool
 	// Pids is the default limit of processes and threads (0: 4096; negative: none).
 	Pids int64
 	// Controllers are those of cgroup.Extras that containers have too, and Devices what they
@@ -127,6 +129,10 @@ func (r *Runtime) openGroups() *cgroup.Driver {
 	if err != nil {
 		r.log.Warn("tasks run without limits: cgroups cannot be used", "error", err, "root", os.Geteuid() == 0)
 		return nil
+	}
+	if r.cfg.LimitSwap && !d.LimitsSwap() {
+		r.log.Warn("--cgroups_limit_swap has no effect: this kernel does not account for swap")
+		r.cfg.LimitSwap = false
 	}
 	if m := d.Missing(); len(m) > 0 {
 		r.log.Warn("some limits are not enforced: cgroup controllers are missing", "controllers", m, "devices", d.Refused())
@@ -252,7 +258,7 @@ func (r *Runtime) abandon(ctx context.Context, id string) {
 
 // toGroup translates limits (mesos-agent.md 7.3).
 func (r *Runtime) toGroup(l container.Limits) cgroup.Limits {
-	g := cgroup.Limits{CPUs: l.CPUs, Quota: l.CPULimit, MemSoft: l.Memory, MemHard: l.MemoryLimit, Pids: l.Pids}
+	g := cgroup.Limits{CPUs: l.CPUs, Quota: l.CPULimit, MemSoft: l.Memory, MemHard: l.MemoryLimit, Pids: l.Pids, Low: l.LowPriority, NoSwap: r.cfg.LimitSwap}
 	if g.Quota == 0 && r.cfg.CFS {
 		g.Quota = l.CPUs
 	}

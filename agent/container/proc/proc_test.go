@@ -256,6 +256,54 @@ func TestLimitsAndUsage(t *testing.T) {
 	}
 }
 
+// mesos-agent.md 7.3: with --cgroups_limit_swap the memory limit is one of memory and swap
+// together, also after it was raised; revocable CPUs weigh a hundredth.
+func TestSwapAndRevocable(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, func(c *Config) { c.LimitSwap = true })
+	if g.r.groups.V2() || !g.r.cfg.LimitSwap {
+		t.Skip("version 1 with accounting of swap is looked at here; version 2 by package cgroup")
+	}
+	spec := g.spec("box", "exec sleep 1000")
+	spec.Limits.LowPriority, spec.Limits.CPUs = true, 2
+	g.start(spec)
+	read := func(controller, file string) string {
+		t.Helper()
+		all, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", controller, g.cfg.CgroupsRoot, "box", file))
+		if len(all) == 0 {
+			t.Fatalf("no %s", file)
+		}
+		b, err := os.ReadFile(all[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	for _, mb := range []uint64{64, 128} {
+		if mb > 64 {
+			if err := g.r.Update(g.ctx, "box", container.Limits{CPUs: 2, Memory: mb << 20}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, file := range []string{"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"} {
+			if got := read("memory", file); got != strconv.FormatUint(mb<<20, 10) {
+				t.Errorf("%s: %s, want %d MB", file, got, mb)
+			}
+		}
+		want := "20"
+		if mb > 64 { // the update said that they are revocable no more
+			want = "2048"
+		}
+		if got := read("cpu*", "cpu.shares"); got != want {
+			t.Errorf("cpu.shares %s, want %s", got, want)
+		}
+	}
+	if err := g.r.Destroy(g.ctx, "box"); err != nil {
+		t.Fatal(err)
+	}
+	g.exits("box")
+}
+
 func TestOutOfMemoryIsTold(t *testing.T) {
 	needCgroups(t)
 	g := newRig(t, nil)
