@@ -92,6 +92,7 @@ type Config struct {
 	PidsLimit                int64                  // processes and threads of one container; 0: 4096; negative: no limit
 	NoSwitchUser             bool
 	DefaultTaskUser          string   // of tasks that name none, instead of their framework's; empty: the framework's
+	SecretsDir               string   // --secrets_dir: files that references to secrets mean; empty: such references fail
 	AllowedHostPaths         []string // that volumes of tasks may show; empty: all
 
 	ExecutorEnvironmentVariables      map[string]string

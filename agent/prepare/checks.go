@@ -13,6 +13,11 @@ import (
 // Aim makes the checks of a task run where the task does: in its namespaces, its network
 // and its image. What target says already stays, as of containers of the Docker engine.
 func (p *Preparer) Aim(target *check.Target, ef lifecycle.StartChecks) {
+	if env, err := p.secretVariables(target.Env, ef.Task.GetCommand()); err == nil {
+		target.Env = env
+	} else { // the task has started with it, so it was there then
+		p.log.Warn("the checks of a task miss a secret", "task", string(ef.Key.Task), "err", err)
+	}
 	p.network(target, ef.Container)
 	p.within(target, ef)
 }

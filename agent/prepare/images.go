@@ -51,12 +51,12 @@ func (p *Preparer) imageRequest(img *mesos.Image) (image.Request, error) {
 		return image.Request{}, fmt.Errorf("Unsupported container image type: %s", img.GetType())
 	}
 	req := image.Request{Name: img.GetDocker().GetName(), Cached: img.GetCached()}
-	switch s := img.GetDocker().GetConfig(); {
-	case s == nil:
-	case s.GetType() == mesos.Secret_VALUE && s.Value != nil:
-		req.Config = s.GetValue().GetData()
-	default:
-		return req, errors.New("the image's 'docker.config' must be a secret of type VALUE: this agent resolves no references")
+	if s := img.GetDocker().GetConfig(); s != nil {
+		raw, err := p.secret(s)
+		if err != nil {
+			return req, fmt.Errorf("the image's 'docker.config' is %w", err)
+		}
+		req.Config = raw
 	}
 	return req, nil
 }

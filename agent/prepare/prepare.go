@@ -27,6 +27,7 @@ type Config struct {
 	ForceCreation    string         // --host_path_volume_force_creation: folders with colons between them
 	PluginChown      bool           // --docker_volume_chown
 	IgnoreRuntime    bool           // --docker_ignore_runtime
+	SecretsDir       string         // --secrets_dir; empty: references to secrets fail
 	ExecutorKey      []byte         // signs executors' tokens; empty: they get none
 	Logs             tasklog.Config // bounds of stdout and stderr
 
@@ -104,7 +105,7 @@ func (p *Preparer) Container(ctx context.Context, ef lifecycle.Launch, root *Roo
 		}
 		return ready, p.confined(ef, &ready.Spec)
 	}
-	if err := secretVariables(ef.Command); err != nil {
+	if ef.Env, err = p.secretVariables(ef.Env, ef.Command); err != nil {
 		return ready, err
 	}
 	owner, err := root.owner(ef.User)

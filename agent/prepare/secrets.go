@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -14,41 +15,87 @@ import (
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-// Secrets are values in messages (mesos-agent.md 7.9). References need a store of secrets,
-// which this agent has not.
+// Secrets are values in messages, or references to files of SecretsDir (mesos-agent.md 7.9).
 
-// maxSecret bounds a secret that becomes a file, in bytes.
+// maxSecret bounds a secret, in bytes.
 const maxSecret = 1 << 20
 
-func reference(s *mesos.Secret) error {
-	return fmt.Errorf("a reference to the secret '%s': this agent has no store of secrets, give the value", s.GetReference().GetName())
+// secret gives a secret's bytes; errors name it and never tell it.
+func (p *Preparer) secret(s *mesos.Secret) ([]byte, error) {
+	switch s.GetType() {
+	case mesos.Secret_VALUE:
+		if n := len(s.GetValue().GetData()); n > maxSecret {
+			return nil, fmt.Errorf("a secret of %d bytes; at most %d are taken", n, maxSecret)
+		}
+		return s.GetValue().GetData(), nil
+	case mesos.Secret_REFERENCE:
+	default:
+		return nil, fmt.Errorf("a secret of type %s; VALUE and REFERENCE are known", s.GetType())
+	}
+	ref := s.GetReference()
+	fail := func(why error) ([]byte, error) {
+		return nil, fmt.Errorf("a reference to the secret '%s': %w", ref.GetName(), why)
+	}
+	at := filepath.Join(strings.TrimLeft(ref.GetName(), "/"), ref.GetKey())
+	switch {
+	case p.cfg.SecretsDir == "":
+		return fail(errors.New("this agent has no store of secrets (--secrets_dir)"))
+	case !filepath.IsLocal(at) || at == "." || ref.Key != nil && !filepath.IsLocal(ref.GetKey()):
+		return fail(errors.New("it is no path below --secrets_dir"))
+	}
+	root, err := os.OpenRoot(p.cfg.SecretsDir)
+	if err != nil {
+		return fail(err)
+	}
+	defer root.Close()
+	info, err := root.Stat(at) // before it is opened: a pipe would wait for somebody
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fail(errors.New("this agent has no such secret"))
+	case err != nil:
+		return fail(err)
+	case !info.Mode().IsRegular() || info.Size() > maxSecret:
+		return fail(fmt.Errorf("it is no file of at most %d bytes", maxSecret))
+	}
+	raw, err := root.ReadFile(at)
+	if err != nil {
+		return fail(err)
+	}
+	return raw, nil
 }
 
-// secretVariables refuses what cannot be a variable's value.
-func secretVariables(c *mesos.CommandInfo) error {
+// secretVariables adds the variables that refer to secrets to env, and refuses what cannot
+// be a variable's value. Those that have the value with them are in env already. A line's
+// end after a referred secret is not part of it, as it is put there by editors.
+func (p *Preparer) secretVariables(env []string, c *mesos.CommandInfo) ([]string, error) {
 	for _, v := range c.GetEnvironment().GetVariables() {
-		s := v.GetSecret()
+		if v.GetType() != mesos.Environment_Variable_SECRET {
+			continue
+		}
+		raw, err := p.secret(v.GetSecret())
 		switch {
-		case v.GetType() != mesos.Environment_Variable_SECRET:
-		case s.GetType() != mesos.Secret_VALUE:
-			return fmt.Errorf("environment variable '%s' is %w", v.GetName(), reference(s))
-		case bytes.IndexByte(s.GetValue().GetData(), 0) >= 0:
-			return fmt.Errorf("environment variable '%s': the secret has a NUL byte, which a variable cannot have", v.GetName())
+		case err != nil:
+			return nil, fmt.Errorf("environment variable '%s' is %w", v.GetName(), err)
+		case bytes.IndexByte(raw, 0) >= 0:
+			return nil, fmt.Errorf("environment variable '%s': the secret has a NUL byte, which a variable cannot have", v.GetName())
+		case v.GetSecret().GetType() == mesos.Secret_REFERENCE:
+			name := v.GetName() + "="
+			env = slices.DeleteFunc(slices.Clone(env), func(x string) bool { return strings.HasPrefix(x, name) })
+			env = append(env, name+strings.TrimRight(string(raw), "\r\n"))
 		}
 	}
-	return nil
+	return env, nil
 }
 
 // secretVolume writes a secret to a file that only the task's user reads. The file's name
 // goes as soon as it is mounted (dropSecrets): the mount keeps the file.
 func (p *Preparer) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner sandbox.Owner) (container.Mount, error) {
-	switch {
-	case s == nil:
+	if s == nil {
 		return container.Mount{}, errors.New("a volume of type SECRET has no 'secret'")
-	case s.GetType() != mesos.Secret_VALUE:
-		return container.Mount{}, fmt.Errorf("a volume is %w", reference(s))
-	case len(s.GetValue().GetData()) > maxSecret:
-		return container.Mount{}, fmt.Errorf("the secret of a volume has %d bytes, at most %d", len(s.GetValue().GetData()), maxSecret)
+	}
+	raw, err := p.secret(s)
+	if err != nil {
+		return container.Mount{}, fmt.Errorf("a volume is %w", err)
 	}
 	dir := p.secretsOf(id)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -58,7 +105,7 @@ func (p *Preparer) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner
 	if err != nil {
 		return container.Mount{}, err
 	}
-	_, err = f.Write(s.GetValue().GetData())
+	_, err = f.Write(raw)
 	if err == nil && owner != sandbox.Self() {
 		err = f.Chown(owner.UID, owner.GID)
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"path/filepath"
+
 	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/internal/fault"
@@ -21,12 +24,16 @@ type agentConfine struct {
 	Devices        string   `name:"allowed_devices" env:"MESOS_ALLOWED_DEVICES" help:"Devices that tasks may use beside the usual ones: {\"allowed_devices\":[{\"device\":{\"path\":\"/dev/fuse\"},\"access\":{\"read\":true,\"write\":true}}]}, or a file with it. Needs cgroups/devices."`
 	TaskUser       string   `name:"default_task_user" env:"STOA_DEFAULT_TASK_USER" help:"User of tasks that name none, instead of their framework's: nobody keeps them from being root."`
 	HostPaths      []string `name:"allowed_host_paths" env:"STOA_ALLOWED_HOST_PATHS" help:"Folders of the host that tasks' volumes may show, with a comma between; all when empty."`
+	SecretsDir     string   `name:"secrets_dir" env:"STOA_SECRETS_DIR" help:"Folder of the secrets that tasks may refer to: the one called db/password is the file db/password there."`
 	PidsLimit      int64    `name:"cgroups_pids_limit" env:"STOA_CGROUPS_PIDS_LIMIT" default:"4096" help:"Processes and threads of one container, where cgroups are used; 0: no limit."`
 }
 
 // apply adds what is no part of the isolators' own configuration.
 func (c *agentConfine) apply(cfg *agent.Config) error {
 	cfg.PidsLimit, cfg.DefaultTaskUser, cfg.AllowedHostPaths = c.PidsLimit, c.TaskUser, c.HostPaths
+	if cfg.SecretsDir = c.SecretsDir; c.SecretsDir != "" && !filepath.IsAbs(c.SecretsDir) {
+		return fault.New("stoa agent", fault.Invalid, "--secrets_dir "+c.SecretsDir, errors.New("give an absolute path"))
+	}
 	if c.PidsLimit <= 0 {
 		cfg.PidsLimit = -1
 	}
