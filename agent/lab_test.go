@@ -27,6 +27,7 @@ import (
 	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/libprocess"
+	"github.com/stoa-project/stoa/internal/tlsport"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -46,6 +47,9 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "executor":
 		runExecutor()
 		os.Exit(0)
+	case len(os.Args) > 1 && os.Args[1] == "old-executor":
+		runOldExecutor()
+		os.Exit(0)
 	case os.Getenv("STOA_TEST_AGENT") != "":
 		runAgent(os.Getenv("STOA_TEST_AGENT"))
 		os.Exit(0)
@@ -59,7 +63,11 @@ func TestMain(m *testing.M) {
 
 func runAgent(text string) {
 	var cfg agent.Config
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+	err := json.Unmarshal([]byte(text), &cfg)
+	if err != nil {
+		panic(err)
+	}
+	if cfg.Security.TLS, err = wireTLS(); err != nil {
 		panic(err)
 	}
 	a, err := agent.New(cfg, slog.New(slog.NewTextHandler(os.Stderr, nil)))
@@ -79,6 +87,15 @@ func runAgent(text string) {
 		fmt.Fprintln(os.Stderr, "agent ended:", err)
 		os.Exit(1)
 	}
+}
+
+// wireTLS is the TLS that the environment asks for; nil: none.
+func wireTLS() (*tlsport.Port, error) {
+	s, _, err := tlsport.FromEnv(os.LookupEnv)
+	if err != nil || !s.Enabled {
+		return nil, err
+	}
+	return tlsport.Open(s, nil)
 }
 
 // master is a scripted master on a real transport.
@@ -101,9 +118,13 @@ type master struct {
 }
 
 // newMaster listens on a port of 127.0.0.1; 0 takes a free one.
-func newMaster(t *testing.T, port uint16) *master {
+func newMaster(t *testing.T, port uint16, change ...func(*libprocess.Config)) *master {
 	t.Helper()
-	tr, err := libprocess.New(libprocess.Config{Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)})
+	cfg := libprocess.Config{Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
+	for _, c := range change {
+		c(&cfg)
+	}
+	tr, err := libprocess.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +297,7 @@ type process struct {
 	done chan error
 	uid  uint32 // runs as this user, from the copy bin of this program; 0: as the test's
 	bin  string
+	tls  *http.Client // speaks TLS with it; nil: it has none
 }
 
 func newProcess(t *testing.T, m *master) *process {
@@ -352,11 +374,20 @@ func (p *process) stop(sig syscall.Signal) {
 	p.cmd = nil
 }
 
-func (p *process) url(path string) string { return "http://127.0.0.1:" + p.cfg.Port + path }
+func (p *process) url(path string) string {
+	if p.tls != nil {
+		return "https://127.0.0.1:" + p.cfg.Port + path
+	}
+	return "http://127.0.0.1:" + p.cfg.Port + path
+}
 
 // get gives the body of a 200 answer, nil otherwise.
 func (p *process) get(path string) []byte {
-	resp, err := http.Get(p.url(path))
+	client := http.DefaultClient
+	if p.tls != nil {
+		client = p.tls
+	}
+	resp, err := client.Get(p.url(path))
 	if err != nil {
 		return nil
 	}

@@ -1,14 +1,19 @@
 package agent_test
 
 import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -85,7 +90,7 @@ func TestExampleExecutorsOfMesosGo(t *testing.T) {
 	}
 }
 
-// An executor of the v0 API over an agent's kill -9: what it told meanwhile arrives, its
+// An executor of the v0 API over an agent's kill -9 and a new master: what it told meanwhile arrives, its
 // tasks go on, and it takes kills, messages and its shutdown from the new agent.
 func TestExecutorOfTheV0API(t *testing.T) {
 	m, p := started(t)
@@ -127,8 +132,14 @@ func TestExecutorOfTheV0API(t *testing.T) {
 		})
 	}
 	said("told ends TASK_FINISHED")
+	port := m.tr.Addr().Port()
+	m.tr.Close() // the master goes too, and comes back after the agent
 	p.start()
-	m.reregister("S0")
+	said("reregistered on agent.test")
+	m = newMaster(t, port)
+	if reg := m.reregister("S0"); len(reg.GetTasks()) != 2 || len(reg.GetExecutorInfos()) != 1 {
+		t.Errorf("the new master hears of %d tasks and %d executors", len(reg.GetTasks()), len(reg.GetExecutorInfos()))
+	}
 	m.expect("ends", finished)
 	said("reregistered on agent.test")
 	if !alive(pid) {
@@ -146,4 +157,131 @@ func TestExecutorOfTheV0API(t *testing.T) {
 	}
 	said("shutdown")
 	p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
+}
+
+// mesos-go's example executor of the v1 API through kills of the agent at any moment: each
+// task that reached the agent is told as running once and as finished once; or as dropped,
+// when its launch got lost on the way to the executor; or as failed, which is what this
+// executor says of tasks whose update nobody takes.
+func TestExampleExecutorThroughKills(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("STOA_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("STOA_SEED=%d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	rounds := 3
+	if os.Getenv("STOA_SOAK") != "" {
+		rounds = 100
+	}
+	m, p := started(t)
+	p.cfg.ExecutorReregistrationTimeout = 15e9
+	info := oldExecutor(t, "v1-example")
+	told := map[string][]*mesos.TaskStatus{}
+	take := func(u *messages.StatusUpdateMessage) {
+		st := u.GetUpdate().GetStatus()
+		m.ack(st)
+		id := st.GetTaskId().GetValue()
+		if n := len(told[id]); n > 0 && bytes.Equal(told[id][n-1].GetUuid(), st.GetUuid()) {
+			return // repeated: the acknowledgement got lost
+		}
+		told[id] = append(told[id], st)
+	}
+	over := func(id string) bool {
+		n := len(told[id])
+		return n > 0 && told[id][n-1].GetState() != running
+	}
+	m.runOn(info, "first", "", true)
+	for !over("first") {
+		take(next(t, "update", m.updates))
+	}
+	var sent []string
+	for round := range rounds {
+		for i := range 8 {
+			id := fmt.Sprintf("t%d-%d", round, i)
+			sent = append(sent, id)
+			m.runOn(info, id, "", false)
+		}
+		for enough := time.After(time.Duration(random.IntN(60_000)) * time.Microsecond); enough != nil; {
+			select {
+			case u := <-m.updates:
+				take(u)
+			case <-enough:
+				enough = nil
+			}
+		}
+		p.stop(syscall.SIGKILL)
+		for len(m.reregistrations) > 0 {
+			<-m.reregistrations
+		}
+		p.start()
+		known := map[string]bool{}
+		for _, task := range m.reregister("S0").GetTasks() {
+			known[task.GetTaskId().GetValue()] = true
+		}
+		sent = slices.DeleteFunc(sent, func(id string) bool { // it was sent to an agent that was no more
+			return len(told[id]) == 0 && !known[id] && !slices.ContainsFunc(drain(m.updates, take), func(x string) bool { return x == id })
+		})
+	}
+	for _, id := range sent {
+		for deadline := time.Now().Add(20 * time.Second); !over(id); {
+			select {
+			case u := <-m.updates:
+				take(u)
+			case <-time.After(200 * time.Millisecond):
+				// Whenever it hears something it says again what nobody has taken.
+				m.send(&messages.FrameworkToExecutorMessage{SlaveId: agentID("S0"), FrameworkId: frameworkID, ExecutorId: info.ExecutorId, Data: []byte("go on")})
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("no end of %s came; it is told %v", id, told[id])
+			}
+		}
+	}
+	m.barrierAfter(take)
+	dropped, failures := 0, 0
+	for id, all := range told {
+		switch {
+		case id == "barrier":
+		case len(all) == 1 && all[0].GetState() == mesos.TaskState_TASK_DROPPED && all[0].GetReason() == mesos.TaskStatus_REASON_AGENT_RESTARTED:
+			dropped++
+		case len(all) == 2 && all[0].GetState() == running && all[1].GetState() == finished && all[1].GetSource() == mesos.TaskStatus_SOURCE_EXECUTOR:
+		case len(all) <= 2 && all[len(all)-1].GetState() == failed && all[len(all)-1].GetSource() == mesos.TaskStatus_SOURCE_EXECUTOR && (len(all) == 1 || all[0].GetState() == running):
+			failures++
+		default:
+			t.Errorf("%s is told %v", id, all)
+		}
+	}
+	t.Logf("%d tasks, %d of them dropped, %d failed", len(told), dropped, failures)
+	m.send(&messages.ShutdownExecutorMessage{ExecutorId: info.ExecutorId, FrameworkId: frameworkID})
+	next(t, "exit", m.exited)
+	p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
+}
+
+// drain takes what is there and gives the tasks it was about.
+func drain(updates <-chan *messages.StatusUpdateMessage, take func(*messages.StatusUpdateMessage)) (ids []string) {
+	for {
+		select {
+		case u := <-updates:
+			take(u)
+			ids = append(ids, u.GetUpdate().GetStatus().GetTaskId().GetValue())
+		default:
+			return ids
+		}
+	}
+}
+
+// barrierAfter is barrier with updates of other tasks before it.
+func (m *master) barrierAfter(take func(*messages.StatusUpdateMessage)) {
+	m.t.Helper()
+	m.kill("barrier")
+	for {
+		u := next(m.t, "answer", m.updates)
+		take(u)
+		if u.GetUpdate().GetStatus().GetTaskId().GetValue() == "barrier" {
+			return
+		}
+	}
 }
