@@ -3,7 +3,6 @@ package keeper
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,47 +11,36 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/keeper/box"
+	"github.com/stoa-project/stoa/agent/keeper/script"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// boxPatience is how long a confined process may take to become the program.
+// boxPatience is how long a process that prepares itself may take to become the program.
 const boxPatience = time.Minute
 
-// boxProgram gives the path by which a process is started that confines itself: this very
-// binary. As root it leads over a read-only mount that nobody else can reach, so that a
-// task that gets hold of /proc/PID/exe cannot write to the host's file.
-var boxProgram = sync.OnceValue(func() string {
-	const plain = "/proc/self/exe"
-	fd, err := unix.OpenTree(unix.AT_FDCWD, plain, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return plain // not root, or Linux before 5.2
-	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		unix.Close(fd)
-		return plain // Linux before 5.12
-	}
-	// Above the descriptors that the process is given, which replace what has their numbers.
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 64)
-	unix.Close(fd)
-	if err != nil {
-		return plain
-	}
-	return "/proc/self/fd/" + strconv.Itoa(high)
-})
-
-// boxed is what a confined process is given beside stdin, stdout and stderr.
+// boxed is a process that prepares itself, before it is started: its program, and what it
+// is given beside stdin, stdout and stderr.
 type boxed struct {
-	plan, report, status, shared *os.File // report is the end that is written to; shared may be nil
-	reader                       *os.File // the other end of report
+	script  *script.Script
+	program *os.File
+	report  *os.File // the end that is written to
+	reader  *os.File // the other end
+	status  *os.File // nil unless it becomes a process 1
+	shared  *os.File // nil unless it shares a /dev/shm
+	groups  []*os.File
+}
+
+// needsBox tells whether something is to happen in the new process before its program begins.
+func (s *Spec) needsBox() bool {
+	return s.Confine != nil || slices.ContainsFunc(s.Cgroups, func(dir string) bool { return !cgroup.IsV2(dir) })
 }
 
 // prepareBox makes all that while the calling thread still sees the host's files, and
@@ -60,9 +48,11 @@ type boxed struct {
 // used for others then. The caller closes b, also after an error.
 func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b boxed, entered bool, err error) {
 	spec, c := job.spec, job.spec.Confine
+	if c == nil {
+		c = new(Confine)
+	}
 	plan := box.Plan{
-		Confine: *c, Path: spec.Path, Args: args, Env: markedEnv(spec.Env, s.dir, spec.ID), Dir: spec.Dir,
-		Terminal: spec.Terminal != nil, Shared: c.JoinShm,
+		Confine: *c, Path: spec.Path, Args: args, Env: markedEnv(spec.Env, s.dir, spec.ID), Dir: spec.Dir, Terminal: spec.Terminal != nil,
 	}
 	if changeUser {
 		plan.User = spec.User
@@ -70,19 +60,39 @@ func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b bo
 	if spec.Root != nil {
 		plan.ReadOnly, plan.Masked = procOnly()
 	}
-	if b.plan, err = planFile(&plan); err != nil {
-		return b, false, err
-	}
 	if b.reader, b.report, err = os.Pipe(); err != nil {
 		return b, false, err
 	}
-	if b.status, err = os.OpenFile(statusPath(s.dir, spec.ID), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600); err != nil {
-		return b, false, err
+	fd := script.Report + 1
+	for _, dir := range spec.Cgroups {
+		if cgroup.IsV2(dir) {
+			continue // it is born there
+		}
+		f, err := openAs(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY)
+		if err != nil {
+			return b, false, err
+		}
+		b.groups, plan.Groups = append(b.groups, f), append(plan.Groups, fd)
+		fd++
+	}
+	if c.PID {
+		if b.status, err = openAs(statusPath(s.dir, spec.ID), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW); err != nil {
+			return b, false, err
+		}
+		plan.Status = fd
+		fd++
 	}
 	if c.JoinShm {
 		if b.shared, err = sharedMemoryOf(job.joined); err != nil {
 			return b, false, fmt.Errorf("/dev/shm of %s: %w", c.Join, err)
 		}
+		plan.Shared = fd
+	}
+	if b.script, err = plan.Script(); err != nil {
+		return b, false, err
+	}
+	if b.program, err = b.script.File(); err != nil {
+		return b, false, err
 	}
 	if job.joined == nil || len(c.Joined()) == 0 {
 		return b, false, nil
@@ -93,32 +103,58 @@ func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b bo
 	return b, true, nil
 }
 
+// openAs opens a file past Go's poller, which has no use for it.
+func openAs(path string, flags int) (*os.File, error) {
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// inherited lists what the process has from script.Report on.
+func (b *boxed) inherited() []*os.File {
+	out := append([]*os.File{b.report}, b.groups...)
+	for _, f := range []*os.File{b.status, b.shared} {
+		if f != nil {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // close lets go of what the child has, or does not need.
 func (b *boxed) close() {
-	for _, f := range []*os.File{b.plan, b.report, b.status, b.shared, b.reader} {
+	for _, f := range append(b.inherited(), b.program, b.reader) {
 		if f != nil {
 			f.Close()
 		}
 	}
 }
 
-// spawnBox forks a process that confines itself.
+// spawnBox forks a process that prepares itself.
 func (s *spawner) spawnBox(spec *Spec, b *boxed, files [3]*os.File, sys *syscall.SysProcAttr) spawned {
 	fail := func(kind fault.Kind, subject string, err error) spawned {
 		return spawned{err: fault.New("keeper.start", kind, subject, err)}
 	}
 	sys.Credential = nil // the process changes users itself, after all that needs rights
-	if spec.Confine.PID {
-		sys.Setctty = false // the terminal is the program's, not process 1's
-	}
-	sys.Cloneflags = spec.Confine.CloneFlags()
-	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Sys: sys}
-	for _, f := range []*os.File{files[0], files[1], files[2], b.plan, b.report, b.status, b.shared} {
-		if f != nil {
-			attr.Files = append(attr.Files, f.Fd())
+	if c := spec.Confine; c != nil {
+		if c.PID {
+			sys.Setctty = false // the terminal is the program's, not process 1's
 		}
+		sys.Cloneflags = c.CloneFlags()
 	}
-	pid, err := s.forkExec(spec, boxProgram(), []string{box.Name, spec.ID}, attr)
+	attr := &syscall.ProcAttr{Dir: "/", Env: markedEnv(nil, s.dir, spec.ID), Sys: sys}
+	for _, f := range append(files[:], b.inherited()...) {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	// Its program must lie above the descriptors that it is given, which replace what has their numbers.
+	program, err := unix.FcntlInt(b.program.Fd(), unix.F_DUPFD_CLOEXEC, 64)
+	if err != nil {
+		return fail(fault.Unavailable, spec.ID, err)
+	}
+	defer unix.Close(program)
+	pid, err := s.forkExec(spec, "/proc/self/fd/"+strconv.Itoa(program), []string{box.Name, spec.ID}, attr)
 	if err != nil {
 		return fail(fault.Unavailable, spec.ID, fmt.Errorf("cannot start a process: %w", err))
 	}
@@ -130,28 +166,9 @@ func (s *spawner) spawnBox(spec *Spec, b *boxed, files [3]*os.File, sys *syscall
 			return fail(fault.Unsupported, "pidfd", fmt.Errorf("%w: Linux 5.4 or newer is needed", err))
 		}
 	}
-	out := spawned{pid: pid, pidfd: pidfd, report: b.reader}
+	out := spawned{pid: pid, pidfd: pidfd, report: b.reader, script: b.script}
 	b.reader = nil
 	return out
-}
-
-// planFile holds a plan in memory. It may carry secrets, which belong on no disk and in
-// no list of processes.
-func planFile(p *box.Plan) (*os.File, error) {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	fd, err := unix.MemfdCreate("plan", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "plan")
-	if _, err := f.Write(raw); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // sharedMemoryOf gives a detached copy of another task's /dev/shm.
@@ -183,29 +200,35 @@ func procOnly() (readOnly, hidden []string) {
 	return readOnly, hidden
 }
 
-// await waits until a confined process has become the program. Otherwise it is gone when
-// await returns: notRun is the task's own fault, err is not.
-func (out *spawned) await(id string) (notRun, err error) {
-	defer out.report.Close()
+// await waits until a process that prepares itself has become the program. Otherwise it is
+// gone when await returns: notRun is the task's own fault, and said on its stderr; err is not.
+func (out *spawned) await(spec *Spec) (notRun, err error) {
+	defer func() {
+		out.report.Close()
+		if out.stderr != nil {
+			out.stderr.Close()
+		}
+	}()
 	_ = out.report.SetReadDeadline(time.Now().Add(boxPatience))
-	raw, err := io.ReadAll(io.LimitReader(out.report, 64<<10))
-	if err == nil && len(raw) == 0 {
+	var said [64]byte
+	n, err := io.ReadFull(out.report, said[:])
+	if err == io.EOF {
 		return nil, nil
 	}
 	_ = unix.PidfdSendSignal(out.pidfd, unix.SIGKILL, nil, 0)
 	_, _ = syscall.Wait4(out.pid, nil, 0, nil)
 	unix.Close(out.pidfd)
-	if err != nil {
-		return nil, fault.New("keeper.start", fault.Timeout, id, fmt.Errorf("the process was not ready within %s: %w", boxPatience, err))
+	if err != nil && err != io.ErrUnexpectedEOF {
+		return nil, fault.New("keeper.start", fault.Timeout, spec.ID, fmt.Errorf("the process was not ready within %s: %w", boxPatience, err))
 	}
-	var r box.Report
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return nil, fault.New("keeper.start", fault.Unavailable, id, fmt.Errorf("the process said %q", raw))
+	step, why, notExecuted := out.script.Failed(said[:n])
+	if notExecuted {
+		if out.says != nil {
+			box.SayNotRun(out.says, spec.Path, why)
+		}
+		return why, nil
 	}
-	if r.NotRun {
-		return r.Err(), nil
-	}
-	return nil, fault.New("keeper.start", fault.Invalid, r.Step, errors.New(r.Text))
+	return nil, fault.New("keeper.start", fault.Invalid, step, why)
 }
 
 // statusFolder holds what processes 1 write down about the end of their programs.

@@ -257,7 +257,7 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		out = k.spawner.run(spec, io, inside, joined)
 	}
 	if out.report != nil {
-		out.notRun, out.err = out.await(t.ID)
+		out.notRun, out.err = out.await(spec)
 	}
 	if io != nil {
 		io.started()

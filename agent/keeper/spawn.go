@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -18,13 +17,13 @@ import (
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/agent/keeper/box"
+	"github.com/stoa-project/stoa/agent/keeper/script"
 	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
-// spawner forks. Its goroutines are bound to threads of their own, because a version 1
-// cgroup is entered by the forking thread: the child is born in it, so that no
-// instruction of the program runs outside, and no helper has to be executed first.
+// spawner forks. Its goroutines are bound to threads of their own, which enter the
+// namespaces that a child is to be born in.
 type spawner struct {
 	dir    string // marks the environment of this keeper's tasks
 	jobs   chan spawnJob
@@ -48,7 +47,10 @@ type spawnJob struct {
 type spawned struct {
 	pid    int
 	pidfd  int
-	report *os.File // what a confined process says before it becomes the program; nil without one
+	report *os.File       // what a process says that prepares itself before it becomes the program; nil for others
+	script *script.Script // what it does
+	says   *os.File       // the task's stderr, for await
+	stderr *os.File       // the same when await is to close it
 	notRun error
 	err    error
 }
@@ -67,7 +69,6 @@ func newSpawner(dir string, threads int) *spawner {
 			s.own = ownScore // without the right to it the host's default stays
 		}
 	}
-	boxProgram() // while this is the host's mount namespace
 	for range threads {
 		s.wg.Add(1)
 		go s.thread()
@@ -84,8 +85,8 @@ func (s *spawner) close() {
 	}
 }
 
-// thread works off jobs. A thread that cannot leave a task's cgroup must not live on in
-// it, where a kill of the task would take the keeper along: it ends, another takes over.
+// thread works off jobs. A thread that has entered a task's namespaces is of no use for
+// others: it ends, another takes over.
 func (s *spawner) thread() {
 	defer s.wg.Done()
 	runtime.LockOSThread()
@@ -97,9 +98,8 @@ func (s *spawner) thread() {
 		runtime.UnlockOSThread()
 		return
 	}
-	home, homeErr := homes()
 	for job := range s.jobs {
-		out, stuck := s.spawn(job, home, homeErr)
+		out, stuck := s.spawn(job)
 		job.done <- out
 		if stuck {
 			s.wg.Add(1)
@@ -116,7 +116,7 @@ func (s *spawner) run(spec *Spec, io *board, inside, joined *Task) spawned {
 	return <-done
 }
 
-func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (out spawned, stuck bool) {
+func (s *spawner) spawn(job spawnJob) (out spawned, stuck bool) {
 	const op = "keeper.start"
 	spec, io := job.spec, job.io
 	fail := func(kind fault.Kind, subject string, err error) (spawned, bool) {
@@ -137,7 +137,9 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 		}
 		defer func() {
 			for _, f := range files {
-				f.Close()
+				if f != nil {
+					f.Close()
+				}
 			}
 		}()
 	}
@@ -156,15 +158,6 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 		args = []string{spec.Path}
 	}
 
-	var back []*os.File // the keeper's own groups; paths may lead elsewhere by the time they are needed
-	defer func() {
-		for _, own := range back {
-			if _, err := own.WriteString(strconv.Itoa(unix.Gettid())); err != nil {
-				stuck = true
-			}
-			own.Close()
-		}
-	}()
 	for _, dir := range spec.Cgroups {
 		if cgroup.IsV2(dir) {
 			f, err := os.Open(dir)
@@ -173,20 +166,7 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 			}
 			defer f.Close()
 			sys.UseCgroupFD, sys.CgroupFD = true, int(f.Fd())
-			continue
 		}
-		if homeErr != nil {
-			return fail(fault.Unavailable, "cgroup", homeErr)
-		}
-		own, err := wayBack(dir, home)
-		if err != nil {
-			return fail(fault.Unavailable, dir, err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte(strconv.Itoa(unix.Gettid())), 0); err != nil {
-			own.Close()
-			return fail(fault.Unavailable, dir, err)
-		}
-		back = append(back, own)
 	}
 	if spec.Network != "" {
 		stuck = true
@@ -196,14 +176,15 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 		}
 	}
 	var prepared boxed
-	if spec.Confine != nil {
+	boxed := spec.needsBox()
+	if boxed {
 		var err error
 		var entered bool
 		prepared, entered, err = s.prepareBox(job, args, sys.Credential != nil)
 		stuck = stuck || entered
 		defer prepared.close()
 		if err != nil {
-			out, _ := fail(fault.Unavailable, "confine", err)
+			out, _ := fail(fault.Unavailable, "preparation", err)
 			return out, stuck
 		}
 	}
@@ -219,8 +200,12 @@ func (s *spawner) spawn(job spawnJob, home map[string]string, homeErr error) (ou
 			return out, true
 		}
 	}
-	if spec.Confine != nil {
-		return s.spawnBox(spec, &prepared, files, sys), stuck
+	if boxed {
+		out = s.spawnBox(spec, &prepared, files, sys)
+		if out.says = stderr; io == nil && out.err == nil {
+			out.stderr, files[2] = stderr, nil
+		}
+		return out, stuck
 	}
 	program, notRun := box.LookPath(spec.Path, spec.Env, spec.Dir)
 	if notRun != nil {
@@ -323,41 +308,4 @@ func markedEnv(env []string, dir, id string) []string {
 		}
 	}
 	return append(out, tree.Mark+"="+mark(dir, id))
-}
-
-// homes gives the folder of the keeper's own group in each version 1 hierarchy, by the
-// folder where that hierarchy is mounted.
-func homes() (map[string]string, error) {
-	mounts, err := cgroup.Mounts()
-	if err != nil {
-		return nil, err
-	}
-	own, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]string{}
-	for line := range strings.Lines(string(own)) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(f) != 3 || f[1] == "" {
-			continue
-		}
-		for _, m := range mounts {
-			if m.Has(strings.Split(f[1], ",")[0]) {
-				out[m.Dir] = m.Resolve(f[2])
-			}
-		}
-	}
-	return out, nil
-}
-
-// wayBack opens the file through which a thread returns from a task's group to the
-// keeper's own.
-func wayBack(dir string, home map[string]string) (*os.File, error) {
-	for mount, own := range home {
-		if strings.HasPrefix(dir, mount+"/") {
-			return os.OpenFile(filepath.Join(own, "tasks"), os.O_WRONLY, 0)
-		}
-	}
-	return nil, fmt.Errorf("%s is below no mounted cgroup hierarchy", dir)
 }

@@ -1,80 +1,61 @@
 package box
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
+// hard is what special file systems are mounted with.
+const hard = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
 // surroundings makes the mounts that go with PID and IPC namespaces, with all rights
 // still held. The process is in a mount namespace of its own.
-func (p *Plan) surroundings() error {
-	if !p.Confine.mounts() {
-		return nil
+func (w writer) surroundings() {
+	if !w.Confine.mounts() {
+		return
 	}
 	// Where the root is no mount point, the thread that forked has cut the ties already.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil && !errors.Is(err, unix.EINVAL) {
-		return &failure{step: "mounts", err: fmt.Errorf("mounts stay shared: %w", err)}
+	w.Call("mounts", "mounts stay shared", unix.SYS_MOUNT, w.text(""), w.text("/"), 0, unix.MS_REC|unix.MS_SLAVE, 0).OrElse(unix.EINVAL)
+	if w.Confine.PID || w.Confine.JoinPID {
+		w.processes()
 	}
-	if p.Confine.PID || p.Confine.JoinPID {
-		if err := p.processes(); err != nil {
-			return &failure{step: "mounts", err: err}
-		}
-	}
-	if err := p.sharedMemory(); err != nil {
-		return &failure{step: "mounts", err: fmt.Errorf("/dev/shm: %w", err)}
-	}
-	return nil
+	w.sharedMemory()
 }
 
-// processes mounts a /proc of this PID namespace.
-func (p *Plan) processes() error {
-	const hard = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("proc", "/proc", "proc", hard, ""); err != nil {
-		return fmt.Errorf("/proc: %w", err)
+// processes mounts a /proc of this PID namespace. What there is to be hidden in it is
+// the same in every /proc of a kernel.
+func (w writer) processes() {
+	w.mount("proc", "/proc", "proc", hard, "")
+	for _, path := range w.ReadOnly {
+		w.mount(path, path, "", unix.MS_BIND, "").OrSkip(1, unix.ENOENT)
+		w.mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|hard, "")
 	}
-	for _, path := range p.ReadOnly {
-		err := unix.Mount(path, path, "", unix.MS_BIND, "")
-		if err == nil {
-			err = unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|hard, "")
-		}
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	for _, path := range p.Masked {
+	for _, path := range w.Masked {
 		info, err := os.Stat(path)
 		switch {
-		case errors.Is(err, os.ErrNotExist):
-			continue
-		case err == nil && info.IsDir():
-			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY|hard, "size=4k")
-		case err == nil:
-			err = unix.Mount(os.DevNull, path, "", unix.MS_BIND, "")
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		case err != nil: // not in this kernel
+		case info.IsDir():
+			w.mount("tmpfs", path, "tmpfs", unix.MS_RDONLY|hard, "size=4k").OrElse(unix.ENOENT)
+		default:
+			w.mount(os.DevNull, path, "", unix.MS_BIND, "").OrElse(unix.ENOENT)
 		}
 	}
-	return nil
 }
 
-// sharedMemory puts a /dev/shm in place that is not the host's.
-func (p *Plan) sharedMemory() error {
-	if !p.Confine.Shm && !p.Shared {
-		return nil
+// sharedMemory puts a /dev/shm in place that is not the host's, where there is one.
+func (w writer) sharedMemory() {
+	const at = "/dev/shm"
+	switch {
+	case w.Shared > 0:
+		here := int64(unix.AT_FDCWD)
+		w.Call("mounts", at, unix.SYS_MOVE_MOUNT, uint64(w.Shared), w.text(""), uint64(here), w.text(at), unix.MOVE_MOUNT_F_EMPTY_PATH).OrElse(unix.ENOENT)
+	case w.Confine.Shm:
+		options := "mode=1777"
+		if w.Confine.ShmSize > 0 {
+			options += fmt.Sprintf(",size=%d", w.Confine.ShmSize)
+		}
+		w.mount("shm", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options).OrElse(unix.ENOENT)
 	}
-	if _, err := os.Stat("/dev/shm"); errors.Is(err, os.ErrNotExist) {
-		return nil // nothing to stand in for
-	}
-	if p.Shared {
-		return unix.MoveMount(SharedFD, "", unix.AT_FDCWD, "/dev/shm", unix.MOVE_MOUNT_F_EMPTY_PATH)
-	}
-	options := "mode=1777"
-	if p.Confine.ShmSize > 0 {
-		options += fmt.Sprintf(",size=%d", p.Confine.ShmSize)
-	}
-	return unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options)
 }

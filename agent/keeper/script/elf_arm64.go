@@ -1,0 +1,3 @@
+package script
+
+const machine = 183 // EM_AARCH64
