@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"syscall"
@@ -127,6 +128,15 @@ func (k *Keeper) resumeKill(t *task) {
 func (k *Keeper) sweep(t *task) {
 	if _, err := k.signalTree(t, syscall.SIGKILL); err != nil {
 		k.log.Warn("sweep failed", "task", t.ID, "error", err)
+	}
+	if t.PID == 0 && t.group() != "" { // it may not have entered its groups yet
+		members, err := k.members(t)
+		for _, m := range members {
+			err = errors.Join(err, m.Signal(syscall.SIGKILL))
+		}
+		if err != nil {
+			k.log.Warn("sweep failed", "task", t.ID, "error", err)
+		}
 	}
 	k.mu.Lock()
 	t.kill.killed = true
