@@ -154,6 +154,7 @@ type Agent struct {
 	confine     *confine.Rules
 	controllers []string // controllers beside the usual ones
 	devices     []cgroup.Device
+	dns         container.DefaultDNS
 	log         *slog.Logger
 	listening   chan struct{}
 	leave       chan struct{}  // the operator wants it gone for good
@@ -256,6 +257,10 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if cfg.AllowedHostPaths, err = prepare.ReadHostPaths(cfg.AllowedHostPaths); err != nil {
 		return nil, fault.New(op, fault.Invalid, "--allowed_host_paths", err)
 	}
+	dns, err := container.ParseDNS(cfg.Docker.DNS)
+	if err != nil {
+		return nil, err
+	}
 	devices, err := allowedDevices(cfg.AllowedDevices)
 	if err != nil {
 		return nil, err
@@ -264,7 +269,7 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, confine: rules, log: log, listening: make(chan struct{}), leave: make(chan struct{}, 1)}, nil
+	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, dns: dns, confine: rules, log: log, listening: make(chan struct{}), leave: make(chan struct{}, 1)}, nil
 }
 
 // Leave has the agent tell its master that it goes for good, end all its tasks, and stop:

@@ -67,13 +67,9 @@ func (a *Agent) joinDocker(e *engine) error {
 	if !a.cfg.has("docker") {
 		return nil
 	}
-	dns, err := docker.ParseDNS(a.cfg.Docker.DNS)
-	if err != nil {
-		return err
-	}
 	engine, err := docker.New(docker.Config{
 		Socket: a.cfg.Docker.Socket, Dir: filepath.Join(a.cfg.RuntimeDir, "docker"), Owner: a.cfg.WorkDir,
-		SandboxDirectory: a.cfg.SandboxDirectory, CFS: a.cfg.CgroupsEnableCFS, DNS: dns, Login: a.cfg.Docker.Login,
+		SandboxDirectory: a.cfg.SandboxDirectory, CFS: a.cfg.CgroupsEnableCFS, DNS: a.dns.Docker, Login: a.cfg.Docker.Login,
 		RemoveDelay: a.cfg.Docker.RemoveDelay, KeepOrphans: a.cfg.Docker.KeepOrphans, CgroupsHierarchy: a.cfg.CgroupsHierarchy,
 		Pulled: e.pulls.took,
 	}, a.log)

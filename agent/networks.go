@@ -26,15 +26,11 @@ func (a *Agent) networks() (*cni.Networks, error) {
 	if os.Geteuid() != 0 {
 		return nil, fault.New("agent", fault.Invalid, "--network_cni_config_dir", errors.New("container networks need root"))
 	}
-	dns, err := cni.ParseDNS(a.cfg.Docker.DNS)
-	if err != nil {
-		return nil, err
-	}
 	dir := a.cfg.RuntimeDir
 	if c.Persist {
 		dir = a.cfg.WorkDir
 	}
 	return cni.New(cni.Config{
-		ConfigDir: c.ConfigDir, PluginsDir: c.PluginsDir, Dir: filepath.Join(dir, "isolators", "network", "cni"), DNS: dns,
+		ConfigDir: c.ConfigDir, PluginsDir: c.PluginsDir, Dir: filepath.Join(dir, "isolators", "network", "cni"), DNS: a.dns.CNI,
 	}, a.log)
 }

@@ -39,6 +39,7 @@ func Limits(rs []*mesos.Resource, limits map[string]*mesos.Value_Scalar) contain
 		switch r.GetName() {
 		case "cpus":
 			l.CPUs += r.GetScalar().GetValue()
+			l.LowPriority = l.LowPriority || r.GetRevocable() != nil
 		case "mem":
 			mem += r.GetScalar().GetValue()
 		}

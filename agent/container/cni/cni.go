@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,18 +33,10 @@ import (
 
 // Config is where networks and plugins are; flags of mesos-agent.md 13 in brackets.
 type Config struct {
-	ConfigDir  string // [--network_cni_config_dir] one file per network
-	PluginsDir string // [--network_cni_plugins_dir] folders with ':' between
-	Dir        string // absolute; namespaces and notes
-	DNS        []DNS  // [--default_container_dns]
-}
-
-// DNS is the name service of containers in a network, for networks whose plugins give none.
-type DNS struct {
-	Network string // empty: every other one
-	Servers []netip.Addr
-	Search  []string
-	Options []string
+	ConfigDir  string          // [--network_cni_config_dir] one file per network
+	PluginsDir string          // [--network_cni_plugins_dir] folders with ':' between
+	Dir        string          // absolute; namespaces and notes
+	DNS        []container.DNS // [--default_container_dns]
 }
 
 // Networks are the networks that containers may join. Methods for different containers may

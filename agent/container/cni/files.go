@@ -1,19 +1,15 @@
 package cni
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	types "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/stoa-project/stoa/agent/container"
-	"github.com/stoa-project/stoa/internal/fault"
 )
 
 // names are the files that a container in a network of its own has for itself.
@@ -87,56 +83,13 @@ func (n *Networks) resolv(j *Joined, results []*types.Result) (string, error) {
 	return string(raw), err
 }
 
-func (n *Networks) defaultDNS(j *Joined) *DNS {
+// defaultDNS is that of the first of the container's networks that has one of its own, else
+// that of all.
+func (n *Networks) defaultDNS(j *Joined) *container.DNS {
 	for _, info := range j.Networks {
-		if at := slices.IndexFunc(n.cfg.DNS, func(d DNS) bool { return d.Network == info.GetName() }); at >= 0 {
-			return &n.cfg.DNS[at]
+		if d := container.FindDNS(n.cfg.DNS, "CNI", info.GetName()); d != nil && d.Network != "" {
+			return d
 		}
 	}
-	if at := slices.IndexFunc(n.cfg.DNS, func(d DNS) bool { return d.Network == "" }); at >= 0 {
-		return &n.cfg.DNS[at]
-	}
-	return nil
-}
-
-// ParseDNS reads the part of --default_container_dns that is about CNI networks: entries of
-// "mesos" with network_mode CNI. Errors are fault.Invalid and name the flag.
-func ParseDNS(text string) ([]DNS, error) {
-	const flag = "--default_container_dns"
-	if text == "" {
-		return nil, nil
-	}
-	var in struct {
-		Mesos []struct {
-			Mode    string `json:"network_mode"`
-			Network string `json:"network_name"`
-			DNS     struct {
-				Servers []string `json:"nameservers"`
-				Search  []string `json:"search"`
-				Options []string `json:"options"`
-			} `json:"dns"`
-		} `json:"mesos"`
-	}
-	if err := json.Unmarshal([]byte(text), &in); err != nil {
-		return nil, fault.New("cni", fault.Invalid, flag, fmt.Errorf("it must be a JSON object with lists \"mesos\" and \"docker\": %w", err))
-	}
-	var out []DNS
-	for _, d := range in.Mesos {
-		if d.Mode != "CNI" {
-			return nil, fault.New("cni", fault.Invalid, flag, fmt.Errorf("network_mode %q under \"mesos\" is not CNI", d.Mode))
-		}
-		if slices.ContainsFunc(out, func(x DNS) bool { return x.Network == d.Network }) {
-			return nil, fault.New("cni", fault.Invalid, flag, fmt.Errorf("network_name %q stands there twice", d.Network))
-		}
-		x := DNS{Network: d.Network, Search: d.DNS.Search, Options: d.DNS.Options}
-		for _, s := range d.DNS.Servers {
-			ip, err := netip.ParseAddr(s)
-			if err != nil {
-				return nil, fault.New("cni", fault.Invalid, flag, fmt.Errorf("nameserver %q is no address", s))
-			}
-			x.Servers = append(x.Servers, ip)
-		}
-		out = append(out, x)
-	}
-	return out, nil
+	return container.FindDNS(n.cfg.DNS, "CNI", "")
 }

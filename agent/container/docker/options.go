@@ -50,7 +50,7 @@ type plan struct {
 type settings struct {
 	sandbox     string // in the container
 	cfs         bool
-	dns         []DNS
+	dns         []container.DNS
 	totalMemory uint64 // of the host, bytes
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	CFS bool
 	// LimitSwap makes the memory limit one of memory and swap together (--cgroups_limit_swap).
 	LimitSwap bool
+	// RevocableFull gives revocable CPUs the weight of others (--no-revocable_cpu_low_priority).
+	RevocableFull bool
 	// Pids is the default limit of processes and threads (0: 4096; negative: none).
 	Pids int64
 	// Controllers are those of cgroup.Extras that containers have too, and Devices what they
@@ -258,7 +260,7 @@ func (r *Runtime) abandon(ctx context.Context, id string) {
 
 // toGroup translates limits (mesos-agent.md 7.3).
 func (r *Runtime) toGroup(l container.Limits) cgroup.Limits {
-	g := cgroup.Limits{CPUs: l.CPUs, Quota: l.CPULimit, MemSoft: l.Memory, MemHard: l.MemoryLimit, Pids: l.Pids, Low: l.LowPriority, NoSwap: r.cfg.LimitSwap}
+	g := cgroup.Limits{CPUs: l.CPUs, Quota: l.CPULimit, MemSoft: l.Memory, MemHard: l.MemoryLimit, Pids: l.Pids, Low: l.LowPriority && !r.cfg.RevocableFull, NoSwap: r.cfg.LimitSwap}
 	if g.Quota == 0 && r.cfg.CFS {
 		g.Quota = l.CPUs
 	}
