@@ -46,10 +46,8 @@ func (s *server) call(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set("Content-Type", codec.MediaType)
-	c.Response().WriteHeader(http.StatusOK)
-	_, err = c.Response().Write(b)
-	return err
+	web.Answer(c.Response(), c.Request(), codec.MediaType, b)
+	return nil
 }
 
 func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusal) {
@@ -234,7 +232,7 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 		}
 		return s.readFile(out, call.GetReadFile())
 	case agentapi.Call_GET_CONTAINERS:
-		all, err := s.measure(ctx)
+		all, err := s.measure(ctx, nil)
 		if err != nil {
 			return nil, &refusal{503, err.Error()}
 		}

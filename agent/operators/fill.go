@@ -133,7 +133,7 @@ func containerList(all []measured) *agentapi.Response_GetContainers {
 	out := &agentapi.Response_GetContainers{}
 	for _, m := range all {
 		out.Containers = append(out.Containers, &agentapi.Response_GetContainers_Container{
-			FrameworkId: &mesos.FrameworkID{Value: proto.String(m.framework)}, ExecutorId: m.executor.Info.GetExecutorId(),
+			FrameworkId: &mesos.FrameworkID{Value: m.framework.Info.GetId().Value}, ExecutorId: m.executor.Info.GetExecutorId(),
 			ExecutorName: proto.String(m.executor.Info.GetName()), ContainerId: m.status.GetContainerId(),
 			ContainerStatus: m.status, ResourceStatistics: m.stats,
 		})

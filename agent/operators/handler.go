@@ -67,6 +67,8 @@ type server struct {
 	log       *slog.Logger
 	verbosity *web.Verbosity
 
+	usage *paced[[]measured] // of all containers
+
 	inputs   sync.Mutex                     // guards attached
 	attached map[lifecycle.ContainerID]bool // containers with an input connection
 }
@@ -78,6 +80,7 @@ func New(cfg Config, log *slog.Logger) http.Handler {
 		cfg.Heartbeat = 30 * time.Second
 	}
 	s := &server{Config: cfg, log: log, verbosity: web.NewVerbosity(cfg.LogLevel, log), attached: map[lifecycle.ContainerID]bool{}}
+	s.usage = &paced[[]measured]{every: measureEvery, f: s.measureAll}
 	e := web.New(web.Config{
 		Logger: log, Room: "agent", Metrics: cfg.Metrics, BodyLimit: bodyLimit,
 		// Of ATTACH_CONTAINER_INPUT; a record is bounded by bodyLimit.
@@ -91,29 +94,7 @@ func New(cfg Config, log *slog.Logger) http.Handler {
 			return textType, []byte(err.Error())
 		},
 	})
-	get := func(h echo.HandlerFunc, paths ...string) {
-		for _, p := range paths {
-			e.GET(p, s.authorized(h))
-			e.HEAD(p, s.authorized(h))
-		}
-	}
-	e.Any("/api/v1", s.call)
-	e.Any("/api/v1/executor", echo.WrapHandler(cfg.Executors))
-	get(func(c echo.Context) error { c.Response().WriteHeader(http.StatusOK); return nil }, "/health")
-	get(s.json(s.version), "/version")
-	get(s.recovered(s.json(s.state)), "/state", "/state.json")
-	get(s.recovered(s.json(s.flags)), "/flags")
-	get(s.recovered(s.json(s.containers)), "/containers")
-	get(s.recovered(s.json(s.statistics)), "/monitor/statistics", "/monitor/statistics.json")
-	get(s.json(systemStats), "/system/stats.json")
-	get(s.toggle, "/logging/toggle")
-	e.POST("/logging/toggle", s.authorized(s.toggle))
-	get(s.recovered(s.browse), "/files/browse", "/files/browse.json")
-	get(s.recovered(s.read), "/files/read", "/files/read.json")
-	get(s.recovered(s.download), "/files/download", "/files/download.json")
-	get(s.recovered(s.json(s.debug)), "/files/debug", "/files/debug.json")
-	get(s.json(s.snapshot), "/metrics/snapshot")
-	get(echo.WrapHandler(cfg.Metrics.Handler()), "/metrics")
+	s.register(e)
 	return e
 }
 
@@ -164,10 +145,13 @@ func answerBytes(c echo.Context, b []byte) error {
 		kind = "text/javascript"
 		b = append(append([]byte(cb+"("), b...), ')')
 	}
-	c.Response().Header().Set("Content-Type", kind)
-	c.Response().WriteHeader(http.StatusOK)
-	_, err := c.Response().Write(b)
-	return err
+	return answer(c, kind, b)
+}
+
+// answer gives 200 with exactly this media type, compressed when the client takes that.
+func answer(c echo.Context, media string, body []byte) error {
+	web.Answer(c.Response(), c.Request(), media, body)
+	return nil
 }
 
 // callbackName admits names of JavaScript functions only: the answer is run as a script.
@@ -212,12 +196,18 @@ func (s *server) toggle(c echo.Context) error {
 
 func (s *server) debug(echo.Context) (any, error) { return s.Files.Roots(), nil }
 
-func (s *server) snapshot(c echo.Context) (any, error) {
+func (s *server) snapshot(c echo.Context) error {
+	// Nothing here has to be waited for, so that any time is enough.
+	if text := c.QueryParam("timeout"); c.QueryParams().Has("timeout") {
+		if _, err := web.ParseDuration(text); err != nil {
+			return plain(c, http.StatusBadRequest, "Invalid timeout '"+text+"': "+err.Error()+".\n")
+		}
+	}
 	out := map[string]float{}
 	for k, v := range s.Metrics.Snapshot() {
 		out[k] = float(v)
 	}
-	return out, nil
+	return answerJSON(c, out)
 }
 
 // systemStats describes the host (mesos-agent.md 0.1).

@@ -3,6 +3,7 @@ package operators
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"sync"
 
 	"github.com/labstack/echo/v4"
@@ -16,15 +17,27 @@ const parallel = 8
 
 // measured is one container with its figures.
 type measured struct {
-	framework string
+	framework lifecycle.FrameworkView
 	executor  lifecycle.ExecutorView
 	stats     *mesos.ResourceStatistics
 	status    *mesos.ContainerStatus
 }
 
-// measure asks for the usage of all live containers. Those that cannot be measured are
-// left out: they end at this moment (mesos-agent.md 6.4).
-func (s *server) measure(ctx context.Context) ([]measured, error) {
+// measure asks for the usage of all live containers that the caller may see and that want
+// accepts. Those that cannot be measured are left out: they end at this moment
+// (mesos-agent.md 6.4).
+func (s *server) measure(ctx context.Context, want func(framework string, e lifecycle.ExecutorView) bool) ([]measured, error) {
+	return s.measureSome(ctx, func(f lifecycle.FrameworkView, e lifecycle.ExecutorView) bool {
+		return s.mayView(ctx, f, e) && (want == nil || want(f.Info.GetId().GetValue(), e))
+	})
+}
+
+// measureAll is measure for nobody in particular.
+func (s *server) measureAll(ctx context.Context) ([]measured, error) {
+	return s.measureSome(ctx, func(lifecycle.FrameworkView, lifecycle.ExecutorView) bool { return true })
+}
+
+func (s *server) measureSome(ctx context.Context, want func(lifecycle.FrameworkView, lifecycle.ExecutorView) bool) ([]measured, error) {
 	v, err := s.View(ctx)
 	if err != nil {
 		return nil, err
@@ -32,7 +45,7 @@ func (s *server) measure(ctx context.Context) ([]measured, error) {
 	var all []measured
 	for _, f := range v.Frameworks {
 		for _, e := range f.Executors {
-			if e.Phase == "TERMINATED" || e.Phase == "LAUNCHING" || !s.mayView(ctx, f, e) {
+			if e.Phase == "TERMINATED" || e.Phase == "LAUNCHING" || !want(f, e) {
 				continue
 			}
 			status := &mesos.ContainerStatus{ContainerId: &mesos.ContainerID{Value: str(string(e.Container))}, NetworkInfos: e.Networks}
@@ -40,7 +53,7 @@ func (s *server) measure(ctx context.Context) ([]measured, error) {
 				pid := uint32(e.PID)
 				status.ExecutorPid = &pid
 			}
-			all = append(all, measured{framework: f.Info.GetId().GetValue(), executor: e, status: status})
+			all = append(all, measured{framework: f, executor: e, status: status})
 		}
 	}
 	var wg sync.WaitGroup
@@ -80,28 +93,43 @@ type usageJSON struct {
 func (m measured) json() usageJSON {
 	return usageJSON{
 		ExecutorID: m.executor.Info.GetExecutorId().GetValue(), ExecutorName: m.executor.Info.GetName(),
-		FrameworkID: m.framework, Source: m.executor.Info.GetSource(), Statistics: raw(m.stats),
+		FrameworkID: m.framework.Info.GetId().GetValue(), Source: m.executor.Info.GetSource(), Statistics: raw(m.stats),
 	}
 }
 
 // statistics is GET /monitor/statistics.
 func (s *server) statistics(c echo.Context) (any, error) {
-	all, err := s.measure(c.Request().Context())
+	ctx := c.Request().Context()
+	all, err := s.usage.get(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out := []usageJSON{}
 	for _, m := range all {
-		out = append(out, m.json())
+		if s.mayView(ctx, m.framework, m.executor) {
+			out = append(out, m.json())
+		}
 	}
 	return out, nil
 }
 
-// containers is GET /containers.
-func (s *server) containers(c echo.Context) (any, error) {
-	all, err := s.measure(c.Request().Context())
+// containers is GET /containers: all, one, those of a framework or that of one executor
+// (mesos-agent.md 6.4).
+func (s *server) containers(c echo.Context) error {
+	q := c.QueryParams()
+	container, framework, executor := q.Get("container_id"), q.Get("framework_id"), q.Get("executor_id")
+	switch {
+	case container != "" && (framework != "" || executor != ""):
+		return plain(c, http.StatusBadRequest, "'container_id' goes with neither 'framework_id' nor 'executor_id'\n")
+	case executor != "" && framework == "":
+		return plain(c, http.StatusBadRequest, "'executor_id' needs 'framework_id'\n")
+	}
+	all, err := s.measure(c.Request().Context(), func(f string, e lifecycle.ExecutorView) bool {
+		return (container == "" || container == string(e.Container)) && (framework == "" || framework == f) &&
+			(executor == "" || executor == e.Info.GetExecutorId().GetValue())
+	})
 	if err != nil {
-		return nil, err
+		return plain(c, http.StatusServiceUnavailable, err.Error())
 	}
 	out := []usageJSON{}
 	for _, m := range all {
@@ -109,5 +137,5 @@ func (s *server) containers(c echo.Context) (any, error) {
 		j.ContainerID, j.Status = string(m.executor.Container), raw(m.status)
 		out = append(out, j)
 	}
-	return out, nil
+	return answerJSON(c, out)
 }

@@ -51,12 +51,21 @@ func ReadCall(w http.ResponseWriter, r *http.Request, limit int64, m proto.Messa
 // client takes gzip; streams are never compressed.
 const GzipFrom = 1024
 
+// Answer answers 200 with a whole body of exactly this media type, compressed when it is
+// long and the client takes gzip.
+func Answer(w http.ResponseWriter, r *http.Request, media string, body []byte) {
+	send(w, r, http.StatusOK, media, body)
+}
+
 // Text answers with one sentence as Mesos does: its media type with charset, the length,
 // and gzip for long ones when the client takes it.
 func Text(w http.ResponseWriter, r *http.Request, code int, body string) {
+	send(w, r, code, "text/plain; charset=utf-8", []byte(body))
+}
+
+func send(w http.ResponseWriter, r *http.Request, code int, media string, data []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	data := []byte(body)
+	h.Set("Content-Type", media)
 	if len(data) >= GzipFrom && WantsGzip(r) {
 		if small, err := pack(data); err == nil {
 			data = small
