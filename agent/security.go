@@ -48,7 +48,7 @@ type Patience struct{ Min, Max, Factor time.Duration }
 // realm gives the authenticator of a path, which has no process id in front.
 func (s *Security) realm(path string) auth.Authenticator {
 	switch path {
-	case "/health", "/version", "/system/stats.json", "/help":
+	case "/health", "/version", "/system/stats.json", "/help", "/__processes__":
 		return nil
 	case "/api/v1":
 		if s.Readwrite != nil && len(s.ExecutorKey) > 0 { // executors launch containers of their own there
@@ -65,8 +65,11 @@ func (s *Security) realm(path string) auth.Authenticator {
 	case "/api/v1/resource_provider":
 		return nil // a realm of its own, which nothing authenticates
 	}
-	if strings.HasPrefix(path, "/help/") {
+	switch {
+	case strings.HasPrefix(path, "/help/"):
 		return nil
+	case strings.HasPrefix(path, "/profiler/"), strings.HasPrefix(path, "/memory-profiler/"):
+		return s.Readwrite
 	}
 	return s.Readonly
 }

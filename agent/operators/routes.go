@@ -33,12 +33,15 @@ func (s *server) routes() []route {
 		{"/help", "", "This page.", s.help},
 		{"/help/*", "", "", s.help},
 		{"/logging/toggle", "", "The log's verbosity; ?level= and ?duration= set it for a time.", s.toggle},
+		{"/memory-profiler/*", "", "", noProfiler},
 		{"/metrics", "", "All metrics as Prometheus text.", echo.WrapHandler(s.Metrics.Handler())},
 		{"/metrics/snapshot", "", "All metrics as one JSON object.", s.snapshot},
 		{"/monitor/statistics", "/monitor/statistics.json", "Resource usage of the containers; twice a second at most.", s.reads(s.recovered(s.json(s.statistics)))},
+		{"/profiler/*", "", "", noProfiler},
 		{"/state", "/state.json", "Everything this agent knows.", s.recovered(s.json(s.state))},
 		{"/system/stats.json", "", "Load and memory of this host.", s.json(systemStats)},
 		{"/version", "", "Version of this program.", s.json(s.version)},
+		{"/__processes__", "", "Processes behind this address.", s.json(s.processes)},
 	}
 }
 
@@ -63,12 +66,24 @@ func (s *server) reads(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+func noProfiler(c echo.Context) error {
+	return plain(c, http.StatusBadRequest, "This program has no profiler that can be switched on.\n")
+}
+
+// process is the name of the agent's libprocess process, as in "slave(1)@ip:port".
+func (s *server) process() string {
+	name, _, _ := strings.Cut(s.PID, "@")
+	return name
+}
+
+func (s *server) processes(echo.Context) (any, error) {
+	return []map[string]any{{"id": s.process(), "events": []any{}}}, nil
+}
+
 // help is a line for every endpoint, or for those below the name in /help/NAME.
 func (s *server) help(c echo.Context) error {
-	_, process, _ := strings.Cut(s.PID, "@")
-	process = strings.TrimSuffix(s.PID, "@"+process)
 	group := strings.Trim(strings.TrimPrefix(c.Request().URL.Path, "/help"), "/")
-	below := strings.Trim(strings.TrimPrefix(group, process), "/")
+	below := strings.Trim(strings.TrimPrefix(group, s.process()), "/")
 	var b strings.Builder
 	b.WriteString("<html><head><title>Help</title></head><body><h2>HELP</h2>\n<dl>\n")
 	found := false

@@ -170,6 +170,14 @@ func TestHelpAndWhatHangs(t *testing.T) {
 			t.Errorf("%s: %d %v %s", path, resp.StatusCode, resp.Header, body)
 		}
 	}
+	if resp, body := request(t, "GET", base+"/__processes__"); resp.StatusCode != 200 || body != `[{"events":[],"id":"slave(1)"}]` {
+		t.Errorf("%d %q", resp.StatusCode, body)
+	}
+	for _, path := range []string{"/profiler/start", "/memory-profiler/state"} {
+		if resp, body := request(t, "GET", base+path); resp.StatusCode != 400 {
+			t.Errorf("%s: %d %q", path, resp.StatusCode, body)
+		}
+	}
 	if resp, body := request(t, "GET", base+"/help/nothing"); resp.StatusCode != 400 || body != "No help available for '/nothing'.\n" {
 		t.Errorf("%d %q", resp.StatusCode, body)
 	}
