@@ -24,18 +24,21 @@ import (
 type fragile struct {
 	*process
 	m     *master
-	steps string // folder that names the steps to crash at
-	dead  map[string]int
+	steps string          // folder that names the steps to crash at
+	left  func() []string // what else ended tasks must not leave; nil: nothing
 }
 
-func newFragile(t *testing.T) *fragile {
+func newFragile(t *testing.T, change ...func(*process)) *fragile {
 	t.Helper()
 	m := newMaster(t, 0)
 	p := newProcess(t, m)
-	f := &fragile{process: p, m: m, steps: t.TempDir(), dead: map[string]int{}}
+	f := &fragile{process: p, m: m, steps: t.TempDir()}
 	p.env = []string{"STOA_TEST_CRASH=" + f.steps}
 	if os.Geteuid() == 0 {
 		p.cfg.Isolation, p.cfg.CgroupsRoot, p.cfg.CgroupsHierarchy = "cgroups/cpu,cgroups/mem", "stoa-test-"+p.cfg.Port, "/sys/fs/cgroup"
+	}
+	for _, c := range change {
+		c(p)
 	}
 	p.start()
 	m.register("S0")
@@ -180,6 +183,9 @@ func (f *fragile) remains() []string {
 				out = append(out, g)
 			}
 		}
+	}
+	if f.left != nil {
+		out = append(out, f.left()...)
 	}
 	return out
 }

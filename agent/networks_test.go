@@ -35,11 +35,17 @@ func alone(t *testing.T) bool {
 	if os.Getenv("STOA_TEST_ALONE") != "" {
 		return true
 	}
-	cmd := exec.Command("unshare", "--net", "sh", "-c", `ip link set lo up; exec "$0" "$@"`, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=3m")
+	limit := "3m"
+	if os.Getenv("STOA_SOAK") != "" {
+		limit = "60m"
+	}
+	cmd := exec.Command("unshare", "--net", "sh", "-c", `ip link set lo up; exec "$0" "$@"`, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+limit)
 	cmd.Env = append(os.Environ(), "STOA_TEST_ALONE=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
 	}
 	return false
 }

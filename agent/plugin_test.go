@@ -17,17 +17,18 @@ import (
 )
 
 // volumePlugin is a small plugin of Docker's: each volume is a folder, which it counts the
-// users of.
+// users of. One that mounts twice counts once, as plugins should do it.
 type volumePlugin struct {
 	mu    sync.Mutex // guards below
 	root  string
 	users map[string]int
+	by    map[string]bool // volume and user
 }
 
 func (p *volumePlugin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var in struct{ Name string }
+	var in struct{ Name, ID string }
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	out := map[string]any{"Err": ""}
 	switch r.URL.Path {
@@ -36,10 +37,16 @@ func (p *volumePlugin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/VolumeDriver.Create":
 		_ = os.MkdirAll(filepath.Join(p.root, in.Name), 0o777)
 	case "/VolumeDriver.Mount":
-		p.users[in.Name]++
+		if !p.by[in.Name+" "+in.ID] {
+			p.by[in.Name+" "+in.ID] = true
+			p.users[in.Name]++
+		}
 		out["Mountpoint"] = filepath.Join(p.root, in.Name)
 	case "/VolumeDriver.Unmount":
-		p.users[in.Name]--
+		if p.by[in.Name+" "+in.ID] {
+			delete(p.by, in.Name+" "+in.ID)
+			p.users[in.Name]--
+		}
 	}
 	_ = json.NewEncoder(w).Encode(out)
 }
@@ -62,7 +69,7 @@ func TestPluginVolumes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plugin := &volumePlugin{root: t.TempDir(), users: map[string]int{}}
+	plugin := &volumePlugin{root: t.TempDir(), users: map[string]int{}, by: map[string]bool{}}
 	web := &http.Server{Handler: plugin}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = web.Serve(l) }()
