@@ -23,9 +23,12 @@ import (
 // fragile is an agent that a test kills at named steps, and its keeper with it or not.
 type fragile struct {
 	*process
-	m     *master
-	steps string          // folder that names the steps to crash at
-	left  func() []string // what else ended tasks must not leave; nil: nothing
+	m       *master
+	steps   string          // folder that names the steps to crash at
+	left    func() []string // what else ended tasks must not leave; nil: nothing
+	killing map[string]bool // tasks that were asked to end
+	armed   string          // the step that was armed last
+	keeper  int             // its process, while it is not to be asked; else 0
 }
 
 func newFragile(t *testing.T, change ...func(*process)) *fragile {
@@ -59,7 +62,8 @@ func (f *fragile) fired(step string) bool {
 	return os.IsNotExist(err)
 }
 
-// revive starts the agent again if it is the one that crashed.
+// revive starts the agent again if it is the one that crashed. As a master does it asks
+// again for the kills that the agent may not have heard of.
 func (f *fragile) revive() bool {
 	f.t.Helper()
 	select {
@@ -70,16 +74,37 @@ func (f *fragile) revive() bool {
 			<-f.m.reregistrations
 		}
 		f.start()
-		f.m.reregister("S0")
+		for _, t := range f.m.reregister("S0").GetTasks() {
+			if id := t.GetTaskId().GetValue(); f.killing[id] && !over(t.GetState()) {
+				f.kill(id)
+			}
+		}
 		return true
 	default:
 		return false
 	}
 }
 
+// kill asks for the end of a task, which gets SIGKILL soon.
+func (f *fragile) kill(id string) {
+	f.t.Helper()
+	if f.killing == nil {
+		f.killing = map[string]bool{}
+	}
+	f.killing[id] = true
+	f.m.send(&messages.KillTaskMessage{FrameworkId: frameworkID, TaskId: &mesos.TaskID{Value: proto.String(id)},
+		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(100 * time.Millisecond))}}})
+}
+
 // toTheEnd acknowledges everything until the tasks have ended, reviving the agent as
 // needed, and gives each task's distinct statuses in order.
 func (f *fragile) toTheEnd(tasks ...string) map[string][]*mesos.TaskStatus {
+	f.t.Helper()
+	return f.until(over, tasks...)
+}
+
+// until is toTheEnd with another state to wait for.
+func (f *fragile) until(reached func(mesos.TaskState) bool, tasks ...string) map[string][]*mesos.TaskStatus {
 	f.t.Helper()
 	got, open := map[string][]*mesos.TaskStatus{}, map[string]bool{}
 	for _, id := range tasks {
@@ -95,7 +120,7 @@ func (f *fragile) toTheEnd(tasks ...string) map[string][]*mesos.TaskStatus {
 				seen[id] = true
 				task := st.GetTaskId().GetValue()
 				got[task] = append(got[task], st)
-				if over(st.GetState()) {
+				if reached(st.GetState()) {
 					delete(open, task)
 				}
 			}
@@ -188,119 +213,6 @@ func (f *fragile) remains() []string {
 		out = append(out, f.left()...)
 	}
 	return out
-}
-
-// kill -9 of agent or keeper at every step of a launch, an end and a kill: each task has
-// exactly one end, and nothing is left of it (reliability D.3; invariant I6).
-func TestCrashAtEveryStep(t *testing.T) {
-	launch := []string{"agent.recorded", "agent.sandbox-made", "agent.cgroup-made", "keeper.intended", "keeper.forked", "keeper.started", "agent.started"}
-	end := []string{"keeper.end-seen", "keeper.reaped", "keeper.exit-recorded", "agent.recorded", "agent.cgroup-removed", "keeper.forgot"}
-	kill := []string{"agent.recorded", "keeper.kill-recorded", "keeper.kill-sent", "agent.kill-sent", "keeper.end-seen", "keeper.reaped", "keeper.exit-recorded"}
-	f := newFragile(t)
-	n := 0
-	try := func(flow, step string, play func(id string), want ...mesos.TaskState) {
-		t.Helper()
-		n++
-		id := fmt.Sprintf("%s-%s-%d", flow, step, n)
-		play(id)
-		seen := f.toTheEnd(id)
-		f.quiet(seen)
-		states := seen[id]
-		ends := 0
-		for i, st := range states {
-			if over(st.GetState()) {
-				ends++
-				ok := false
-				for _, w := range want {
-					ok = ok || st.GetState() == w
-				}
-				if !ok || i != len(states)-1 {
-					t.Errorf("%s: %v", id, states)
-				}
-			}
-		}
-		if ends != 1 {
-			t.Errorf("%s: %d ends: %v", id, ends, states)
-		}
-		if !f.fired(step) {
-			t.Errorf("%s: the step did not come", id)
-			os.Remove(filepath.Join(f.steps, step))
-		}
-	}
-	for _, step := range launch {
-		// What was recorded and did not run is told as lost; what ran ends with 7.
-		try("launch", step, func(id string) {
-			f.arm(step)
-			f.m.run(task("S0", id, "sleep 0.05; exit 7"))
-		}, failed, mesos.TaskState_TASK_DROPPED)
-	}
-	pods := []string{"agent.recorded", "keeper.forked"}
-	if os.Getenv("STOA_SOAK") != "" {
-		pods = launch
-	}
-	for _, step := range pods {
-		n++
-		a, b := fmt.Sprintf("pod-%s-%d-a", step, n), fmt.Sprintf("pod-%s-%d-b", step, n)
-		ex := podExecutor(fmt.Sprintf("pod%d", n))
-		f.arm(step)
-		f.m.group(ex, true, task("S0", a, "sleep 0.05"), task("S0", b, "sleep 0.05"))
-		seen := f.toTheEnd(a, b)
-		f.quiet(seen)
-		for _, id := range []string{a, b} {
-			ends := 0
-			for _, st := range seen[id] {
-				if over(st.GetState()) {
-					ends++
-				}
-			}
-			if ends != 1 {
-				t.Errorf("%s: %d ends: %v", id, ends, seen[id])
-			}
-		}
-		if !f.fired(step) {
-			t.Errorf("%s: the step did not come", step)
-			os.Remove(filepath.Join(f.steps, step))
-		}
-	}
-	for _, step := range end {
-		try("end", step, func(id string) {
-			file := filepath.Join(t.TempDir(), "go")
-			f.m.run(task("S0", id, "sleep 1000 & while [ ! -e "+file+" ]; do sleep 0.02; done; exit 7"))
-			f.m.expect(id, running)
-			f.m.barrier() // the acknowledgement is recorded
-			f.arm(step)
-			if err := os.WriteFile(file, nil, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}, failed)
-	}
-	for _, step := range kill {
-		try("kill", step, func(id string) {
-			f.m.run(task("S0", id, "trap '' TERM; sleep 1000 & while :; do sleep 0.05; done"))
-			f.m.expect(id, running)
-			f.m.barrier() // the acknowledgement is recorded
-			f.arm(step)
-			f.m.send(&messages.KillTaskMessage{FrameworkId: frameworkID, TaskId: &mesos.TaskID{Value: proto.String(id)},
-				KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(100 * time.Millisecond))}}})
-		}, killed)
-	}
-}
-
-// keeperPID asks the keeper for its process.
-func (f *fragile) keeperPID() int {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
-	defer cancel()
-	c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: f.cfg.RuntimeDir, Command: []string{"/no/such/program"}})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer c.Close()
-	info, err := c.Info(ctx)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return info.PID
 }
 
 // A keeper that is killed takes nobody along but those whose terminal it held. The agent

@@ -25,7 +25,9 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		}
 		e.awaitEnd(ef.Container)
 		e.insist("destroy", ef.Container, func(ctx context.Context) error {
-			return e.runtime.Destroy(ctx, container.ID(ef.Container))
+			err := e.runtime.Destroy(ctx, container.ID(ef.Container))
+			crash.Here("agent.destroy-sent")
+			return err
 		})
 	case lifecycle.Signal:
 		e.insist("signal", ef.Container, func(ctx context.Context) error {

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -298,6 +299,8 @@ type process struct {
 	uid  uint32 // runs as this user, from the copy bin of this program; 0: as the test's
 	bin  string
 	tls  *http.Client // speaks TLS with it; nil: it has none
+
+	program string // a copy of this program, as another build would be; empty: this one
 }
 
 func newProcess(t *testing.T, m *master) *process {
@@ -342,7 +345,7 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = exec.Command(os.Args[0])
+	p.cmd = exec.Command(cmp.Or(p.program, os.Args[0]))
 	if p.uid != 0 {
 		p.cmd = exec.Command(p.bin)
 		p.cmd.Dir = "/"

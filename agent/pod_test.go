@@ -42,8 +42,11 @@ func (m *master) collect(want map[string]mesos.TaskState) map[string][]*mesos.Ta
 			continue // sent again
 		}
 		got[id] = append(got[id], st)
-		if st.GetState() == want[id] {
+		switch {
+		case st.GetState() == want[id]:
 			left--
+		case over(st.GetState()):
+			m.t.Fatalf("%s was to become %s: %v", id, want[id], got[id])
 		}
 	}
 	return got

@@ -171,6 +171,28 @@ func (e *engine) adoptOldSandboxes(records []lifecycle.Record) {
 		e.prepare.Show(dir)
 		e.collect(dir, fi.ModTime())
 	}
+	e.tidySandboxes()
+}
+
+// tidySandboxes removes the folders above sandboxes that hold nothing any more: an earlier
+// run ended between the removal of the last sandbox and that of those (see collected).
+func (e *engine) tidySandboxes() {
+	frameworks := filepath.Join(globText(e.cfg.WorkDir), "slaves", "*", "frameworks", "*")
+	latest, err := filepath.Glob(filepath.Join(frameworks, "executors", "*", "runs", "latest"))
+	if err != nil {
+		return // only a malformed pattern gives an error, and this is none
+	}
+	for _, link := range latest {
+		if _, err := os.Stat(link); os.IsNotExist(err) {
+			_ = os.Remove(link) // what stays is only untidy
+		}
+	}
+	for _, below := range []string{"executors/*/runs", "executors/*", "executors", "."} {
+		folders, _ := filepath.Glob(filepath.Join(frameworks, below))
+		for _, dir := range folders {
+			_ = os.Remove(dir) // only what is empty goes
+		}
+	}
 }
 
 // globText takes the meaning off the characters that are special in a pattern.

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -49,9 +51,9 @@ func (c *Client) current(ctx context.Context) (*conn, error) {
 	}
 	asked := c.renew(ctx)
 	if asked == nil {
-		var was time.Time
+		var was Info
 		if cn != nil {
-			was = cn.info.Since
+			was = cn.info
 			cn.close(errClosed)
 		}
 		return c.successor(ctx, was)
@@ -90,9 +92,24 @@ func (c *Client) renew(ctx context.Context) error {
 }
 
 // successor waits for the keeper to answer with its new program. It is the same process,
-// so nobody else may be started meanwhile. One that began anew after was and is of the
-// old build could not change.
-func (c *Client) successor(ctx context.Context, was time.Time) (*conn, error) {
+// so nobody else may be started meanwhile, unless it is gone. One that began anew after was
+// and is of the old build could not change.
+func (c *Client) successor(ctx context.Context, was Info) (*conn, error) {
+	gone := func() bool { return false }
+	if was.PID != 0 {
+		fd, err := unix.PidfdOpen(was.PID, 0)
+		if err == nil {
+			defer unix.Close(fd)
+		}
+		// Not by /proc: a process whose program changes may look like a zombie there.
+		gone = func() bool {
+			if fd < 0 {
+				return err == unix.ESRCH
+			}
+			n, perr := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return perr == nil && n > 0
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, renewTime)
 	defer cancel()
 	for {
@@ -102,12 +119,14 @@ func (c *Client) successor(ctx context.Context, was time.Time) (*conn, error) {
 				c.cfg.Log.Info("the keeper has changed its program", "process", cn.info.PID, "tasks", cn.info.Tasks)
 				return cn, nil
 			}
-			if !was.IsZero() && !cn.info.Since.Equal(was) {
+			if was.PID != 0 && !cn.info.Since.Equal(was.Since) {
 				c.cfg.Log.Error("the keeper could not change its program: see keeper.log in its folder", "process", cn.info.PID)
 				return cn, nil
 			}
 			cn.close(errClosed)
 			err = errors.New("it still is of another build")
+		} else if gone() {
+			return nil, fault.New("keeper.dial", fault.Unavailable, c.cfg.Dir, fmt.Errorf("the keeper ended while it was to change its program: %w", err))
 		}
 		select {
 		case <-ctx.Done():

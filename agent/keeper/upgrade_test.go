@@ -301,7 +301,7 @@ func TestUpgradeOfAnotherProtocol(t *testing.T) {
 	if err := c.renew(s.ctx); err != nil {
 		t.Fatal(err)
 	}
-	cn, err := c.successor(s.ctx, time.Time{})
+	cn, err := c.successor(s.ctx, Info{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/crash"
 )
 
 // fetch brings the URIs of a container's command into its sandbox, and tells its stderr.
@@ -28,6 +29,7 @@ func (p *Preparer) fetch(ctx context.Context, ef lifecycle.Launch, owner sandbox
 		fmt.Fprintf(log, "Failed to fetch: %v\n", err)
 		return fmt.Errorf("Failed to fetch all URIs for container '%s': %w", ef.Container, err)
 	}
+	crash.Here("agent.fetched")
 	return nil
 }
 

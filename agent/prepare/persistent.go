@@ -9,6 +9,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -61,6 +62,7 @@ func (p *Preparer) showVolumes(all []lifecycle.Volume, in place) ([]container.Mo
 		if err := sandbox.MountPoint(dir, at, source, owner); err != nil {
 			return nil, err
 		}
+		crash.Here("agent.volume-shown")
 		mounts = append(mounts, container.Mount{Source: source, Target: filepath.Join(dir, at), ReadOnly: readOnly})
 	}
 	return mounts, nil

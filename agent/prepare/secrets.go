@@ -12,6 +12,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -106,6 +107,7 @@ func (p *Preparer) secretVolume(id lifecycle.ContainerID, s *mesos.Secret, owner
 		return container.Mount{}, err
 	}
 	_, err = f.Write(raw)
+	crash.Here("agent.secret-written")
 	if err == nil && owner != sandbox.Self() {
 		err = f.Chown(owner.UID, owner.GID)
 	}
