@@ -301,10 +301,7 @@ func TestOutOfMemory(t *testing.T) {
 	m := newMaster(t, 0)
 	var p *process
 	t.Cleanup(func() { // after the process' own clean-up
-		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + p.cfg.CgroupsRoot)
-		for _, dir := range append(left, "/sys/fs/cgroup/"+p.cfg.CgroupsRoot) {
-			_ = os.Remove(dir)
-		}
+		p.removeGroups()
 	})
 	p = newProcess(t, m)
 	p.cfg.Isolation, p.cfg.CgroupsRoot, p.cfg.CgroupsHierarchy = "cgroups/cpu,cgroups/mem", "stoa-test-"+p.cfg.Port, "/sys/fs/cgroup"

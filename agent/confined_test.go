@@ -27,10 +27,7 @@ func guarded(t *testing.T, isolation string, change ...func(*agent.Config)) (*ma
 	m := newMaster(t, 0)
 	var p *process
 	t.Cleanup(func() { // after the process' own clean-up
-		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + p.cfg.CgroupsRoot)
-		for _, dir := range append(left, "/sys/fs/cgroup/"+p.cfg.CgroupsRoot) {
-			_ = os.Remove(dir)
-		}
+		p.removeGroups()
 	})
 	p = newProcess(t, m)
 	for _, dir := range []string{p.cfg.WorkDir, filepath.Dir(p.cfg.WorkDir)} { // for tasks of other users

@@ -55,25 +55,21 @@ func TestForkBombIsContained(t *testing.T) {
 			func(t *mesos.TaskInfo) { t.Resources = []*mesos.Resource{amount("cpus", 0.1), amount("mem", 512)} }))
 		m.expect("bomb", running)
 		id := p.state().container("bomb")
-		group := "/sys/fs/cgroup/pids/" + p.cfg.CgroupsRoot + "/" + id
-		if _, err := os.Stat(group); err != nil {
-			t.Skipf("no version 1 controller of processes: %v", err)
-		}
 		refused := func() bool {
-			b, _ := os.ReadFile(group + "/pids.events")
-			return strings.HasPrefix(string(b), "max ") && string(b) != "max 0\n"
+			_, text := p.held(id, "pids.events")
+			return strings.HasPrefix(text, "max ") && text != "max 0"
 		}
 		p.eventually("the bomb is refused a process", refused)
 		during := n.advance(time.Second)
-		if b, _ := os.ReadFile(group + "/pids.max"); string(b) != "100\n" {
-			t.Errorf("pids.max is %q", b)
+		if _, text := p.held(id, "pids.max"); text != "100" {
+			t.Errorf("pids.max is %q", text)
 		}
 		if before <= 0 || during*20 < before {
 			t.Errorf("the neighbour counted %d in a second, and %d beside the bomb", before, during)
 		}
 		m.kill("bomb")
 		m.expect("bomb", killed)
-		p.eventually("nothing of the bomb is left", func() bool { _, err := os.Stat(group); return os.IsNotExist(err) })
+		p.eventually("nothing of the bomb is left", func() bool { return len(p.groups(id)) == 0 })
 		if n.advance(200*time.Millisecond) <= 0 {
 			t.Error("the neighbour stands still")
 		}
@@ -191,8 +187,7 @@ func TestMatrixOfEnds(t *testing.T) {
 				}
 			}
 			p.eventually("no group is left", func() bool {
-				left, _ := filepath.Glob("/sys/fs/cgroup/*/" + p.cfg.CgroupsRoot + "/*-*")
-				return len(left) == 0
+				return len(p.groups("*-*")) == 0
 			})
 			if left, _ := os.ReadDir(filepath.Join(p.cfg.RuntimeDir, "status")); len(left) > 0 {
 				t.Errorf("status files left: %v", left)
@@ -215,19 +210,17 @@ func TestLimitsApartFromRequests(t *testing.T) {
 	m.expect("t", running)
 	m.run(task("S0", "open", "exec sleep 1000", limits(math.Inf(1), math.Inf(1))))
 	m.expect("open", running)
-	for _, c := range []struct{ task, controller, file, want string }{
-		{"t", "cpu", "cpu.shares", "614"}, {"t", "cpu", "cpu.cfs_quota_us", "110000"},
-		{"t", "memory", "memory.soft_limit_in_bytes", strconv.Itoa(96 << 20)}, {"t", "memory", "memory.limit_in_bytes", strconv.Itoa(160 << 20)},
-		{"open", "cpu", "cpu.cfs_quota_us", "-1"}, {"open", "memory", "memory.soft_limit_in_bytes", strconv.Itoa(96 << 20)},
-		{"open", "memory", "memory.limit_in_bytes", "9223372036854771712"},
+	for _, c := range []struct{ task, v1, want1, v2, want2 string }{
+		{"t", "cpu.shares", "614", "cpu.weight", "60"}, {"t", "cpu.cfs_quota_us", "110000", "cpu.max", "110000 100000"},
+		{"t", "memory.soft_limit_in_bytes", strconv.Itoa(96 << 20), "memory.low", strconv.Itoa(96 << 20)},
+		{"t", "memory.limit_in_bytes", strconv.Itoa(160 << 20), "memory.max", strconv.Itoa(160 << 20)},
+		{"open", "cpu.cfs_quota_us", "-1", "cpu.max", "max 100000"},
+		{"open", "memory.soft_limit_in_bytes", strconv.Itoa(96 << 20), "memory.low", strconv.Itoa(96 << 20)},
+		{"open", "memory.limit_in_bytes", "9223372036854771712", "memory.max", "max"},
 	} {
-		file := filepath.Join("/sys/fs/cgroup", c.controller, p.cfg.CgroupsRoot, p.state().container(c.task), c.file)
-		b, err := os.ReadFile(file)
-		if os.IsNotExist(err) {
-			t.Skipf("no version 1 here: %v", err)
-		}
-		if got := strings.TrimSpace(string(b)); got != c.want {
-			t.Errorf("%s of %s is %s, want %s", c.file, c.task, got, c.want)
+		want := map[string]string{c.v1: c.want1, c.v2: c.want2}
+		if name, got := p.held(p.state().container(c.task), c.v1, c.v2); name == "" || got != want[name] {
+			t.Errorf("%s of %s is %q, want %v", name, c.task, got, want)
 		}
 	}
 	score := 0

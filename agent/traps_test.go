@@ -142,16 +142,13 @@ func TestTraps(t *testing.T) {
 		}
 		st := fork("small", "exec sleep 1000", func(t *mesos.TaskInfo) { t.Resources = []*mesos.Resource{amount("cpus", 0.5), amount("mem", 64)} })
 		id := st.GetContainerStatus().GetContainerId().GetValue()
-		for _, c := range []struct{ glob, want string }{
-			{"cpu*/%s/%s/cpu.shares", "614"}, {"memory/%s/%s/memory.limit_in_bytes", fmt.Sprint(96 << 20)}, {"cpu*/%s/%s/cpu.cfs_quota_us", "-1"},
+		for _, c := range []struct{ v1, want1, v2, want2 string }{
+			{"cpu.shares", "614", "cpu.weight", "60"}, {"memory.limit_in_bytes", fmt.Sprint(96 << 20), "memory.max", fmt.Sprint(96 << 20)},
+			{"cpu.cfs_quota_us", "-1", "cpu.max", "max 100000"},
 		} {
-			files, _ := filepath.Glob("/sys/fs/cgroup/" + fmt.Sprintf(c.glob, f.cfg.CgroupsRoot, id))
-			if len(files) == 0 {
-				t.Logf("%s: not here (cgroup v2)", c.glob)
-				continue
-			}
-			if b, err := os.ReadFile(files[0]); err != nil || strings.TrimSpace(string(b)) != c.want {
-				t.Errorf("%s: %s %v, want %s", files[0], b, err, c.want)
+			want := map[string]string{c.v1: c.want1, c.v2: c.want2}
+			if name, got := f.held(id, c.v1, c.v2); name == "" || got != want[name] {
+				t.Errorf("%s is %q, want %v", name, got, want)
 			}
 		}
 		end("small")

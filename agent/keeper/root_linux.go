@@ -144,8 +144,12 @@ func (s *stage) buildRoot(spec *Spec, terminal string) error {
 	}
 	for _, dir := range spec.Cgroups {
 		at := "/sys/fs/cgroup"
-		if !cgroup.IsV2(dir) {
+		v2 := cgroup.IsV2(dir)
+		if !v2 || len(spec.Cgroups) > 1 { // version 1, or 2 beside it
 			at = filepath.Join(at, hierarchy(dir))
+		}
+		if v2 {
+			dir = cgroup.Limited(dir)
 		}
 		if err := s.mount(-1, Mount{Source: dir, Target: at, ReadOnly: true}, true); err != nil {
 			return fmt.Errorf("%s: %w", at, err)

@@ -112,6 +112,15 @@ func (d *Driver) Join(id string) []string {
 	return dirs
 }
 
+// Limited gives the folder with the limits of the group that a folder of Join is for: a
+// leaf has none of its own.
+func Limited(join string) string {
+	if filepath.Base(join) == leaf {
+		return filepath.Dir(join)
+	}
+	return join
+}
+
 // Create makes a group with limits. What an earlier group of this id left is removed
 // first. After an error nothing is left.
 func (d *Driver) Create(id string, l Limits) error {
