@@ -25,16 +25,17 @@ func (d *Driver) prepareV2() error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fault.New("cgroup.New", fault.Forbidden, dir, err)
 		}
+		// Before any of them: a group with processes that passes cpu or pids on becomes a
+		// threaded one, which can pass nothing else on.
+		if err := vacate(dir); err != nil {
+			return fault.New("cgroup.New", fault.Unavailable, dir, err)
+		}
 		for _, c := range d.names() {
 			name := v2Name(c)
 			if name == "" || !d.layout.v2(c) || slices.Contains(d.missing, c) {
 				continue
 			}
-			err := write(dir, "cgroup.subtree_control", "+"+name)
-			if errors.Is(err, syscall.EBUSY) && vacate(dir) == nil {
-				err = write(dir, "cgroup.subtree_control", "+"+name)
-			}
-			if err != nil {
+			if write(dir, "cgroup.subtree_control", "+"+name) != nil {
 				d.missing = append(d.missing, c)
 			}
 		}
@@ -48,14 +49,14 @@ func (d *Driver) prepareV2() error {
 }
 
 // vacate moves the processes of a group into the group own below it, if this process is
-// one of them: a group that somebody else lives in is left alone.
+// one of them: a group that only others live in is left alone, and so is the root of all.
 func vacate(dir string) error {
-	pids, err := numbers(filepath.Join(dir, "cgroup.procs"))
-	if err != nil {
-		return err
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.type")); err != nil {
+		return nil
 	}
-	if !slices.Contains(pids, os.Getpid()) {
-		return syscall.EBUSY
+	pids, err := numbers(filepath.Join(dir, "cgroup.procs"))
+	if err != nil || !slices.Contains(pids, os.Getpid()) {
+		return err
 	}
 	to := filepath.Join(dir, own)
 	if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, os.ErrExist) {

@@ -218,8 +218,4 @@ func passOn(t *testing.T, dir, root string) {
 			t.Error(err)
 		}
 	}
-	// Somebody else's processes are not moved.
-	if err := vacate(dir); err == nil {
-		t.Error("the processes of the host were moved")
-	}
 }
