@@ -31,20 +31,19 @@ import (
 // same protocols to each other as on a cluster. Only keepers, tasks and HAProxy are
 // processes of their own.
 type devCmd struct {
-	WorkDir        string `name:"work_dir" env:"STOA_WORK_DIR" help:"Folder for all state; default ~/.local/state/stoa/dev. A later start on it finds its apps."`
-	Agents         int    `name:"agents" default:"2" help:"Number of agents; each lives on an address of its own, 127.0.0.1 and up."`
-	MasterPort     uint16 `name:"master_port" default:"5050" help:"Port of the master."`
-	AgentPort      uint16 `name:"agent_port" default:"5051" help:"Port of the first agent; the others take the following ones."`
-	FrameworkPort  uint16 `name:"framework_port" default:"8080" help:"Port of the REST API."`
-	DNSPort        uint16 `name:"dns_port" default:"8053" help:"Port of DNS, UDP and TCP."`
-	DNSHTTPPort    uint16 `name:"dns_http_port" default:"8123" help:"Port of the DNS server's HTTP API."`
-	LBStatsPort    uint16 `name:"lb_stats_port" default:"9090" help:"Port of HAProxy's statistics."`
-	LBHTTPPort     uint16 `name:"lb_http_port" default:"9091" help:"Port of HAProxy's virtual hosts."`
-	TaskPorts      string `name:"task_ports" default:"31000-31999" help:"Ports offered to tasks; the agents share them out."`
-	Resources      string `name:"resources" help:"What each agent offers besides ports, as cpus:4;mem:2048;disk:10240; default: the processors of this machine, and an equal part of half its memory."`
-	Containerizers string `name:"containerizers" default:"mesos" help:"Who runs containers: mesos, or docker,mesos for apps with images of the Docker engine."`
-	DockerSocket   string `name:"docker_socket" default:"/var/run/docker.sock" help:"Where the Docker engine answers."`
-	HAProxyPath    string `name:"haproxy_path" help:"The haproxy binary, when it is not on PATH."`
+	WorkDir       string `name:"work_dir" env:"STOA_WORK_DIR" help:"Folder for all state; default ~/.local/state/stoa/dev. A later start on it finds its apps."`
+	Agents        int    `name:"agents" default:"2" help:"Number of agents; each lives on an address of its own, 127.0.0.1 and up."`
+	MasterPort    uint16 `name:"master_port" default:"5050" help:"Port of the master."`
+	AgentPort     uint16 `name:"agent_port" default:"5051" help:"Port of the first agent; the others take the following ones."`
+	FrameworkPort uint16 `name:"framework_port" default:"8080" help:"Port of the REST API."`
+	DNSPort       uint16 `name:"dns_port" default:"8053" help:"Port of DNS, UDP and TCP."`
+	DNSHTTPPort   uint16 `name:"dns_http_port" default:"8123" help:"Port of the DNS server's HTTP API."`
+	LBStatsPort   uint16 `name:"lb_stats_port" default:"9090" help:"Port of HAProxy's statistics."`
+	LBHTTPPort    uint16 `name:"lb_http_port" default:"9091" help:"Port of HAProxy's virtual hosts."`
+	TaskPorts     string `name:"task_ports" default:"31000-31999" help:"Ports offered to tasks; the agents share them out."`
+	Resources     string `name:"resources" help:"What each agent offers besides ports, as cpus:4;mem:2048;disk:10240; default: the processors of this machine, and an equal part of half its memory."`
+	HAProxyPath   string `name:"haproxy_path" help:"The haproxy binary, when it is not on PATH."`
+	devContainers
 }
 
 // devRoom is one room of the process.
@@ -166,6 +165,7 @@ func (c devCmd) rooms(work string, log *slog.Logger) ([]devRoom, error) {
 		HTTPAddress: loopback, HTTPPort: int(c.FrameworkPort), Hostname: loopback, Version: version,
 		// One user, few agents: apps start as fast as the machine starts processes.
 		MaxPerOffer: 1000,
+		Features:    []string{"vips", "task_killing", "external_volumes", "secrets"},
 	}, log.With("room", "framework"))
 	out = append(out, devRoom{"framework", "apps and groups (Marathon API)", frameworkAt, f.Run, serves(frameworkAt + "/v2/apps")})
 
@@ -223,14 +223,13 @@ func (c devCmd) agent(work string, i int, masterAt, ports string, log *slog.Logg
 		WorkDir: dir, RuntimeDir: run, Fetch: agent.Fetch{CacheDir: filepath.Join(dir, "fetch")},
 		Resources: resources + ";ports:[" + ports + "]",
 		// Agents of one machine share its control groups; each needs a root of its own.
-		Containerizers: c.Containerizers, Docker: agent.Docker{Socket: c.DockerSocket, RemoveDelay: -1},
 		CgroupsRoot: "stoa-dev-" + hex.EncodeToString(sum[:4]),
 		Version:     version, KillTasksOnStop: true, Logs: tasklog.Default,
 		// Tasks find what the user's shell finds, and what lies beside this program.
 		ExecutorEnvironmentVariables: map[string]string{"PATH": taskPath()},
 	}
-	if os.Geteuid() == 0 {
-		cfg.Isolation = "cgroups/cpu,cgroups/mem"
+	if err := c.containers(&cfg, dir); err != nil {
+		return devRoom{}, err
 	}
 	a, err := agent.New(cfg, log.With("room", name))
 	if err != nil {
