@@ -51,6 +51,7 @@ type ClusterConfig struct {
 	ZK                          string
 	Masters, Agents, Frameworks int
 	AgentFlags                  func(i int) []string // more of them for agent i; may be nil
+	FrameworkFlags              []string             // more of them
 }
 
 // StartCluster starts the daemons and waits until a framework answers and every
@@ -93,6 +94,7 @@ func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 		} else {
 			args = append(args, "--work_dir", k.path("framework", i))
 		}
+		args = append(args, c.FrameworkFlags...)
 		k.Frameworks = append(k.Frameworks, start("http://127.0.0.1:"+strconv.Itoa(p), args...))
 	}
 	t.Cleanup(func() { k.stopTasks(t) })

@@ -33,6 +33,7 @@ import (
 type Options struct {
 	LiveRestore bool     // containers survive the engine
 	HostNetwork bool     // no network of its own, and no bridge: containers reach this machine's loopback
+	Bridge      bool     // with HostNetwork: there is a bridge, for callers in a network namespace of their own
 	Args        []string // more of dockerd's
 }
 
@@ -154,7 +155,7 @@ func (e *Engine) launch() error {
 	args := []string{"--target", strconv.Itoa(e.holder.Process.Pid), "--net", "--mount", "dockerd",
 		"--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"), "-H", e.Socket,
 		"--pidfile", filepath.Join(e.dir, "pid"), "--shutdown-timeout", "3", "--log-level", "warn", "--containerd", filepath.Join(e.dir, "c", "sock")}
-	if e.options.HostNetwork {
+	if e.options.HostNetwork && !e.options.Bridge {
 		args = append(args, "--bridge=none", "--iptables=false", "--ip-forward=false")
 	}
 	if e.options.LiveRestore {
