@@ -148,8 +148,7 @@ func (s *spawner) spawnBox(spec *Spec, b *boxed, files [3]*os.File, sys *syscall
 	for _, f := range append(files[:], b.inherited()...) {
 		attr.Files = append(attr.Files, f.Fd())
 	}
-	// Its program must lie above the descriptors that it is given, which replace what has their numbers.
-	program, err := unix.FcntlInt(b.program.Fd(), unix.F_DUPFD_CLOEXEC, 64)
+	program, err := above(b.program.Fd(), attr.Files)
 	if err != nil {
 		return fail(fault.Unavailable, spec.ID, err)
 	}
@@ -169,6 +168,17 @@ func (s *spawner) spawnBox(spec *Spec, b *boxed, files [3]*os.File, sys *syscall
 	out := spawned{pid: pid, pidfd: pidfd, report: b.reader, script: b.script}
 	b.reader = nil
 	return out
+}
+
+// above copies the descriptor by which a program is started to where the child still has
+// it when it starts that: what it is given replaces what has the numbers from 0 on, and
+// until then lies, like a pipe of Go's own, just above the highest of given.
+func above(fd uintptr, given []uintptr) (int, error) {
+	top := uintptr(len(given))
+	for _, g := range given {
+		top = max(top, g)
+	}
+	return unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, int(top)+len(given)+2)
 }
 
 // sharedMemoryOf gives a detached copy of another task's /dev/shm.

@@ -373,3 +373,32 @@ func BenchmarkStartConfined(b *testing.B) {
 		})
 	}
 }
+
+// What a child is given does not cover the descriptor by which its program is started,
+// whatever numbers these have.
+func TestProgramAboveDescriptors(t *testing.T) {
+	program, err := os.Open("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	for top := 40; top < 90; top++ {
+		high, err := unix.FcntlInt(program.Fd(), unix.F_DUPFD_CLOEXEC, top)
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := []uintptr{program.Fd(), program.Fd(), program.Fd(), uintptr(high)}
+		at, err := above(program.Fd(), given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(at), []string{"true"}, &syscall.ProcAttr{Files: given})
+		if err != nil {
+			t.Errorf("given up to %d, program %d: %v", high, at, err)
+		} else {
+			_, _ = syscall.Wait4(pid, nil, 0, nil)
+		}
+		unix.Close(high)
+		unix.Close(at)
+	}
+}
