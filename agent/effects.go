@@ -160,7 +160,7 @@ func (e *engine) startChecks(ef lifecycle.StartChecks) {
 	e.inside(&target, ef.Container)
 	e.prepare.Aim(&target, ef)
 	if hc := ef.Task.GetHealthCheck(); hc != nil {
-		spec, err := check.FromHealthCheck(hc)
+		spec, err := check.FromHealthCheck(hc, e.prepare.Variable)
 		if err != nil {
 			e.log.Error("health check is not run", "task", string(ef.Key.Task), "err", err)
 		} else {
@@ -170,7 +170,7 @@ func (e *engine) startChecks(ef lifecycle.StartChecks) {
 		}
 	}
 	if c := ef.Task.GetCheck(); c != nil {
-		spec, err := check.FromCheck(c)
+		spec, err := check.FromCheck(c, e.prepare.Variable)
 		if err != nil {
 			e.log.Error("check is not run", "task", string(ef.Key.Task), "err", err)
 			return

@@ -42,8 +42,11 @@ type Spec struct {
 	IPv6   bool   // HTTP and TCP: ::1 instead of 127.0.0.1
 }
 
+// Secrets gives a secret as the value of a variable.
+type Secrets func(*mesos.Secret) (string, error)
+
 // FromHealthCheck reads a health check; fault.Invalid names the field.
-func FromHealthCheck(h *mesos.HealthCheck) (Spec, error) {
+func FromHealthCheck(h *mesos.HealthCheck, secrets Secrets) (Spec, error) {
 	s := Spec{}
 	if err := s.times(h.GetDelaySeconds(), h.GetIntervalSeconds(), h.GetTimeoutSeconds(), h.GetGracePeriodSeconds()); err != nil {
 		return s, err
@@ -61,7 +64,7 @@ func FromHealthCheck(h *mesos.HealthCheck) (Spec, error) {
 	}
 	switch kind {
 	case mesos.HealthCheck_COMMAND:
-		return s.command(h.GetCommand())
+		return s.command(h.GetCommand(), secrets)
 	case mesos.HealthCheck_HTTP:
 		if h.Http == nil {
 			return s, invalid("http", "expecting 'http' to be set for HTTP health check")
@@ -81,14 +84,14 @@ func FromHealthCheck(h *mesos.HealthCheck) (Spec, error) {
 }
 
 // FromCheck reads a check; fault.Invalid names the field.
-func FromCheck(c *mesos.CheckInfo) (Spec, error) {
+func FromCheck(c *mesos.CheckInfo, secrets Secrets) (Spec, error) {
 	s := Spec{}
 	if err := s.times(c.GetDelaySeconds(), c.GetIntervalSeconds(), c.GetTimeoutSeconds(), 0); err != nil {
 		return s, err
 	}
 	switch c.GetType() {
 	case mesos.CheckInfo_COMMAND:
-		return s.command(c.GetCommand().GetCommand())
+		return s.command(c.GetCommand().GetCommand(), secrets)
 	case mesos.CheckInfo_HTTP:
 		if c.Http == nil {
 			return s, invalid("http", "expecting 'http' to be set for HTTP check")
@@ -131,7 +134,7 @@ func (s *Spec) times(delay, interval, timeout, grace float64) error {
 	return nil
 }
 
-func (s Spec) command(c *mesos.CommandInfo) (Spec, error) {
+func (s Spec) command(c *mesos.CommandInfo, secrets Secrets) (Spec, error) {
 	if c == nil {
 		return s, invalid("command", "must be set for a COMMAND check")
 	}
@@ -141,10 +144,14 @@ func (s Spec) command(c *mesos.CommandInfo) (Spec, error) {
 	s.Kind, s.Shell, s.Value, s.User = Command, c.GetShell(), c.GetValue(), c.GetUser()
 	s.Args = c.GetArguments()
 	for _, v := range c.GetEnvironment().GetVariables() {
+		value := v.GetValue()
 		if v.GetType() == mesos.Environment_Variable_SECRET {
-			return s, invalid("command.environment", "variable %q is a secret, which checks cannot use: give its value", v.GetName())
+			var err error
+			if value, err = secrets(v.GetSecret()); err != nil {
+				return s, invalid("command.environment", "variable %q: %w", v.GetName(), err)
+			}
 		}
-		s.Env = append(s.Env, v.GetName()+"="+v.GetValue())
+		s.Env = append(s.Env, v.GetName()+"="+value)
 	}
 	return s, nil
 }

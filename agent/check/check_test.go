@@ -29,19 +29,19 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func TestDefaultsAndRefusals(t *testing.T) {
 	s, err := FromHealthCheck(&mesos.HealthCheck{
 		Type: mesos.HealthCheck_HTTP.Enum(), Http: &mesos.HealthCheck_HTTPCheckInfo{Port: proto.Uint32(80)},
-	})
+	}, nil)
 	want := Spec{Kind: HTTP, Delay: 15 * time.Second, Interval: 10 * time.Second, Timeout: 20 * time.Second,
 		Scheme: "http", Path: "/", Port: 80}
 	if err != nil || !same(s, want) {
 		t.Errorf("%+v %v", s, err)
 	}
 	sh := &mesos.CommandInfo{Value: proto.String("true")}
-	s, err = FromCheck(&mesos.CheckInfo{Type: mesos.CheckInfo_COMMAND.Enum(), Command: &mesos.CheckInfo_Command{Command: sh}, TimeoutSeconds: proto.Float64(0)})
+	s, err = FromCheck(&mesos.CheckInfo{Type: mesos.CheckInfo_COMMAND.Enum(), Command: &mesos.CheckInfo_Command{Command: sh}, TimeoutSeconds: proto.Float64(0)}, nil)
 	if err != nil || s.Kind != Command || !s.Shell || s.Value != "true" || s.Timeout != 0 || s.Delay != 15*time.Second {
 		t.Errorf("%+v %v", s, err)
 	}
 	// A type that old frameworks leave unset is taken from what is there.
-	if s, err = FromHealthCheck(&mesos.HealthCheck{Command: sh}); err != nil || s.Kind != Command {
+	if s, err = FromHealthCheck(&mesos.HealthCheck{Command: sh}, nil); err != nil || s.Kind != Command {
 		t.Errorf("%+v %v", s, err)
 	}
 	tcp := func(port uint32) *mesos.HealthCheck_TCPCheckInfo {
@@ -58,7 +58,7 @@ func TestDefaultsAndRefusals(t *testing.T) {
 		"http.scheme":   {Http: &mesos.HealthCheck_HTTPCheckInfo{Port: proto.Uint32(1), Scheme: proto.String("ftp")}},
 		"delay_seconds": {Tcp: tcp(1), DelaySeconds: proto.Float64(-1)},
 	} {
-		_, err := FromHealthCheck(h)
+		_, err := FromHealthCheck(h, nil)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}

@@ -47,10 +47,15 @@ func (r *runner) command(ctx context.Context, s Spec, target Target) Result {
 	// Only this probe carries this mark: the task's own is replaced, so that neither
 	// takes the other for its child.
 	mark := "check/" + uuid.NewString()
+	env = append(env, tree.Mark+"="+mark)
 	cmd := &exec.Cmd{
-		Args: argv, Dir: target.Dir, Stdin: null, Stdout: null, Stderr: null,
-		Env:         append(env, tree.Mark+"="+mark),
+		Args: argv, Dir: target.Dir, Stdin: null, Stdout: null, Stderr: null, Env: env,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Credential: cred},
+	}
+	place, err := into(cmd, target.Groups)
+	defer place.close()
+	if err != nil {
+		return Result{Err: err.Error()}
 	}
 	start := func() error {
 		cmd.Path = program
@@ -58,6 +63,15 @@ func (r *runner) command(ctx context.Context, s Spec, target Target) Result {
 			cmd.Path = find(program, env, target.Dir)
 		}
 		return cmd.Start()
+	}
+	var own *boxed
+	if target.Confine != nil || len(place.move) > 0 {
+		b, err := prepare(cmd, program, cred, target, place.move)
+		defer b.close()
+		if err != nil {
+			return Result{Err: err.Error()}
+		}
+		start, own = cmd.Start, &b
 	}
 	if target.Enter == nil {
 		err = start()
@@ -76,6 +90,9 @@ func (r *runner) command(ctx context.Context, s Spec, target Target) Result {
 	}
 	pid := cmd.Process.Pid
 	stat, _ := tree.Read(pid)
+	if target.OOMScore != "" {
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(target.OOMScore), 0)
+	}
 	done := make(chan struct{})
 	killed := make(chan struct{})
 	go func() {
@@ -88,12 +105,21 @@ func (r *runner) command(ctx context.Context, s Spec, target Target) Result {
 		case <-done:
 		}
 	}()
+	var notRun *Result
+	if own != nil {
+		notRun = own.reported()
+	}
+	awaitEnd(pid)
+	_ = syscall.Kill(-pid, syscall.SIGKILL) // what it left in its session; the number is its own until it is reaped
 	err = cmd.Wait()
 	close(done)
 	<-killed
 	if ctx.Err() != nil {
 		killTree(0, stat.Start, mark)
 		return Result{Err: "killed"}
+	}
+	if notRun != nil {
+		return *notRun
 	}
 	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/keeper/box"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -23,6 +24,13 @@ type Target struct {
 	Enter func() error
 	// As is who COMMAND probes run as when User is known in the task's image only; may be nil.
 	As *syscall.Credential
+	// Confine is what COMMAND probes are confined by, as the task is; nil for nothing.
+	Confine *box.Confine
+	// Groups are the folders of the control groups that COMMAND probes run in, the freezer's
+	// first; empty: those of this process.
+	Groups []string
+	// OOMScore is the oom_score_adj of COMMAND probes; empty: this process's.
+	OOMScore string
 	// Network gives the file of the network namespace that the task lives in, "" for this
 	// process's own; nil says the same for good.
 	Network func() (file string, err error)

@@ -79,10 +79,30 @@ func (r *Rules) For(c Container) (*box.Confine, error) {
 	if out.JoinPID || out.JoinIPC || out.JoinShm {
 		out.Join = c.Parent
 	}
-	if !out.NoNewPrivs && !out.PID && !out.IPC && out.Join == "" && len(out.Rlimits) == 0 && out.Capabilities == nil && len(out.Seccomp) == 0 {
+	if !out.PID && !out.IPC && out.Join == "" && free(out) {
 		return nil, nil
 	}
 	return out, nil
+}
+
+// Within gives what a process is confined by that joins a running container and is to be
+// like those in it, as checks are: all but the namespaces, which it enters. nil for nothing.
+func (r *Rules) Within(c Container) (*box.Confine, error) {
+	out := &box.Confine{NoNewPrivs: r.cfg.NoNewPrivs}
+	for _, part := range []func(Container, *box.Confine) error{r.rlimits, r.capabilities, r.seccomp} {
+		if err := part(c, out); err != nil {
+			return nil, err
+		}
+	}
+	if free(out) {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// free tells whether nothing is confined but namespaces.
+func free(c *box.Confine) bool {
+	return !c.NoNewPrivs && len(c.Rlimits) == 0 && c.Capabilities == nil && len(c.Seccomp) == 0
 }
 
 // seccomp chooses a filter: the container's, none for an unconfined one, the operator's.

@@ -69,6 +69,7 @@ type StartChecks struct {
 	Key       TaskKey
 	Container ContainerID
 	PID       int
+	Box       *mesos.ContainerInfo // what the container was launched with; may be nil
 	Task      *mesos.TaskInfo
 	Env       []string
 	User      string

@@ -28,11 +28,11 @@ func (a *Agent) startChecks(t *task) {
 		}
 	}
 	ef := StartChecks{
-		Key: t.key(), Container: t.exec.container, PID: t.exec.pid, Task: t.info,
+		Key: t.key(), Container: t.exec.container, PID: t.exec.pid, Box: a.box(t.exec), Task: t.info,
 		Env: a.environment(t.exec), User: a.user(t.exec), Directory: t.exec.directory,
 	}
 	if n := t.nested; n != nil {
-		ef.Container, ef.PID, ef.Directory = n.id, n.pid, n.directory
+		ef.Container, ef.PID, ef.Box, ef.Directory = n.id, n.pid, n.box, n.directory
 		ef.Env, ef.User = a.nestedEnvironment(n), a.nestedUser(n)
 	}
 	a.do(ef)

@@ -1,13 +1,18 @@
 package prepare
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/stoa-project/stoa/agent/check"
+	"github.com/stoa-project/stoa/agent/confine"
+	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/sandbox"
 )
 
 // Aim makes the checks of a task run where the task does: in its namespaces, its network
@@ -20,6 +25,38 @@ func (p *Preparer) Aim(target *check.Target, ef lifecycle.StartChecks) {
 	}
 	p.network(target, ef.Container)
 	p.within(target, ef)
+	if target.Exec != nil || ef.PID == 0 {
+		return
+	}
+	if err := p.alike(target, ef); err != nil { // better none than one that may do more
+		target.Enter = func() error { return err }
+	}
+}
+
+// alike confines COMMAND checks as the task is confined, and puts them into its groups.
+func (p *Preparer) alike(target *check.Target, ef lifecycle.StartChecks) (err error) {
+	owner, err := sandbox.OwnerOf(ef.User)
+	if target.As != nil {
+		owner, err = sandbox.Owner{UID: int(target.As.Uid), GID: int(target.As.Gid)}, nil
+	}
+	if err != nil {
+		return err
+	}
+	target.Confine, err = p.cfg.Confine.Within(confine.Container{Box: ef.Box, Root: owner.UID == 0})
+	if err != nil {
+		return err
+	}
+	if target.Groups, err = cgroup.Of(ef.PID); err != nil {
+		return err
+	}
+	target.OOMScore = oomScoreOf(ef.PID)
+	return nil
+}
+
+// oomScoreOf reads how soon the host's OOM killer takes a process; "" when it is gone.
+func oomScoreOf(pid int) string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+	return strings.TrimSpace(string(raw))
 }
 
 // network makes checks of a container ask in its own network.

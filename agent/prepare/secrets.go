@@ -65,24 +65,40 @@ func (p *Preparer) secret(s *mesos.Secret) ([]byte, error) {
 	return raw, nil
 }
 
+// Variable gives a secret as the value of a variable. A line's end after a referred secret
+// is not part of it, as it is put there by editors.
+func (p *Preparer) Variable(s *mesos.Secret) (string, error) {
+	raw, err := p.secret(s)
+	switch {
+	case err != nil:
+		return "", err
+	case bytes.IndexByte(raw, 0) >= 0:
+		return "", errNUL
+	case s.GetType() == mesos.Secret_REFERENCE:
+		raw = bytes.TrimRight(raw, "\r\n")
+	}
+	return string(raw), nil
+}
+
+var errNUL = errors.New("the secret has a NUL byte, which a variable cannot have")
+
 // secretVariables adds the variables that refer to secrets to env, and refuses what cannot
-// be a variable's value. Those that have the value with them are in env already. A line's
-// end after a referred secret is not part of it, as it is put there by editors.
+// be a variable's value. Those that have the value with them are in env already.
 func (p *Preparer) secretVariables(env []string, c *mesos.CommandInfo) ([]string, error) {
 	for _, v := range c.GetEnvironment().GetVariables() {
 		if v.GetType() != mesos.Environment_Variable_SECRET {
 			continue
 		}
-		raw, err := p.secret(v.GetSecret())
+		value, err := p.Variable(v.GetSecret())
 		switch {
+		case errors.Is(err, errNUL):
+			return nil, fmt.Errorf("environment variable '%s': %w", v.GetName(), err)
 		case err != nil:
 			return nil, fmt.Errorf("environment variable '%s' is %w", v.GetName(), err)
-		case bytes.IndexByte(raw, 0) >= 0:
-			return nil, fmt.Errorf("environment variable '%s': the secret has a NUL byte, which a variable cannot have", v.GetName())
 		case v.GetSecret().GetType() == mesos.Secret_REFERENCE:
 			name := v.GetName() + "="
 			env = slices.DeleteFunc(slices.Clone(env), func(x string) bool { return strings.HasPrefix(x, name) })
-			env = append(env, name+strings.TrimRight(string(raw), "\r\n"))
+			env = append(env, name+value)
 		}
 	}
 	return env, nil
