@@ -29,7 +29,7 @@ type Target struct {
 	// Groups are the folders of the control groups that COMMAND probes run in, the freezer's
 	// first; empty: those of this process.
 	Groups []string
-	// OOMScore is the oom_score_adj of COMMAND probes; empty: this process's.
+	// OOMScore becomes the oom_score_adj of a COMMAND probe once it has started; empty: this process's.
 	OOMScore string
 	// Network gives the file of the network namespace that the task lives in, "" for this
 	// process's own; nil says the same for good.
