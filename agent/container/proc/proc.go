@@ -60,6 +60,7 @@ type Runtime struct {
 
 	keeper *keeper.Client
 	groups *cgroup.Driver // nil: no limits
+	memory *memoryWatch
 
 	mu     sync.Mutex // guards limits and procs
 	limits map[container.ID]container.Limits
@@ -98,6 +99,9 @@ func (r *Runtime) Recover(ctx context.Context) ([]container.State, error) {
 		return nil, err
 	}
 	r.keeper = c
+	if r.memory == nil {
+		r.memory = r.watchMemory()
+	}
 	tasks, err := c.List(ctx)
 	if err != nil {
 		return nil, err
@@ -114,6 +118,7 @@ func (r *Runtime) Recover(ctx context.Context) ([]container.State, error) {
 			r.mu.Lock()
 			r.procs[s.ID] = t
 			r.mu.Unlock()
+			r.memory.recovered(t)
 		}
 		out = append(out, s)
 	}
@@ -220,6 +225,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 			if err := r.groups.Create(ks.ID, r.toGroup(l)); err != nil {
 				return keeper.Task{}, err
 			}
+			r.memory.add(ks.ID)
 			crash.Here("agent.cgroup-made")
 			ks.Cgroups = r.groups.Join(ks.ID)
 		}
@@ -231,6 +237,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 			r.abandon(context.WithoutCancel(ctx), ks.ID)
 		}
 		if r.groups != nil && !ks.Shared {
+			r.memory.remove(ks.ID)
 			if err := r.groups.Destroy(ks.ID, 5*time.Second); err != nil {
 				r.log.Warn("cgroup stays until the next start", "container", ks.ID, "error", err)
 			}
@@ -366,6 +373,7 @@ func (r *Runtime) Forget(ctx context.Context, id container.ID) error {
 		if running {
 			return fault.New("container.Forget", fault.Conflict, string(id), errors.New("the container has not ended"))
 		}
+		r.memory.remove(string(id))
 		// The cgroup first: without a record nobody would know it but the next sweep.
 		if err := r.groups.Destroy(string(id), r.cfg.DestroyTimeout); err != nil {
 			return err
@@ -394,6 +402,7 @@ func (r *Runtime) Shutdown(ctx context.Context, grace time.Duration) error {
 // Close implements container.Runtime. The agent's folder of control groups goes when
 // nothing is in it.
 func (r *Runtime) Close() error {
+	r.memory.close()
 	if r.groups != nil {
 		if ids, err := r.groups.IDs(); err == nil && len(ids) == 0 {
 			if err := r.groups.RemoveRoot(); err != nil {

@@ -314,9 +314,41 @@ func TestOutOfMemoryIsTold(t *testing.T) {
 	if e.OOM == nil || e.Signal != int(syscall.SIGKILL) || e.OOM.Limit != 40<<20 || e.OOM.MaxUsed < 38<<20 || e.OOM.Statistics == "" {
 		t.Errorf("%+v %+v", e, e.OOM)
 	}
+	// The death of one process is that of the container.
+	spec = g.spec("parent", "sh -c 'x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done'; echo survived; exec sleep 1000")
+	spec.Limits.Memory = 40 << 20
+	g.start(spec)
+	if e := g.exits("parent")["parent"]; e.OOM == nil || e.Signal != int(syscall.SIGKILL) {
+		t.Errorf("%+v", e)
+	}
 	// Another one's death by the same signal is no such thing.
 	g.start(g.spec("calm", "kill -KILL $$"))
 	if e := g.exits("calm")["calm"]; e.OOM != nil || e.Signal != int(syscall.SIGKILL) {
+		t.Errorf("%+v", e)
+	}
+}
+
+// What ran out of memory while no agent was there ends when the next one comes.
+func TestOutOfMemoryWithoutAgent(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, nil)
+	spec := g.spec("parent", "echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done; sh -c 'x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done'; echo > over; exec sleep 1000")
+	spec.Limits.Memory = 40 << 20
+	g.start(spec)
+	pid := g.pidIn("parent", "pid")
+	if err := g.r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "parent", "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience.For(20 * time.Second)); time.Now().Before(end) && g.read("parent", "over") == ""; time.Sleep(5 * time.Millisecond) {
+		if s, err := tree.Read(pid); err != nil || s.State == 'Z' { // version 2 has ended all of it
+			break
+		}
+	}
+	g.recover()
+	if e := g.exits("parent")["parent"]; e.OOM == nil || e.Signal != int(syscall.SIGKILL) {
 		t.Errorf("%+v", e)
 	}
 }
