@@ -3,10 +3,14 @@ package agent_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -230,4 +234,134 @@ func TestInputRules(t *testing.T) {
 	}
 	third.answered(t, 200, "")
 	p.expectAPI(404, "Container nope cannot be found", `{"type":"ATTACH_CONTAINER_OUTPUT","attach_container_output":{"container_id":{"value":"nope"}}}`)
+}
+
+// A thousand people look at one terminal: each hears all of it, and when they go nothing
+// of them stays. One who does not listen disturbs nobody, and is cut off.
+func TestThousandReaders(t *testing.T) {
+	m, p := started(t)
+	m.run(task("S0", "shell", "stty -echo; read go; i=0; while [ $i -lt 50 ]; do echo line $i; i=$((i+1)); done; read go; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo the end; read go", func(t *mesos.TaskInfo) {
+		t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), TtyInfo: &mesos.TTYInfo{}}
+	}))
+	seen := m.expect("shell", running)
+	ref := `"container_id":{"value":"` + seen[len(seen)-1].GetContainerStatus().GetContainerId().GetValue() + `"}`
+	agent := p.cmd.Process.Pid
+	keeper := keeperPID(t, p)
+	before := [2]int{descriptors(t, agent), descriptors(t, keeper)}
+	attach := func() *http.Response {
+		return p.api(`{"type":"ATTACH_CONTAINER_OUTPUT","attach_container_output":{`+ref+`}}`, "Accept", "application/recordio", "Message-Accept", "application/json")
+	}
+	type readers struct {
+		resp []*http.Response
+		mu   sync.Mutex // guards heard
+		all  sync.WaitGroup
+		good int
+	}
+	var r readers
+	want := func() string {
+		var b strings.Builder
+		for i := range 50 {
+			b.WriteString("line " + strconv.Itoa(i) + "\r\n")
+		}
+		return b.String()
+	}()
+	for range 1000 {
+		resp := attach()
+		if resp.StatusCode != 200 {
+			t.Fatalf("reader %d: %s", len(r.resp), resp.Status)
+		}
+		r.resp = append(r.resp, resp)
+		r.all.Go(func() {
+			records := wire.NewReader(resp.Body, 0)
+			heard := ""
+			for len(heard) < len(want) {
+				b, err := records.ReadRecord()
+				var x processIO
+				if err == nil {
+					err = json.Unmarshal(b, &x)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				heard += string(x.Data.Data)
+			}
+			if heard != want {
+				t.Errorf("heard %q", heard)
+				return
+			}
+			r.mu.Lock()
+			r.good++
+			r.mu.Unlock()
+		})
+	}
+	t.Logf("with 1,000 readers the agent has %d MiB and the keeper %d MiB", residentMiB(t, agent), residentMiB(t, keeper))
+	in := p.attachInput(ref)
+	line := `{"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":"` + base64.StdEncoding.EncodeToString([]byte("\n")) + `"}}}`
+	in.say(t, line)
+	r.all.Wait()
+	if r.good != 1000 {
+		t.Errorf("%d readers heard all", r.good)
+	}
+	for _, resp := range r.resp[1:] {
+		resp.Body.Close()
+	}
+	p.eventually("the readers have gone", func() bool {
+		return descriptors(t, agent) <= before[0]+6 && descriptors(t, keeper) <= before[1]+6
+	})
+	in.say(t, line) // the first reader is still there and does not read
+	dir := p.state().Frameworks[0].Executors[0].Directory
+	p.eventually("the program went on", func() bool {
+		b, _ := exec.Command("tail", "-c", "20", filepath.Join(dir, "stdout")).Output()
+		return strings.Contains(string(b), "the end")
+	})
+	if _, err := io.Copy(io.Discard, r.resp[0].Body); err == nil {
+		t.Error("a reader who missed something takes it for the end of the output")
+	}
+	in.say(t, line)
+	m.expect("shell", finished)
+	in.answered(t, 200, "")
+}
+
+func descriptors(t *testing.T, pid int) int {
+	t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+func residentMiB(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize() >> 20
+}
+
+// keeperPID finds the process that the agent started to hold its tasks.
+func keeperPID(t *testing.T, p *process) int {
+	t.Helper()
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + d.Name() + "/cmdline")
+		if err == nil && strings.Contains(string(b), "keeper\x00--runtime_dir="+p.cfg.RuntimeDir) {
+			return pid
+		}
+	}
+	t.Fatal("no keeper runs")
+	return 0
 }

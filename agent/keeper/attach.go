@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -15,7 +16,8 @@ func (c *Client) SignalFirst(ctx context.Context, id string, signal int) error {
 // Output calls f with what a task says from now on, one chunk at a time, until its
 // output ends, which gives nil, or ctx does. ready, when not nil, is called once the
 // reader is attached. fault.NotFound: there is no such task; fault.Unsupported: it has
-// neither terminal nor session.
+// neither terminal nor session; fault.Unavailable: the reader was too slow, or the keeper
+// went away.
 func (c *Client) Output(ctx context.Context, id string, ready func(), f func(Chunk) error) error {
 	cn, err := connect(ctx, c.cfg.Dir)
 	if err != nil {
@@ -42,7 +44,10 @@ func (c *Client) Output(ctx context.Context, id string, ready func(), f func(Chu
 	for {
 		select {
 		case ch := <-chunks:
-			if ch.End {
+			switch {
+			case ch.Cut:
+				return fault.New("keeper.output", fault.Unavailable, id, errors.New("the reader is too slow"))
+			case ch.End:
 				return nil
 			}
 			if err := f(ch); err != nil {

@@ -323,7 +323,7 @@ func (k *Keeper) output(ctx context.Context, req request, send func(reply) error
 				return
 			}
 		case <-s.cut:
-			_ = send(reply{Chunk: &Chunk{End: true}})
+			_ = send(reply{Chunk: &Chunk{End: true, Cut: true}})
 			return
 		case <-ctx.Done():
 			return

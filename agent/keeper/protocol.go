@@ -114,6 +114,7 @@ type Chunk struct {
 	Stderr bool   `json:"stderr,omitempty"`
 	Data   []byte `json:"data,omitempty"`
 	End    bool   `json:"end,omitempty"`
+	Cut    bool   `json:"cut,omitempty"` // an end that is not the output's: the reader was too slow
 }
 
 // Task is one process the keeper knows.

@@ -97,6 +97,7 @@ func (s *server) answer(c echo.Context) (*agentapi.Response, wire.Codec, *refusa
 	case agentapi.Call_LAUNCH_NESTED_CONTAINER_SESSION:
 		return nil, none, s.session(c, call, o)
 	case agentapi.Call_ATTACH_CONTAINER_OUTPUT:
+		o.patience = readerPatience
 		return nil, none, s.stream(c, lifecycle.PrintedID(containerID(call)), o)
 	case agentapi.Call_ATTACH_CONTAINER_INPUT:
 		return nil, none, s.input(c, lifecycle.PrintedID(containerID(call)), in.codec, in.records)

@@ -168,7 +168,12 @@ type output struct {
 	inner wire.Codec
 	media string // Content-Type
 	named bool   // inner is told in Message-Content-Type
+	// patience bounds one write; 0: the client may stop reading, and its program waits.
+	patience time.Duration
 }
+
+// readerPatience is for readers of a task that goes on without them.
+const readerPatience = time.Minute
 
 // session launches a debugging session and streams what it says. It ends with its
 // stream, whichever side ends that (mesos-agent.md 3.7).
@@ -196,6 +201,9 @@ func (s *server) session(c echo.Context, call *agentapi.Call, o output) *refusal
 func (s *server) stream(c echo.Context, id lifecycle.ContainerID, o output) *refusal {
 	w := c.Response()
 	records := wire.NewWriter(w)
+	control := http.NewResponseController(w)
+	// The connection may serve other requests after a clean end.
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	var mu sync.Mutex // guards writes: output and heartbeats take turns
 	begun := false
 	send := func(io *agentapi.ProcessIO) error {
@@ -205,6 +213,9 @@ func (s *server) stream(c echo.Context, id lifecycle.ContainerID, o output) *ref
 		}
 		mu.Lock()
 		defer mu.Unlock()
+		if o.patience > 0 {
+			_ = control.SetWriteDeadline(time.Now().Add(o.patience))
+		}
 		if err := records.WriteRecord(b); err != nil {
 			return err
 		}
@@ -249,8 +260,12 @@ func (s *server) stream(c echo.Context, id lifecycle.ContainerID, o output) *ref
 	})
 	cancel()
 	beats.Wait()
-	if !begun {
+	switch {
+	case !begun:
 		return attachRefusal(id, err)
+	case err != nil && c.Request().Context().Err() == nil:
+		s.log.Info("an output stream is cut off", "container", string(id), "err", err)
+		panic(http.ErrAbortHandler) // an orderly end would say that the output has ended
 	}
 	return nil
 }
