@@ -42,7 +42,11 @@ func (s *server) call(c echo.Context) error {
 		c.Response().WriteHeader(http.StatusOK)
 		return nil
 	}
-	b, err := codec.Marshal(answer)
+	marshal := func() ([]byte, error) { return codec.Marshal(answer) }
+	if codec.MediaType == wire.MediaJSON {
+		marshal = func() ([]byte, error) { return printed(answer) }
+	}
+	b, err := marshal()
 	if err != nil {
 		return err
 	}
@@ -210,7 +214,7 @@ func (s *server) dispatch(c echo.Context, call *agentapi.Call) (*agentapi.Respon
 		healthy := true
 		out.GetHealth = &agentapi.Response_GetHealth{Healthy: &healthy}
 	case agentapi.Call_GET_VERSION:
-		out.GetVersion = &agentapi.Response_GetVersion{VersionInfo: &mesos.VersionInfo{Version: str(s.Version)}}
+		out.GetVersion = &agentapi.Response_GetVersion{VersionInfo: &mesos.VersionInfo{Version: str(s.Version), BuildDate: str(""), BuildTime: new(float64), BuildUser: str("")}}
 	case agentapi.Call_GET_FLAGS:
 		out.GetFlags = &agentapi.Response_GetFlags{Flags: sortedFlags(s.Flags)}
 	case agentapi.Call_GET_METRICS:

@@ -106,9 +106,33 @@ type queuedJSON struct {
 	SlaveID    string          `json:"slave_id"`
 	Resources  map[string]any  `json:"resources"`
 	Role       string          `json:"role,omitempty"`
-	Command    json.RawMessage `json:"command,omitempty"`
+	Command    *commandJSON    `json:"command,omitempty"`
 	ExecutorID string          `json:"executor_id"`
 	Discovery  json.RawMessage `json:"discovery,omitempty"`
+}
+
+type commandJSON struct {
+	Shell       bool            `json:"shell"`
+	Value       *string         `json:"value,omitempty"`
+	Argv        []string        `json:"argv"`
+	Environment json.RawMessage `json:"environment,omitempty"`
+	URIs        []uriJSON       `json:"uris"`
+}
+
+type uriJSON struct {
+	Value      string `json:"value"`
+	Executable bool   `json:"executable"`
+}
+
+func command(c *mesos.CommandInfo) *commandJSON {
+	if c == nil {
+		return nil
+	}
+	out := &commandJSON{Shell: c.GetShell(), Value: c.Value, Argv: append([]string{}, c.GetArguments()...), Environment: raw(c.GetEnvironment()), URIs: []uriJSON{}}
+	for _, u := range c.GetUris() {
+		out.URIs = append(out.URIs, uriJSON{u.GetValue(), u.GetExecutable()})
+	}
+	return out
 }
 
 // state is GET /state (mesos-agent.md 6.3).
@@ -228,7 +252,7 @@ func execution(e lifecycle.ExecutorView) executorJSON {
 	for _, t := range e.Queued {
 		out.QueuedTasks = append(out.QueuedTasks, queuedJSON{
 			ID: t.GetTaskId().GetValue(), Name: t.GetName(), SlaveID: t.GetAgentId().GetValue(), Resources: amounts(t.GetResources()),
-			Role: role(t.GetResources()), Command: raw(t.GetCommand()), ExecutorID: t.GetExecutor().GetExecutorId().GetValue(),
+			Role: role(t.GetResources()), Command: command(t.GetCommand()), ExecutorID: t.GetExecutor().GetExecutorId().GetValue(),
 			Discovery: raw(t.GetDiscovery()),
 		})
 	}
