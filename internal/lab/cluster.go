@@ -44,6 +44,8 @@ type Cluster struct {
 	Masters    []*Daemon
 	Agents     []*Daemon
 	Frameworks []*Daemon
+
+	groups []string // of the agents, see GroupsRoot
 }
 
 // ClusterConfig says how many of each; without ZK there is one master and one framework.
@@ -79,11 +81,12 @@ func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 		ip := fmt.Sprintf("127.0.0.%d", i+1)
 		args := []string{"agent", "--master", leader,
 			"--ip", ip, "--port", strconv.Itoa(p), "--hostname", ip, "--work_dir", k.path("agent", i),
-			"--runtime_dir", filepath.Join(k.path("agent", i), "run"), "--cgroups_root", "stoa-lab/" + strconv.Itoa(p),
+			"--runtime_dir", filepath.Join(k.path("agent", i), "run"), "--cgroups_root", GroupsRoot(p),
 			"--resources", fmt.Sprintf("cpus:4;mem:2048;disk:4096;ports:[%d-%d]", from, to)}
 		if c.AgentFlags != nil {
 			args = append(args, c.AgentFlags(i)...)
 		}
+		k.groups = append(k.groups, GroupsRoot(p))
 		k.Agents = append(k.Agents, start(fmt.Sprintf("http://%s:%d", ip, p), args...))
 	}
 	for i := range c.Frameworks {
@@ -176,6 +179,9 @@ func (k *Cluster) activeAgents() (int, error) {
 func (k *Cluster) stopTasks(t testing.TB) {
 	for _, a := range k.Agents {
 		a.Stop(t)
+	}
+	for _, root := range k.groups {
+		RemoveGroups(t, root)
 	}
 	KillUnder(t, k.Dir)
 }

@@ -139,9 +139,10 @@ func partitionCluster(t *testing.T) (master, agent *lab.Daemon, api lab.API, pid
 	from, to := lab.TaskPorts(100)
 	agent = lab.StartDaemon(t, fmt.Sprintf("http://127.0.0.1:%d", ports[1]), "agent", "--master", addr, "--ip", "127.0.0.1",
 		"--port", strconv.Itoa(ports[1]), "--hostname", "127.0.0.1", "--work_dir", dir, "--runtime_dir", filepath.Join(dir, "run"),
-		"--cgroups_root", "stoa-lab/"+strconv.Itoa(ports[1]), "--resources", fmt.Sprintf("cpus:4;mem:2048;disk:4096;ports:[%d-%d]", from, to))
+		"--cgroups_root", lab.GroupsRoot(ports[1]), "--resources", fmt.Sprintf("cpus:4;mem:2048;disk:4096;ports:[%d-%d]", from, to))
 	t.Cleanup(func() {
 		agent.Stop(t)
+		lab.RemoveGroups(t, lab.GroupsRoot(ports[1]))
 		lab.KillUnder(t, dir)
 	})
 	api = operatedFramework(t, addr)

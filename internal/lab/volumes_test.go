@@ -41,19 +41,14 @@ func startHost(t *testing.T, resources string, flags ...string) *host {
 	addr := "127.0.0.1:" + strconv.Itoa(ports[0])
 	h.master = lab.StartDaemon(t, "http://"+addr, "master", "--ip", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--work_dir", filepath.Join(base, "master"))
 	args := append([]string{"agent", "--master", addr, "--ip", "127.0.0.1", "--port", strconv.Itoa(ports[1]), "--hostname", "host1",
-		"--work_dir", h.dir, "--runtime_dir", filepath.Join(h.dir, "run"), "--cgroups_root", "stoa-lab/" + strconv.Itoa(ports[1]),
+		"--work_dir", h.dir, "--runtime_dir", filepath.Join(h.dir, "run"), "--cgroups_root", lab.GroupsRoot(ports[1]),
 		"--registration_backoff_factor", "50ms", "--executor_reregistration_timeout", "100ms", "--resources", resources}, flags...)
 	h.agent = lab.StartDaemon(t, "http://127.0.0.1:"+strconv.Itoa(ports[1]), args...)
 	t.Cleanup(func() {
 		h.idle()
 		h.agent.Stop(t)
+		lab.RemoveGroups(t, lab.GroupsRoot(ports[1]))
 		lab.KillUnder(t, base)
-		for _, pattern := range []string{"/*", ""} { // the groups of tasks, then the agent's
-			left, _ := filepath.Glob("/sys/fs/cgroup/*/stoa-lab/" + strconv.Itoa(ports[1]) + pattern)
-			for _, group := range left {
-				_ = os.Remove(group) // files in it are the kernel's and refuse
-			}
-		}
 	})
 	h.back(t)
 	return h
