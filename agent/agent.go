@@ -42,8 +42,8 @@ import (
 	"github.com/stoa-project/stoa/agent/confine"
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/agent/fetch"
 	"github.com/stoa-project/stoa/agent/prepare"
-	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/agent/tasklog"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
@@ -51,7 +51,7 @@ import (
 )
 
 // Fetch bounds and equips the fetching of URIs.
-type Fetch = sandbox.FetchConfig
+type Fetch = fetch.Config
 
 // Config is the agent's configuration; the names are those of the flags (mesos-agent.md 13).
 type Config struct {

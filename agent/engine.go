@@ -14,6 +14,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container/docker"
 	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/agent/executors"
+	"github.com/stoa-project/stoa/agent/fetch"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/prepare"
@@ -49,7 +50,7 @@ type engine struct {
 	docker    *docker.Runtime // part of runtime; nil without the engine
 	pulls     pullTimes       // of the Docker engine
 	prepare   *prepare.Preparer
-	fetcher   *sandbox.Fetcher
+	fetcher   *fetch.Fetcher
 	collector *sandbox.Collector
 	disks     *volume.Store
 	quota     *quota.Watcher     // nil when nobody asked for it

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/fetch"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/operators"
-	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -38,13 +38,13 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 			emit("slave/recovery_time_secs", took.Seconds())
 		}
 	})
-	fetched := func(f func(sandbox.FetchStats) float64) func() float64 {
+	fetched := func(f func(fetch.Stats) float64) func() float64 {
 		return func() float64 { return f(e.fetcher.Stats()) }
 	}
-	counter("fetches_succeeded_total", "Containers whose URIs were fetched.", "containerizer/fetcher/task_fetches_succeeded", fetched(func(s sandbox.FetchStats) float64 { return float64(s.Succeeded) }))
-	counter("fetches_failed_total", "Containers with a URI that could not be fetched.", "containerizer/fetcher/task_fetches_failed", fetched(func(s sandbox.FetchStats) float64 { return float64(s.Failed) }))
-	gauge("fetcher_cache_size_bytes", "What the cache of fetched files may take.", "containerizer/fetcher/cache_size_total_bytes", fetched(func(s sandbox.FetchStats) float64 { return float64(s.CacheTotal) }))
-	gauge("fetcher_cache_used_bytes", "What it takes.", "containerizer/fetcher/cache_size_used_bytes", fetched(func(s sandbox.FetchStats) float64 { return float64(s.CacheUsed) }))
+	counter("fetches_succeeded_total", "Containers whose URIs were fetched.", "containerizer/fetcher/task_fetches_succeeded", fetched(func(s fetch.Stats) float64 { return float64(s.Succeeded) }))
+	counter("fetches_failed_total", "Containers with a URI that could not be fetched.", "containerizer/fetcher/task_fetches_failed", fetched(func(s fetch.Stats) float64 { return float64(s.Failed) }))
+	gauge("fetcher_cache_size_bytes", "What the cache of fetched files may take.", "containerizer/fetcher/cache_size_total_bytes", fetched(func(s fetch.Stats) float64 { return float64(s.CacheTotal) }))
+	gauge("fetcher_cache_used_bytes", "What it takes.", "containerizer/fetcher/cache_size_used_bytes", fetched(func(s fetch.Stats) float64 { return float64(s.CacheUsed) }))
 	if e.docker != nil {
 		e.pulls.register(r, "containerizer/docker/image_pull_ms")
 	}

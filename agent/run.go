@@ -15,6 +15,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/proc"
 	"github.com/stoa-project/stoa/agent/executors"
+	"github.com/stoa-project/stoa/agent/fetch"
 	"github.com/stoa-project/stoa/agent/inventory"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -103,7 +104,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		transport.Close()
 		return err
 	}
-	if e.fetcher, err = sandbox.NewFetcher(a.cfg.Fetch, a.log); err != nil {
+	if e.fetcher, err = fetch.New(a.cfg.Fetch, a.log); err != nil {
 		transport.Close()
 		return err
 	}

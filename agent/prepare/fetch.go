@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/fetch"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/crash"
@@ -38,7 +39,7 @@ const progressEvery = 5 * time.Second
 
 // fetching tells the framework now and then how much of a URI is here. What is here soon
 // is not told of.
-func (p *Preparer) fetching(id lifecycle.ContainerID) sandbox.Progress {
+func (p *Preparer) fetching(id lifecycle.ContainerID) fetch.Progress {
 	var mu sync.Mutex // guards told
 	told := time.Now()
 	return func(uri string, done, total int64) {

@@ -11,6 +11,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/cni"
 	"github.com/stoa-project/stoa/agent/container/image"
+	"github.com/stoa-project/stoa/agent/fetch"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/plugin"
 	"github.com/stoa-project/stoa/agent/sandbox"
@@ -31,7 +32,7 @@ type Config struct {
 	ExecutorKey      []byte         // signs executors' tokens; empty: they get none
 	Logs             tasklog.Config // bounds of stdout and stderr
 
-	Fetcher  *sandbox.Fetcher
+	Fetcher  *fetch.Fetcher
 	Files    *sandbox.Files // where operators see sandboxes and volumes
 	Disks    *volume.Store
 	Confine  *confine.Rules

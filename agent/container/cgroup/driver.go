@@ -199,6 +199,10 @@ func (d *Driver) Destroy(id string, patience time.Duration) error {
 	return nil
 }
 
+// FetchFolder is the folder in the agent's own that holds the groups of fetches; it is no
+// container's. No driver but that of its own folder lists it.
+const FetchFolder = ".fetch"
+
 // IDs lists the groups below the agent's folder, in any hierarchy.
 func (d *Driver) IDs() ([]string, error) {
 	var out []string
@@ -208,7 +212,7 @@ func (d *Driver) IDs() ([]string, error) {
 			return nil, fault.New("cgroup.IDs", fault.Unavailable, dir, err)
 		}
 		for _, i := range items {
-			if i.IsDir() && i.Name() != own && !slices.Contains(out, i.Name()) {
+			if i.IsDir() && i.Name() != own && i.Name() != FetchFolder && !slices.Contains(out, i.Name()) {
 				out = append(out, i.Name())
 			}
 		}

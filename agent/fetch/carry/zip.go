@@ -1,4 +1,4 @@
-package sandbox
+package carry
 
 import (
 	"archive/zip"
@@ -85,7 +85,7 @@ func (u *unpacking) zipDirectory(f io.ReaderAt, size int64) error {
 		if _, err := io.ReadFull(r, head[:]); err != nil || string(head[:4]) != "PK\x01\x02" {
 			return nil // the library says what is wrong, if anything is
 		}
-		if n >= u.f.cfg.MaxEntries {
+		if n >= u.cfg.MaxEntries {
 			u.entries = n
 			_, err := u.entry("x")
 			return err

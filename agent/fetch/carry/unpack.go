@@ -1,4 +1,4 @@
-package sandbox
+package carry
 
 import (
 	"archive/tar"
@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -39,7 +40,7 @@ func archiveKind(name string) string {
 
 // unpacking is one archive on its way into a sandbox.
 type unpacking struct {
-	*fetchRun
+	*run
 	ctx     context.Context
 	name    string
 	packed  int64 // bytes of the archive
@@ -49,12 +50,12 @@ type unpacking struct {
 }
 
 // unpack unpacks an archive into the sandbox's top folder.
-func (r *fetchRun) unpack(ctx context.Context, f *os.File, name, kind string) error {
+func (r *run) unpack(ctx context.Context, f *os.File, name, kind string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return entryFault(name, err)
 	}
-	u := &unpacking{fetchRun: r, ctx: ctx, name: name, packed: max(1, info.Size())}
+	u := &unpacking{run: r, ctx: ctx, name: name, packed: max(1, info.Size())}
 	switch kind {
 	case "zip":
 		return u.zip(f, info.Size())
@@ -105,10 +106,10 @@ func (u *unpacking) count(n int64) error {
 // allowed tells whether an archive may unpack to so many bytes.
 func (u *unpacking) allowed(n int64) error {
 	switch {
-	case n > u.f.cfg.MaxBytes:
-		return fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("unpacks to more than %d bytes", u.f.cfg.MaxBytes))
-	case n > u.f.cfg.ratioFrom && n/u.packed > u.f.cfg.MaxRatio:
-		return fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("unpacks to more than %d times its size", u.f.cfg.MaxRatio))
+	case n > u.cfg.MaxBytes:
+		return fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("unpacks to more than %d bytes", u.cfg.MaxBytes))
+	case n > u.cfg.RatioFrom && n/u.packed > u.cfg.MaxRatio:
+		return fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("unpacks to more than %d times its size", u.cfg.MaxRatio))
 	}
 	return nil
 }
@@ -133,8 +134,8 @@ func (c counted) Read(p []byte) (int, error) {
 // entry checks a name and makes the folders above it; "" means nothing to do.
 func (u *unpacking) entry(name string) (string, error) {
 	u.entries++
-	if u.entries > u.f.cfg.MaxEntries {
-		return "", fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("more than %d entries", u.f.cfg.MaxEntries))
+	if u.entries > u.cfg.MaxEntries {
+		return "", fault.New("unpack", fault.TooLarge, u.name, fmt.Errorf("more than %d entries", u.cfg.MaxEntries))
 	}
 	if len(name) > 4096 || strings.ContainsRune(name, 0) {
 		return "", u.refuse(name[:min(len(name), 80)], "has an impossible name")
@@ -180,7 +181,7 @@ func (u *unpacking) link(name, target string) error {
 	if err := u.root.Symlink(target, name); err != nil {
 		return entryFault(name, err)
 	}
-	return u.own(name)
+	return nil
 }
 
 func (u *unpacking) tar(in io.Reader) error {
@@ -257,7 +258,10 @@ func (u *unpacking) xz(f *os.File) error {
 	cmd := exec.CommandContext(ctx, program, "--decompress", "--stdout", "--memlimit=256MiB")
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	cmd.Stdin = f
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// xz is to end with this process. The kernel ties that to the thread that starts it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var said bytes.Buffer
 	cmd.Stderr = &limitedBuffer{buf: &said, left: 4096}
 	out, err := cmd.StdoutPipe()

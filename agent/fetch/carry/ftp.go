@@ -1,4 +1,4 @@
-package sandbox
+package carry
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 func (w webGetter) openFTP(ctx context.Context, uri string) (source, error) {
 	u, err := url.Parse(uri)
 	if err != nil || u.Hostname() == "" {
-		return source{}, fault.New("fetch", fault.Invalid, "uri", fmt.Errorf("not a URI of an FTP server: %s", redact(uri)))
+		return source{}, fault.New("fetch", fault.Invalid, "uri", fmt.Errorf("not a URI of an FTP server: %s", Redact(uri)))
 	}
 	wires := &ftpWires{ctx: ctx, stall: w.stall, dialer: net.Dialer{Timeout: 30 * time.Second, Control: w.control}}
 	options := []ftp.DialOption{ftp.DialWithDialFunc(wires.dial)}
@@ -64,7 +64,7 @@ func ftpFault(uri string, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		kind, err = fault.Timeout, errStalled
 	}
-	return fault.New("fetch", kind, redact(uri), err)
+	return fault.New("fetch", kind, Redact(uri), err)
 }
 
 // ftpWires makes the connections of one session. A transfer's connection goes to the host

@@ -1,4 +1,4 @@
-package sandbox
+package fetch
 
 import (
 	"archive/tar"
@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -37,7 +38,7 @@ func box(t *testing.T) (run, outside string) {
 	t.Helper()
 	dir := t.TempDir()
 	run, outside = filepath.Join(dir, "run"), filepath.Join(dir, "outside")
-	if err := Create(run, Self()); err != nil {
+	if err := sandbox.Create(run, sandbox.Self()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(outside, []byte("mine"), 0o600); err != nil {
@@ -146,20 +147,20 @@ func put(t *testing.T, run, name string, raw []byte) string {
 
 func uri(value string) *mesos.CommandInfo_URI { return &mesos.CommandInfo_URI{Value: &value} }
 
-func fetcher(t *testing.T, cfg FetchConfig) *Fetcher {
+func fetcher(t *testing.T, cfg Config) *Fetcher {
 	t.Helper()
-	f, err := NewFetcher(cfg, quiet())
+	f, err := New(cfg, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func fetch(t *testing.T, cfg FetchConfig, run string, out io.Writer, uris ...*mesos.CommandInfo_URI) error {
+func fetch(t *testing.T, cfg Config, run string, out io.Writer, uris ...*mesos.CommandInfo_URI) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience.For(30*time.Second))
 	defer cancel()
-	return fetcher(t, cfg).Fetch(ctx, run, Self(), uris, out, nil)
+	return fetcher(t, cfg).Fetch(ctx, run, sandbox.Self(), uris, out, nil)
 }
 
 func content(t *testing.T, run, name string) string {
@@ -205,7 +206,7 @@ func TestArchivesAreUnpacked(t *testing.T) {
 			}
 			run, _ := box(t)
 			var out bytes.Buffer
-			if err := fetch(t, FetchConfig{}, run, &out, uri(put(t, run, name, make(t)))); err != nil {
+			if err := fetch(t, Config{}, run, &out, uri(put(t, run, name, make(t)))); err != nil {
 				t.Fatal(err, out.String())
 			}
 			for file, want := range map[string]string{"app/bin/run": "#!/bin/sh\n", "app/current/run": "#!/bin/sh\n", "app/copy": "#!/bin/sh\n", "app/ü": "second"} {
@@ -296,7 +297,7 @@ func TestArchiveAttacks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			run, _ := box(t)
 			var out bytes.Buffer
-			err := fetch(t, FetchConfig{MaxEntries: 100, MaxBytes: 1 << 30, ratioFrom: 2 << 20}, run, &out, uri(put(t, run, tt.file, tt.raw(t))))
+			err := fetch(t, Config{MaxEntries: 100, MaxBytes: 1 << 30, ratioFrom: 2 << 20}, run, &out, uri(put(t, run, tt.file, tt.raw(t))))
 			if fault.KindOf(err) != tt.kind {
 				t.Errorf("%v (%v), want %v", err, fault.KindOf(err), tt.kind)
 			}
@@ -304,38 +305,6 @@ func TestArchiveAttacks(t *testing.T) {
 				t.Errorf("the sandbox's log says nothing: %q", out.String())
 			}
 		})
-	}
-}
-
-func TestDestination(t *testing.T) {
-	tests := []struct {
-		value, output, want string
-	}{
-		{"http://h/a/b.tgz", "", "b.tgz"},
-		{"http://h/b.tgz?x=1", "", "b.tgz?x=1"},
-		{"/abs/file", "", "file"},
-		{"file:///abs/file", "", "file"},
-		{"http://h/x", "sub/dir/y", "sub/dir/y"},
-		{"http://h/x", "../y", ""},
-		{"http://h/x", "/y", ""},
-		{"http://h/x", "a/../../y", ""},
-		{"http://h", "", ""},
-		{"http://h/", "", ""},
-		{"http://h/..", "", ""},
-		{"http://h/a'b", "", ""},
-		{`http://h/a\b`, "", ""},
-		{"http://h/a\x00b", "", ""},
-		{"", "", ""},
-	}
-	for _, tt := range tests {
-		u := uri(tt.value)
-		if tt.output != "" {
-			u.OutputFile = proto.String(tt.output)
-		}
-		got, err := destination(u)
-		if got != tt.want || (err != nil) != (tt.want == "") {
-			t.Errorf("%q %q: %q %v, want %q", tt.value, tt.output, got, err, tt.want)
-		}
 	}
 }
 
@@ -349,7 +318,7 @@ func TestLocalFiles(t *testing.T) {
 	zipped := uri("file://" + put(t, run, "note.gz", gz([]byte("hello"))))
 	relative := uri("src/rel")
 	put(t, run, "rel", []byte("r"))
-	if err := fetch(t, FetchConfig{FrameworksHome: filepath.Dir(run)}, run, nil, exe, kept, zipped, relative); err != nil {
+	if err := fetch(t, Config{FrameworksHome: filepath.Dir(run)}, run, nil, exe, kept, zipped, relative); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(filepath.Join(run, "tool.tar.gz")); err != nil || info.Mode() != 0o755 {
@@ -362,7 +331,7 @@ func TestLocalFiles(t *testing.T) {
 		"/no/such/file": fault.NotFound, filepath.Dir(run): fault.Invalid, "rel": fault.Invalid, "/dev/zero": fault.Invalid,
 		"file://elsewhere/x": fault.Invalid, "ftp://": fault.Invalid,
 	} {
-		if err := fetch(t, FetchConfig{}, run, nil, uri(value)); fault.KindOf(err) != kind {
+		if err := fetch(t, Config{}, run, nil, uri(value)); fault.KindOf(err) != kind {
 			t.Errorf("%s: %v, want %v", value, err, kind)
 		}
 	}
@@ -379,8 +348,11 @@ func TestLocalFilesAreReadAsTheTasksUser(t *testing.T) {
 		}
 	}
 	open := put(t, run, "open", []byte("x"))
-	nobody := Owner{UID: 65534, GID: 65534}
-	f := fetcher(t, FetchConfig{})
+	nobody := sandbox.Owner{UID: 65534, GID: 65534}
+	if err := os.Chown(run, nobody.UID, nobody.GID); err != nil {
+		t.Fatal(err)
+	}
+	f := fetcher(t, Config{})
 	if err := f.Fetch(context.Background(), run, nobody, []*mesos.CommandInfo_URI{uri(outside)}, nil, nil); fault.KindOf(err) != fault.Forbidden {
 		t.Errorf("root's file: %v", err)
 	}
@@ -438,7 +410,7 @@ func TestHTTP(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.path, func(t *testing.T) {
 			run, _ := box(t)
-			err := fetch(t, FetchConfig{MaxBytes: 1 << 20, StallTimeout: 300 * time.Millisecond}, run, nil, uri(srv.URL+tt.path))
+			err := fetch(t, Config{MaxBytes: 1 << 20, StallTimeout: 300 * time.Millisecond}, run, nil, uri(srv.URL+tt.path))
 			if (err != nil) != tt.fail || fault.KindOf(err) != tt.kind {
 				t.Errorf("%v (%v)", err, fault.KindOf(err))
 			}
@@ -446,7 +418,7 @@ func TestHTTP(t *testing.T) {
 	}
 	run, _ := box(t)
 	var told int64
-	err := fetcher(t, FetchConfig{}).Fetch(context.Background(), run, Self(),
+	err := fetcher(t, Config{}).Fetch(context.Background(), run, sandbox.Self(),
 		[]*mesos.CommandInfo_URI{uri(srv.URL + "/ok")}, nil, func(_ string, done, total int64) {
 			if total == 4 {
 				told = done
@@ -457,7 +429,7 @@ func TestHTTP(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := fetcher(t, FetchConfig{}).Fetch(ctx, run, Self(), []*mesos.CommandInfo_URI{uri(srv.URL + "/stalls")}, nil, nil); err == nil {
+	if err := fetcher(t, Config{}).Fetch(ctx, run, sandbox.Self(), []*mesos.CommandInfo_URI{uri(srv.URL + "/stalls")}, nil, nil); err == nil {
 		t.Error("a cancelled fetch succeeded")
 	}
 }

@@ -1,11 +1,9 @@
-package sandbox
+package fetch
 
 import (
 	"container/list"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -91,6 +90,7 @@ func (c *cache) get(ctx context.Context, key, base string, fill func(f *os.File,
 	c.entries[key] = e
 	c.mu.Unlock()
 
+	crash.Here("agent.fetch-cache-begun")
 	err := c.fill(e, fill)
 	c.mu.Lock()
 	if e.err = err; err != nil {
@@ -174,13 +174,4 @@ func clip(name string) string {
 		return name[len(name)-200:]
 	}
 	return name
-}
-
-// copyInto writes a whole source and checks that it is as long as it said.
-func copyInto(f *os.File, body io.Reader, size int64) error {
-	n, err := io.Copy(f, body)
-	if err == nil && n != size {
-		err = fmt.Errorf("%d bytes came, %d were announced", n, size)
-	}
-	return err
 }

@@ -1,4 +1,4 @@
-package sandbox
+package fetch
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/agent/sandbox"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -122,7 +123,7 @@ func TestFTP(t *testing.T) {
 		users: map[string]string{"anonymous": "anonymous", "me": "secret"}}
 	at := s.start()
 	run := t.TempDir()
-	if err := fetch(t, FetchConfig{}, run, nil, uri("ftp://"+at+"/a/file"), uri("ftp://me:secret@"+at+"/a.gz")); err != nil {
+	if err := fetch(t, Config{}, run, nil, uri("ftp://"+at+"/a/file"), uri("ftp://me:secret@"+at+"/a.gz")); err != nil {
 		t.Fatal(err)
 	}
 	if content(t, run, "file") != "over ftp" || content(t, run, "a") != "packed" {
@@ -132,14 +133,14 @@ func TestFTP(t *testing.T) {
 		"ftp://" + at + "/none": fault.Unavailable, "ftp://me:wrong@" + at + "/a/file": fault.Unavailable,
 		"ftp://" + at + "/cut": fault.Unavailable, "ftp://" + at + "/stuck": fault.Timeout, "ftp://127.0.0.1:1/x": fault.Unavailable,
 	} {
-		err := fetch(t, FetchConfig{StallTimeout: 200 * time.Millisecond}, run, nil, uri(value))
+		err := fetch(t, Config{StallTimeout: 200 * time.Millisecond}, run, nil, uri(value))
 		if fault.KindOf(err) != kind || strings.Contains(err.Error(), "wrong") {
 			t.Errorf("%s: %v, want %v", value, err, kind)
 		}
 	}
-	if f := fetcher(t, FetchConfig{CacheDir: t.TempDir()}); f.Fetch(t.Context(), run, Self(), nil, nil, nil) != nil {
+	if f := fetcher(t, Config{CacheDir: t.TempDir()}); f.Fetch(t.Context(), run, sandbox.Self(), nil, nil, nil) != nil {
 		t.Error("nothing to fetch is fetched")
-	} else if _, err := into(t, f, Self(), cachedURI("ftp://"+at+"/a/file")); err != nil || f.Stats().CacheUsed != 8 {
+	} else if _, err := into(t, f, sandbox.Self(), cachedURI("ftp://"+at+"/a/file")); err != nil || f.Stats().CacheUsed != 8 {
 		t.Errorf("by way of the cache: %v, %+v", err, f.Stats())
 	}
 }
@@ -152,14 +153,14 @@ func TestFTPS(t *testing.T) {
 	defer helper.Close()
 	s := &ftpServer{t: t, files: map[string]string{"/x": "y"}, tls: helper.TLS}
 	at := s.start()
-	err := fetch(t, FetchConfig{}, t.TempDir(), nil, uri("ftps://"+at+"/x"))
+	err := fetch(t, Config{}, t.TempDir(), nil, uri("ftps://"+at+"/x"))
 	if fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("%v", err)
 	}
 }
 
 // hadoop puts a client in the way of all URIs that no other way is for.
-func hadoop(t *testing.T, script string) FetchConfig {
+func hadoop(t *testing.T, script string) Config {
 	t.Helper()
 	home := t.TempDir()
 	if err := os.Chmod(home, 0o755); err != nil {
@@ -176,7 +177,7 @@ func hadoop(t *testing.T, script string) FetchConfig {
 	if err := os.WriteFile(filepath.Join(home, "bin", "hadoop"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return FetchConfig{HadoopHome: home}
+	return Config{HadoopHome: home}
 }
 
 func TestHadoop(t *testing.T) {
@@ -192,9 +193,9 @@ s3://b/much) head -c 3000000 /dev/zero >"$4"; sleep 1000 & wait;;
 esac
 `)
 	run := t.TempDir()
-	owner := Self()
+	owner := sandbox.Self()
 	if os.Geteuid() == 0 {
-		owner = Owner{UID: 65534, GID: 65534}
+		owner = sandbox.Owner{UID: 65534, GID: 65534}
 		for dir := run; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
@@ -232,7 +233,7 @@ esac
 		t.Errorf("left behind: %v %v", left, err)
 	}
 	t.Setenv("PATH", t.TempDir())
-	if err := fetch(t, FetchConfig{}, run, nil, uri("hdfs://nn/x")); fault.KindOf(err) != fault.Unsupported || !strings.Contains(err.Error(), "--hadoop_home") {
+	if err := fetch(t, Config{}, run, nil, uri("hdfs://nn/x")); fault.KindOf(err) != fault.Unsupported || !strings.Contains(err.Error(), "--hadoop_home") {
 		t.Errorf("no client: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package sandbox
+package carry
 
 import (
 	"context"
@@ -11,12 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -28,14 +25,14 @@ type source struct {
 }
 
 // open finds the way to a URI (mesos-agent.md 8.2).
-func (r *fetchRun) open(ctx context.Context, uri string) (source, error) {
+func (r *run) open(ctx context.Context, uri string) (source, error) {
 	scheme, rest, ok := strings.Cut(uri, "://")
 	if !ok {
 		return r.openLocal(uri)
 	}
 	switch strings.ToLower(scheme) {
 	case "http", "https":
-		return r.f.web.open(ctx, uri)
+		return r.web.open(ctx, uri)
 	case "file":
 		rest = strings.TrimPrefix(rest, "localhost")
 		if !strings.HasPrefix(rest, "/") {
@@ -43,21 +40,21 @@ func (r *fetchRun) open(ctx context.Context, uri string) (source, error) {
 		}
 		return r.openLocal(rest)
 	case "ftp", "ftps":
-		return r.f.web.openFTP(ctx, uri)
+		return r.web.openFTP(ctx, uri)
 	}
 	return r.openHadoop(ctx, uri)
 }
 
-func (r *fetchRun) openLocal(path string) (source, error) {
+func (r *run) openLocal(path string) (source, error) {
 	if !filepath.IsAbs(path) {
-		home := r.f.cfg.FrameworksHome
+		home := r.cfg.FrameworksHome
 		if home == "" {
 			return source{}, fault.New("fetch", fault.Invalid, "uri",
 				fmt.Errorf("%q is relative and the agent has no --frameworks_home", path))
 		}
 		path = filepath.Join(home, path)
 	}
-	f, err := openAs(path, r.owner)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return source{}, fault.New("fetch", kindOf(err), path, err)
 	}
@@ -72,43 +69,6 @@ func (r *fetchRun) openLocal(path string) (source, error) {
 	return source{body: f, size: info.Size()}, nil
 }
 
-// openAs opens a file with the rights of a user, so that a task cannot have the agent
-// read for it what it may not read itself. It is done on a thread that takes that
-// user's identity for files and ends afterwards.
-func openAs(path string, owner Owner) (*os.File, error) {
-	const flags = os.O_RDONLY | syscall.O_NONBLOCK
-	if os.Geteuid() != 0 || owner.UID == 0 {
-		return os.OpenFile(path, flags, 0)
-	}
-	type opened struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan opened, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		f, err := func() (*os.File, error) {
-			// The raw call changes this thread only: no supplementary groups.
-			if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); e != 0 {
-				return nil, os.NewSyscallError("setgroups", e)
-			}
-			if err := unix.Setfsgid(owner.GID); err != nil {
-				return nil, os.NewSyscallError("setfsgid", err)
-			}
-			if err := unix.Setfsuid(owner.UID); err != nil {
-				return nil, os.NewSyscallError("setfsuid", err)
-			}
-			if now, err := unix.SetfsuidRetUid(-1); err != nil || now != owner.UID {
-				return nil, fmt.Errorf("identity of user %d was not taken", owner.UID)
-			}
-			return os.OpenFile(path, flags, 0)
-		}()
-		done <- opened{f, err}
-	}()
-	got := <-done
-	return got.f, got.err
-}
-
 // webGetter downloads over HTTP and FTP.
 type webGetter struct {
 	client  *http.Client
@@ -118,7 +78,7 @@ type webGetter struct {
 
 var errLinkLocal = errors.New("link-local addresses are not fetched from")
 
-func newWeb(cfg FetchConfig) webGetter {
+func newWeb(cfg Limits) webGetter {
 	dialer := &net.Dialer{
 		Timeout: 30 * time.Second,
 		// The address after resolution, also that of a redirect: the cloud's metadata
@@ -178,7 +138,7 @@ func (w webGetter) open(ctx context.Context, uri string) (source, error) {
 		if os.IsTimeout(err) {
 			kind = fault.Timeout
 		}
-		return source{}, fault.New("fetch", kind, redact(uri), err)
+		return source{}, fault.New("fetch", kind, Redact(uri), err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
@@ -187,9 +147,9 @@ func (w webGetter) open(ctx context.Context, uri string) (source, error) {
 		if resp.StatusCode/100 == 4 {
 			kind = fault.NotFound
 		}
-		return source{}, fault.New("fetch", kind, redact(uri), fmt.Errorf("Unexpected HTTP response code: %d", resp.StatusCode))
+		return source{}, fault.New("fetch", kind, Redact(uri), fmt.Errorf("Unexpected HTTP response code: %d", resp.StatusCode))
 	}
-	body := &stallReader{body: resp.Body, stall: w.stall, cancel: cancel, uri: redact(uri), ctx: ctx}
+	body := &stallReader{body: resp.Body, stall: w.stall, cancel: cancel, uri: Redact(uri), ctx: ctx}
 	body.timer = time.AfterFunc(w.stall, body.expire)
 	return source{body: body, size: resp.ContentLength}, nil
 }

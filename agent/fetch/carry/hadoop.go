@@ -1,4 +1,4 @@
-package sandbox
+package carry
 
 import (
 	"bytes"
@@ -18,12 +18,12 @@ import (
 )
 
 // openHadoop has the hadoop client fetch a URI: hdfs, s3, s3n, maprfs and whatever else it
-// is set up for (mesos-agent.md 8.2). It runs as the task's user and writes into a folder of
-// the sandbox that goes away with the source.
-func (r *fetchRun) openHadoop(ctx context.Context, uri string) (source, error) {
+// is set up for (mesos-agent.md 8.2). It writes into a folder of the sandbox that goes away
+// with the source.
+func (r *run) openHadoop(ctx context.Context, uri string) (source, error) {
 	scheme, _, _ := strings.Cut(uri, "://")
 	client := "hadoop"
-	if home := r.f.cfg.HadoopHome; home != "" {
+	if home := r.cfg.HadoopHome; home != "" {
 		client = filepath.Join(home, "bin", "hadoop")
 	}
 	client, err := exec.LookPath(client)
@@ -43,7 +43,7 @@ func (r *fetchRun) openHadoop(ctx context.Context, uri string) (source, error) {
 	f, err := r.root.OpenFile(dir+"/file", os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		clean()
-		return source{}, fault.New("fetch", fault.Invalid, redact(uri), fmt.Errorf("hadoop wrote no file: %w", err))
+		return source{}, fault.New("fetch", fault.Invalid, Redact(uri), fmt.Errorf("hadoop wrote no file: %w", err))
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -52,7 +52,7 @@ func (r *fetchRun) openHadoop(ctx context.Context, uri string) (source, error) {
 	if err != nil {
 		f.Close()
 		clean()
-		return source{}, fault.New("fetch", fault.Invalid, redact(uri), err)
+		return source{}, fault.New("fetch", fault.Invalid, Redact(uri), err)
 	}
 	return source{body: &temporary{ReadCloser: f, clean: clean}, size: info.Size()}, nil
 }
@@ -70,16 +70,16 @@ func (t *temporary) Close() error {
 }
 
 // copyToLocal runs the client, with all it starts in one process group.
-func (r *fetchRun) copyToLocal(ctx context.Context, client, uri, dir string) error {
-	to := filepath.Join(r.root.Name(), dir, "file")
+func (r *run) copyToLocal(ctx context.Context, client, uri, dir string) error {
+	to := filepath.Join(r.where, dir, "file")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cmd := exec.CommandContext(ctx, client, "fs", "-copyToLocal", uri, to)
-	cmd.Dir, cmd.Env = r.root.Name(), hadoopEnvironment(os.Environ(), r.f.cfg.HadoopHome)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() == 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(r.owner.UID), Gid: uint32(r.owner.GID)}
+	cmd.Env = os.Environ()
+	if home := r.cfg.HadoopHome; home != "" {
+		cmd.Env = append(cmd.Env, "HADOOP_HOME="+home)
 	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	said := &tail{}
@@ -89,7 +89,7 @@ func (r *fetchRun) copyToLocal(ctx context.Context, client, uri, dir string) err
 		defer close(watched)
 		r.watchSize(ctx, dir+"/file", uri, cancel)
 	}()
-	// The client is to end with the agent. The kernel ties that to the thread that starts it.
+	// The client is to end with this process. The kernel ties that to the thread that starts it.
 	runtime.LockOSThread()
 	err := cmd.Run()
 	runtime.UnlockOSThread()
@@ -102,11 +102,11 @@ func (r *fetchRun) copyToLocal(ctx context.Context, client, uri, dir string) err
 	case cause != nil:
 		return cause
 	}
-	return fault.New("fetch", fault.Unavailable, redact(uri), fmt.Errorf("hadoop fs -copyToLocal: %w: %s", err, said))
+	return fault.New("fetch", fault.Unavailable, Redact(uri), fmt.Errorf("hadoop fs -copyToLocal: %w: %s", err, said))
 }
 
 // watchSize ends a transfer that becomes too large.
-func (r *fetchRun) watchSize(ctx context.Context, name, uri string, cancel context.CancelCauseFunc) {
+func (r *run) watchSize(ctx context.Context, name, uri string, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -115,24 +115,11 @@ func (r *fetchRun) watchSize(ctx context.Context, name, uri string, cancel conte
 			return
 		case <-tick.C:
 		}
-		if info, err := r.root.Lstat(name); err == nil && info.Size() > r.f.cfg.MaxBytes {
-			cancel(fault.New("fetch", fault.TooLarge, uri, fmt.Errorf("more than %d bytes", r.f.cfg.MaxBytes)))
+		if info, err := r.root.Lstat(name); err == nil && info.Size() > r.cfg.MaxBytes {
+			cancel(fault.New("fetch", fault.TooLarge, uri, fmt.Errorf("more than %d bytes", r.cfg.MaxBytes)))
 			return
 		}
 	}
-}
-
-// hadoopEnvironment is the agent's own without what is meant for Mesos programs.
-func hadoopEnvironment(own []string, home string) (out []string) {
-	for _, v := range own {
-		if !strings.HasPrefix(v, "MESOS_") && !strings.HasPrefix(v, "LIBPROCESS_") && !strings.HasPrefix(v, "HADOOP_HOME=") {
-			out = append(out, v)
-		}
-	}
-	if home != "" {
-		out = append(out, "HADOOP_HOME="+home)
-	}
-	return out
 }
 
 // tail keeps the end of what a program says.
@@ -147,3 +134,16 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 func (t *tail) String() string { return string(bytes.TrimSpace(t.b)) }
+
+// ForHadoop tells whether a URI is for the hadoop client.
+func ForHadoop(uri string) bool {
+	scheme, _, ok := strings.Cut(uri, "://")
+	if !ok {
+		return false
+	}
+	switch strings.ToLower(scheme) {
+	case "http", "https", "file", "ftp", "ftps":
+		return false
+	}
+	return true
+}
