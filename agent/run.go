@@ -104,6 +104,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		transport.Close()
 		return err
 	}
+	a.cfg.Fetch.Groups = fetch.Groups{Use: a.cgroups, Hierarchy: a.cfg.CgroupsHierarchy, Root: a.cfg.CgroupsRoot}
 	if e.fetcher, err = fetch.New(a.cfg.Fetch, a.log); err != nil {
 		transport.Close()
 		return err
@@ -192,6 +193,7 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 			a.endKeeper(e)
 		}
 		e.runtime.Close()
+		e.fetcher.Close()
 		e.disks.Wait()
 		for _, j := range []*journal.Journal{e.jour, e.holdings} {
 			if j != nil {
