@@ -140,7 +140,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		RegisterTimeout: a.cfg.ExecutorRegistrationTimeout, ReregisterTimeout: a.cfg.ExecutorReregistrationTimeout,
 		RecoveryTimeout: a.cfg.RecoveryTimeout, ExecutorEnv: a.cfg.ExecutorEnvironmentVariables, LibprocessIP: os.Getenv("LIBPROCESS_IP"),
 		MaxExecutors: a.cfg.MaxCompletedExecutorsPerFramework, NewID: newUUID, Info: agentInfo(e.info),
-		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, Images: e.images != nil, DefaultContainer: a.cfg.DefaultContainerInfo, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion, CollectNested: a.cfg.GCNested,
+		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, Images: e.images != nil, NoLimits: !a.cgroups, DefaultContainer: a.cfg.DefaultContainerInfo, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion, CollectNested: a.cfg.GCNested,
 		Rules: secure.Rules, DefaultUser: a.cfg.DefaultTaskUser,
 	})
 	e.uplink, err = uplink.New(uplink.Config{

@@ -33,6 +33,9 @@ type Config struct {
 	Rules             *acl.List         // who may run tasks as which user; nil: everybody
 	NewID             func() [16]byte   // fresh version-4 UUIDs; tests give a sequence
 
+	// NoLimits tells that CPU and memory of containers without the engine are not limited, so
+	// that tasks with limits of their own are refused.
+	NoLimits bool
 	// Images tells that containers without the engine may live in an image.
 	Images bool
 	// DefaultContainer is for command tasks and executors that bring none; may be nil.

@@ -162,6 +162,9 @@ func (a *Agent) unfit(versions []*messages.ResourceVersionUUID, tasks []*mesos.T
 		}
 	}
 	for _, t := range tasks {
+		if why := a.unlimited(t); why != "" {
+			return mesos.TaskStatus_REASON_GC_ERROR, why // the reason that Mesos gives
+		}
 		if r := a.unknownIn(t.GetResources()); r != nil {
 			return mesos.TaskStatus_REASON_RESOURCES_UNKNOWN,
 				"The checkpointed resources being used by the task or task group are unknown to the agent: " + resource.Text(r)

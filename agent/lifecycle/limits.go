@@ -38,6 +38,19 @@ func (e *execution) limits() map[string]*mesos.Value_Scalar {
 	return out
 }
 
+// unlimited says which limit of a task nothing would keep (mesos-agent.md 7.3), or "".
+func (a *Agent) unlimited(t *mesos.TaskInfo) string {
+	if !a.cfg.NoLimits || isDocker(t.GetContainer()) {
+		return ""
+	}
+	for _, l := range []struct{ name, what, isolator string }{{"cpus", "CPU", "cgroups/cpu"}, {"mem", "Memory", "cgroups/mem"}} {
+		if t.GetLimits()[l.name] != nil {
+			return l.what + " limits can only be set on tasks launched in Mesos containers when the agent has loaded the '" + l.isolator + "' isolator"
+		}
+	}
+	return ""
+}
+
 func amountOf(rs []*mesos.Resource, name string) float64 {
 	sum := 0.0
 	for _, r := range rs {

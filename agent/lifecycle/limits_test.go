@@ -42,3 +42,44 @@ func TestLimitsOfAnExecutor(t *testing.T) {
 		}
 	}
 }
+
+// mesos-agent.md 7.3: a task's own limits need an agent that keeps them, or the Docker engine.
+func TestLimitsNeedTheirIsolator(t *testing.T) {
+	w := newWorld(t)
+	w.a.cfg.NoLimits, w.a.cfg.Containerizers = true, []string{"mesos", "docker"}
+	w.step(Registered{Agent: "S0"})
+	limited := func(name string, docker bool) func(*mesos.TaskInfo) {
+		return func(t *mesos.TaskInfo) {
+			t.Limits = map[string]*mesos.Value_Scalar{name: {Value: ptr(1.0)}}
+			if docker {
+				t.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_DOCKER.Enum(), Docker: &mesos.ContainerInfo_DockerInfo{Image: ptr("i")}}
+			}
+		}
+	}
+	for _, c := range []struct {
+		id, name string
+		docker   bool
+		want     string
+	}{
+		{"cpu", "cpus", false, "CPU limits can only be set on tasks launched in Mesos containers when the agent has loaded the 'cgroups/cpu' isolator"},
+		{"mem", "mem", false, "Memory limits can only be set on tasks launched in Mesos containers when the agent has loaded the 'cgroups/mem' isolator"},
+		{"engine", "mem", true, ""},
+	} {
+		w.run(commandTask(c.id, limited(c.name, c.docker)), partition)
+		st := w.heads[c.id].GetStatus()
+		if c.want == "" {
+			if st.GetReason() == mesos.TaskStatus_REASON_GC_ERROR {
+				t.Errorf("%s: %v", c.id, st)
+			}
+			continue
+		}
+		if st.GetState() != mesos.TaskState_TASK_DROPPED || st.GetReason() != mesos.TaskStatus_REASON_GC_ERROR || st.GetMessage() != c.want || st.GetSource() != mesos.TaskStatus_SOURCE_AGENT {
+			t.Errorf("%s: %v", c.id, st)
+		}
+	}
+	w.a.cfg.NoLimits = false
+	w.run(commandTask("kept", limited("mem", false)), partition)
+	if w.box["kept"] == "" {
+		t.Error("not launched although limits are kept")
+	}
+}
