@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -87,6 +89,67 @@ func TestRebootWithOtherResources(t *testing.T) {
 	m.register("S1")
 	m.run(task("S1", "b", "exit 0"))
 	m.expect("b", finished)
+
+	// What the id before had is garbage: records and sandboxes go after --gc_delay.
+	old := []string{filepath.Join(p.cfg.WorkDir, "meta", "slaves", "S0"), filepath.Join(p.cfg.WorkDir, "slaves", "S0")}
+	for _, dir := range old {
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("too soon: %v", err)
+		}
+	}
+	m.barrier()
+	p.stop(syscall.SIGKILL)
+	p.cfg.GCDelay = time.Millisecond
+	p.start()
+	m.reregister("S1")
+	p.eventually("the records and sandboxes of the old id are gone", func() bool {
+		for _, dir := range old {
+			if _, err := os.Stat(dir); !os.IsNotExist(err) {
+				return false
+			}
+		}
+		return true
+	})
+	if target, err := os.Readlink(filepath.Join(p.cfg.WorkDir, "meta", "slaves", "latest")); err != nil || filepath.Base(target) != "S1" {
+		t.Errorf("latest leads to %q %v", target, err)
+	}
+	m.run(task("S1", "c", "exit 0"))
+	m.expect("c", finished)
+}
+
+// mesos-agent.md 9: with --reconfiguration_policy=additive an agent may come back with more;
+// its tasks and its id stay. Without it, and with less, it refuses to start.
+func TestReconfiguredWithoutReboot(t *testing.T) {
+	m, p := started(t)
+	m.run(task("S0", "a", "sleep 1000"))
+	pid := m.expect("a", running)[1].GetContainerStatus().GetExecutorPid()
+	m.barrier()
+	refused := func(why string) {
+		t.Helper()
+		p.start()
+		if err := next(t, "end of the agent", p.done); err == nil || !strings.Contains(p.out.String(), why) || !alive(pid) {
+			t.Errorf("%v, want %q", err, why)
+		}
+		p.cmd = nil
+	}
+	p.stop(syscall.SIGTERM)
+	for len(m.reregistrations) > 0 {
+		<-m.reregistrations
+	}
+	p.cfg.Resources, p.cfg.Attributes = "cpus:5;mem:4096;disk:1024;ports:[31000-31010]", "rack:r1;zone:a"
+	refused("allow additions with --reconfiguration_policy=additive, or remove " + filepath.Join(p.cfg.WorkDir, "meta", "slaves", "latest"))
+	p.cfg.ReconfigurationPolicy = "additive"
+	p.start()
+	reg := m.reregister("S0")
+	if len(reg.GetTasks()) != 1 || len(reg.GetSlave().GetAttributes()) != 2 || !alive(pid) {
+		t.Errorf("%v", reg)
+	}
+	p.stop(syscall.SIGTERM)
+	p.cfg.Resources = "cpus:3;mem:4096;disk:1024;ports:[31000-31010]"
+	refused("are only")
+	p.cfg.Resources, p.cfg.Hostname = "cpus:5;mem:4096;disk:1024;ports:[31000-31010]", "other.test"
+	refused("the host name was")
+	p.cfg.Hostname = "agent.test"
 }
 
 // crashHost makes everything as it is after a reboot: no process, an empty folder for

@@ -163,6 +163,7 @@ func (e *engine) adoptOldSandboxes(records []lifecycle.Record) {
 	if err != nil {
 		return // only a malformed pattern gives an error, and this is none
 	}
+	e.collectOldAgents()
 	for _, dir := range runs {
 		fi, err := os.Lstat(dir)
 		if err != nil || !fi.IsDir() || inUse[dir] {
@@ -191,6 +192,25 @@ func (e *engine) tidySandboxes() {
 		folders, _ := filepath.Glob(filepath.Join(frameworks, below))
 		for _, dir := range folders {
 			_ = os.Remove(dir) // only what is empty goes
+		}
+	}
+}
+
+// collectOldAgents hands what earlier ids of this agent have recorded to the garbage
+// collector; their sandboxes go one by one (mesos-agent.md 9, 10).
+func (e *engine) collectOldAgents() {
+	folder := filepath.Join(e.cfg.WorkDir, "meta", "slaves")
+	items, err := os.ReadDir(folder)
+	if err != nil {
+		e.log.Warn("records of earlier agent ids stay", "folder", folder, "err", err)
+		return
+	}
+	for _, i := range items {
+		if !i.IsDir() || i.Name() == e.core.ID() { // latest is a link
+			continue
+		}
+		if info, err := i.Info(); err == nil {
+			e.collector.Add(filepath.Join(folder, i.Name()), info.ModTime())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -111,7 +112,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	e.collector = sandbox.NewCollector(sandbox.CollectConfig{
 		Delay: a.cfg.GCDelay, Headroom: a.cfg.GCDiskHeadroom, Interval: a.cfg.DiskWatchInterval, Path: a.cfg.WorkDir,
-	}, a.log, func(directory string) { e.prepare.Removed(directory) })
+	}, a.log, func(directory string) {
+		if strings.HasPrefix(directory, filepath.Join(a.cfg.WorkDir, "slaves")+string(filepath.Separator)) { // a sandbox
+			e.prepare.Removed(directory)
+		}
+	})
 	e.files = sandbox.NewFiles()
 	if a.cfg.LogFile != "" {
 		e.files.Attach("/slave/log", a.cfg.LogFile)

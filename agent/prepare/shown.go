@@ -78,7 +78,7 @@ func (p *Preparer) Removed(directory string) {
 		p.cfg.Files.Detach(latest)
 		p.cfg.Files.Detach(shortLatest(directory))
 	}
-	for dir, n := runs, 0; n < 4; dir, n = filepath.Dir(dir), n+1 { // runs, executor, executors, framework
+	for dir, n := runs, 0; n < 6; dir, n = filepath.Dir(dir), n+1 { // runs, executor, executors, framework, frameworks, agent id
 		if os.Remove(dir) != nil {
 			return
 		}

@@ -48,11 +48,17 @@ func OwnerOf(name string) (Owner, error) {
 // it. An existing sandbox is left as it is but for its owner.
 func Create(run string, owner Owner) error {
 	const op = "sandbox.Create"
-	if err := os.MkdirAll(filepath.Dir(run), 0o755); err != nil {
-		return fault.New(op, kindOf(err), run, err)
-	}
-	if err := fill(run, owner); err != nil {
-		return err
+	for try := 0; ; try++ { // the garbage collector may take an empty parent away in between
+		if err := os.MkdirAll(filepath.Dir(run), 0o755); err != nil {
+			return fault.New(op, kindOf(err), run, err)
+		}
+		err := fill(run, owner)
+		if err == nil {
+			break
+		}
+		if fault.KindOf(err) != fault.NotFound || try == 2 {
+			return err
+		}
 	}
 	return point(filepath.Join(filepath.Dir(run), "latest"), filepath.Base(run))
 }

@@ -37,13 +37,14 @@ func ParseFirewall(text []byte, process string) (*Firewall, error) {
 }
 
 // Wrap answers 403 on what is closed; a nil Firewall closes nothing. It looks at the path
-// as libprocess.Delegate leaves it, without the name of the process.
+// as libprocess.Delegate leaves it, without the name of the process. The old name of an
+// endpoint, with .json behind it, is closed with the endpoint.
 func (f *Firewall) Wrap(h http.Handler) http.Handler {
 	if f == nil || len(f.closed) == 0 {
 		return h
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path := "/" + strings.Trim(r.URL.Path, "/"); f.closed[path] {
+		if path := "/" + strings.Trim(r.URL.Path, "/"); f.closed[path] || f.closed[strings.TrimSuffix(path, ".json")] {
 			Text(w, r, http.StatusForbidden, "Endpoint '"+path+"' is disabled")
 			return
 		}
