@@ -154,6 +154,7 @@ type Agent struct {
 	confine     *confine.Rules
 	controllers []string // controllers beside the usual ones
 	devices     []cgroup.Device
+	nodes       []container.Device // of linux/devices
 	dns         container.DefaultDNS
 	log         *slog.Logger
 	listening   chan struct{}
@@ -269,7 +270,11 @@ func New(cfg Config, log *slog.Logger) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, dns: dns, confine: rules, log: log, listening: make(chan struct{}), leave: make(chan struct{}, 1)}, nil
+	var nodes []container.Device
+	if iso.names["linux/devices"] {
+		nodes = deviceNodes(cfg.AllowedDevices, devices)
+	}
+	return &Agent{cfg: cfg, nodes: nodes, isolation: iso, domain: domain, extra: extra, cgroups: iso.cgroups, controllers: iso.controllers(), devices: devices, dns: dns, confine: rules, log: log, listening: make(chan struct{}), leave: make(chan struct{}, 1)}, nil
 }
 
 // Leave has the agent tell its master that it goes for good, end all its tasks, and stop:

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"errors"
+	"strings"
 
+	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -33,4 +35,25 @@ func allowedDevices(list *mesos.DeviceWhitelist) ([]cgroup.Device, error) {
 		out = append(out, dev)
 	}
 	return out, nil
+}
+
+// deviceNodes says what those devices are called in a /dev of a container's own, and who may
+// open them there: with read every process of the container, and so on, whoever owns the host's
+// file (mesos-agent.md 7.2, linux/devices).
+func deviceNodes(list *mesos.DeviceWhitelist, devices []cgroup.Device) []container.Device {
+	var out []container.Device
+	for i, d := range devices {
+		n := container.Device{
+			Path:  strings.TrimPrefix(strings.TrimPrefix(list.GetAllowedDevices()[i].GetDevice().GetPath(), "/dev/"), "/"),
+			Block: d.Block, Major: uint32(d.Major), Minor: uint32(d.Minor), Mode: 0o600,
+		}
+		if strings.Contains(d.Access, "r") {
+			n.Mode |= 0o044
+		}
+		if strings.Contains(d.Access, "w") {
+			n.Mode |= 0o022
+		}
+		out = append(out, n)
+	}
+	return out
 }

@@ -25,7 +25,7 @@ var isolators = map[string]bool{
 
 	"filesystem/shared": false, "appc/runtime": false, "volume/csi": false, "disk/xfs": false,
 	"network/ports": false, "network/port_mapping": false,
-	"linux/devices": false, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
+	"linux/devices": true, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
 	"cgroups/perf_event": false,
 }
 
@@ -66,6 +66,9 @@ func parseIsolation(text string) (isolation, error) {
 		out.names[name] = works
 		out.cgroups = out.cgroups || works && strings.HasPrefix(name, "cgroups/")
 	}
+	if out.names["linux/devices"] && !out.names["filesystem/linux"] { // there is no /dev of a container's own
+		return out, fault.New("agent", fault.Invalid, "--isolation", errors.New("linux/devices needs filesystem/linux: name it too"))
+	}
 	return out, nil
 }
 
@@ -80,7 +83,7 @@ func (i isolation) launcher(name string, images bool) error {
 	default:
 		return fault.New("agent", fault.Invalid, "--launcher", fmt.Errorf("%q is neither linux nor posix", name))
 	}
-	for _, need := range []string{"filesystem/linux", "docker/runtime", "namespaces/pid", "namespaces/ipc"} {
+	for _, need := range []string{"filesystem/linux", "docker/runtime", "namespaces/pid", "namespaces/ipc", "linux/devices"} {
 		if i.names[need] {
 			return fault.New("agent", fault.Invalid, "--launcher", fmt.Errorf("%s in --isolation needs --launcher=linux", need))
 		}

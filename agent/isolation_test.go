@@ -21,6 +21,7 @@ func TestParseIsolation(t *testing.T) {
 		{"posix/cpu,cgroups/mem,filesystem/posix", true, ""},
 		{"filesystem/linux,docker/runtime,cgroups/cpu,docker/runtime", true, ""},
 		{"cgroups/devices,cgroups/perf_event", true, "cgroups/perf_event"},
+		{"filesystem/linux,linux/devices", false, ""},
 	} {
 		iso, err := parseIsolation(c.text)
 		if err != nil || iso.cgroups != c.cgroups || strings.Join(iso.without, " ") != c.without {
@@ -31,6 +32,9 @@ func TestParseIsolation(t *testing.T) {
 		if _, err := parseIsolation(text); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "cannot be used together") {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+	if _, err := parseIsolation("filesystem/posix,linux/devices"); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "needs filesystem/linux") {
+		t.Error(err)
 	}
 	if iso, err := parseIsolation("network/cni,network/ports,volume/secret,environment_secret"); err != nil || strings.Join(iso.without, " ") != "network/ports" {
 		t.Errorf("%+v %v", iso, err)

@@ -111,6 +111,15 @@ type Files struct {
 	Path     string // absolute
 	Overlay  *Overlay
 	ReadOnly bool // a tree that nothing is written to: the places of all mounts must be in it
+	Devices  []Device
+}
+
+// Device is a device file in the /dev of a root file system.
+type Device struct {
+	Path         string // below /dev
+	Block        bool
+	Major, Minor uint32
+	Mode         uint32 // permissions, 0666 at most
 }
 
 // Overlay is a file system made from folders of the host: read-only layers, the lowest

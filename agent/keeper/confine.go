@@ -323,5 +323,8 @@ func (s *Spec) needs() []string {
 	if s.Confine != nil || s.OOMScore != 0 {
 		out = append(out, "confine")
 	}
+	if s.Root != nil && len(s.Root.Devices) > 0 {
+		out = append(out, "devices")
+	}
 	return slices.Clip(out)
 }

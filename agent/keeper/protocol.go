@@ -101,6 +101,17 @@ type Root struct {
 	Overlay *Overlay `json:"overlay,omitempty"`
 	// ReadOnly keeps a tree as it is: the places of all mounts must be in it.
 	ReadOnly bool `json:"read_only,omitempty"`
+	// Devices are device files in /dev beside those that every root has.
+	Devices []Device `json:"devices,omitempty"`
+}
+
+// Device is a device file, made for the task: that of the host need not exist.
+type Device struct {
+	Path  string `json:"path"` // below /dev
+	Block bool   `json:"block,omitempty"`
+	Major uint32 `json:"major"`
+	Minor uint32 `json:"minor"`
+	Mode  uint32 `json:"mode"` // permissions, 0666 at most
 }
 
 // Window is the size of a terminal; zeros leave it as it is.
@@ -168,7 +179,8 @@ type Info struct {
 	Since   time.Time `json:"since"`         // when this program began to keep
 	Exe     string    `json:"exe,omitempty"` // identifies its program file, see ExeOf
 	// Can names what a keeper of this version may lack: "root" for Spec.Root, Spec.Inside
-	// and what Mount has beside Source, Target and ReadOnly; "confine" for Spec.Confine.
+	// and what Mount has beside Source, Target and ReadOnly; "confine" for Spec.Confine;
+	// "devices" for Root.Devices.
 	Can []string `json:"can,omitempty"`
 }
 

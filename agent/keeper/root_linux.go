@@ -127,6 +127,11 @@ func (s *stage) buildRoot(spec *Spec, terminal string) error {
 	if s.root, err = openPath(r.Path); err != nil {
 		return err
 	}
+	nodes, err := s.nodes(r.Devices)
+	if err != nil {
+		return err
+	}
+	defer closeAll(nodes)
 	for _, m := range special {
 		if err := s.special(m.at, m.kind, m.data, m.flags); err != nil {
 			return fmt.Errorf("%s: %w", m.at, err)
@@ -136,6 +141,9 @@ func (s *stage) buildRoot(spec *Spec, terminal string) error {
 				return fmt.Errorf("/dev: %w", err)
 			}
 		}
+	}
+	if err := s.attachNodes(r.Devices, nodes); err != nil {
+		return err
 	}
 	if terminal != "" {
 		if err := s.mount(-1, Mount{Source: terminal, Target: "/dev/console"}, true); err != nil {
@@ -318,6 +326,11 @@ func (s *Spec) validateMounts() error {
 	case s.Root != nil && s.Root.Overlay != nil:
 		if err := s.Root.Overlay.validate(false); err != nil {
 			return fmt.Errorf("root: %w", err)
+		}
+	}
+	if s.Root != nil {
+		if err := validateDevices(s.Root.Devices); err != nil {
+			return err
 		}
 	}
 	for _, m := range s.Mounts {

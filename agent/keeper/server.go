@@ -203,7 +203,7 @@ func (k *Keeper) talk(ctx context.Context, c *net.UnixConn) {
 func (k *Keeper) info() *Info {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot, Exe: k.exe, Since: k.since, Can: []string{"root", "confine"}}
+	return &Info{Version: Version, PID: os.Getpid(), Tasks: len(k.tasks), Boot: k.boot, Exe: k.exe, Since: k.since, Can: []string{"root", "confine", "devices"}}
 }
 
 // answer does what is asked; reserved is the task of a start.

@@ -108,6 +108,7 @@ func (p *Preparer) fit(s *container.Spec, ef lifecycle.Launch, r *Rooted) error 
 	s.Stdout, s.Stderr = filepath.Join(ef.Directory, "stdout"), filepath.Join(ef.Directory, "stderr")
 	s.Dir = r.Runtime.Dir(p.cfg.SandboxDirectory, p.cfg.IgnoreRuntime)
 	s.Files, s.Account = r.Files(), r.account
+	s.Files.Devices = p.cfg.Devices
 	mounts := []container.Mount{{Source: ef.Directory, Target: p.cfg.SandboxDirectory, Within: ef.Directory}}
 	for _, m := range s.Mounts {
 		if at, err := filepath.Rel(ef.Directory, m.Target); err == nil && filepath.IsLocal(at) {

@@ -23,14 +23,15 @@ import (
 // Config says what containers may be given, and by whom.
 type Config struct {
 	RuntimeDir       string
-	SandboxDirectory string         // the sandbox inside containers with a file system of their own
-	AllowedHostPaths []string       // of ReadHostPaths; empty: all
-	ForceCreation    string         // --host_path_volume_force_creation: folders with colons between them
-	PluginChown      bool           // --docker_volume_chown
-	IgnoreRuntime    bool           // --docker_ignore_runtime
-	SecretsDir       string         // --secrets_dir; empty: references to secrets fail
-	ExecutorKey      []byte         // signs executors' tokens; empty: they get none
-	Logs             tasklog.Config // bounds of stdout and stderr
+	SandboxDirectory string             // the sandbox inside containers with a file system of their own
+	AllowedHostPaths []string           // of ReadHostPaths; empty: all
+	ForceCreation    string             // --host_path_volume_force_creation: folders with colons between them
+	PluginChown      bool               // --docker_volume_chown
+	IgnoreRuntime    bool               // --docker_ignore_runtime
+	Devices          []container.Device // in every /dev of a container's own
+	SecretsDir       string             // --secrets_dir; empty: references to secrets fail
+	ExecutorKey      []byte             // signs executors' tokens; empty: they get none
+	Logs             tasklog.Config     // bounds of stdout and stderr
 
 	Fetcher  *fetch.Fetcher
 	Files    *sandbox.Files // where operators see sandboxes and volumes

@@ -59,6 +59,9 @@ func toNested(s container.Spec, k *keeper.Spec) {
 	}
 	if f := s.Files; f != nil {
 		k.Root = &keeper.Root{Path: f.Path, Overlay: toOverlay(f.Overlay), ReadOnly: f.ReadOnly}
+		for _, d := range f.Devices {
+			k.Root.Devices = append(k.Root.Devices, keeper.Device(d))
+		}
 	}
 	k.Inside, k.Network, k.Hostname = string(s.Inside), s.Network, s.Hostname
 	if t := s.Terminal; t != nil {
