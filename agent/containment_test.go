@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -70,7 +71,7 @@ func TestForkBombIsContained(t *testing.T) {
 		m.kill("bomb")
 		m.expect("bomb", killed)
 		p.eventually("nothing of the bomb is left", func() bool { return len(p.groups(id)) == 0 })
-		if n.advance(200*time.Millisecond) <= 0 {
+		if n.advance(patience.For(200*time.Millisecond)) <= 0 {
 			t.Error("the neighbour stands still")
 		}
 		p.kill(m, "neighbour")
