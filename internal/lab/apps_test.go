@@ -18,6 +18,7 @@ import (
 // Every file of apps/ deploys and does what it is there to show. (web.json is used by
 // the other tests.)
 func TestAppsOfTheFolder(t *testing.T) {
+	t.Parallel() // it has a network of its own
 	if !lab.Alone(t) {
 		return
 	}
