@@ -97,7 +97,7 @@ func TestRebootWithOtherResources(t *testing.T) {
 			t.Errorf("too soon: %v", err)
 		}
 	}
-	m.barrier()
+	p.eventually("the acknowledgement is recorded", func() bool { return len(p.state().Frameworks) == 0 })
 	p.stop(syscall.SIGKILL)
 	p.cfg.GCDelay = time.Millisecond
 	p.start()
