@@ -29,7 +29,12 @@ import (
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv("FETCH_TEST_AGENT"); text != "" {
+		fragileAgent(text)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 

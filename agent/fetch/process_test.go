@@ -233,9 +233,6 @@ func TestMemoryLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := make(t)
 			cfg.Memory = 48 << 20
-			if name == "no group" {
-				cfg.Memory = 192 << 20 // the runtime's own reservations count too
-			}
 			f := fetcher(t, cfg)
 			defer f.Close()
 			run, _ := box(t)
@@ -243,7 +240,7 @@ func TestMemoryLimit(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			pid, neighbour := begin(t, ctx, f, other, sandbox.Self(), uri(stuck(t)+"/x"))
 			var out bytes.Buffer
-			err := f.Fetch(context.Background(), run, sandbox.Self(), []*mesos.CommandInfo_URI{uri(greedy(t, run, map[bool]int{true: 96, false: 224}[name == "group"]))}, &out, nil)
+			err := f.Fetch(context.Background(), run, sandbox.Self(), []*mesos.CommandInfo_URI{uri(greedy(t, run, map[bool]int{true: 96, false: 192}[name == "group"]))}, &out, nil)
 			if fault.KindOf(err) != fault.TooLarge || !strings.Contains(err.Error(), "--fetcher_memory_limit") {
 				t.Errorf("%v (%v)", err, fault.KindOf(err))
 			}

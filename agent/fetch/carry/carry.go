@@ -136,6 +136,9 @@ func live() int {
 	return exitDone
 }
 
+// reserved is what the Go runtime reserves beyond what it uses, in bytes.
+const reserved = 128 << 20
+
 // obey sets the limits that hold for the process whatever it does.
 func obey(l *Limits) error {
 	// A file that becomes too large is an error of the write, here and in other programs.
@@ -155,7 +158,7 @@ func obey(l *Limits) error {
 			what  string
 			which int
 			value int64
-		}{"data", unix.RLIMIT_DATA, l.Memory})
+		}{"data", unix.RLIMIT_DATA, l.Memory + reserved})
 	}
 	for _, v := range limits {
 		var now syscall.Rlimit
