@@ -100,6 +100,7 @@ type Config struct {
 	ExecutorReregistrationTimeout     time.Duration // 0: 2 s, at most 15 s
 	ExecutorShutdownGracePeriod       time.Duration // 0: 5 s
 	RecoveryTimeout                   time.Duration // 0: 15 min
+	NoOldExecutors                    bool          // nobody is heard as an executor of the v0 API
 	MaxCompletedExecutorsPerFramework int
 
 	ReconfigurationPolicy     string        // "equal" or "additive"; empty: equal

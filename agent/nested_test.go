@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stoa-project/stoa/internal/wire"
@@ -211,5 +213,77 @@ func TestSessionFramesAsRecorded(t *testing.T) {
 				t.Errorf("%s: %s is %q, recorded %q", name, key, v, recorded)
 			}
 		}
+	}
+}
+
+// mesos-agent.md 3.7: a session ends when the agent restarts, what others launched goes on,
+// and results are kept (3.5).
+func TestNestedContainersOverAgentRestart(t *testing.T) {
+	m, p := started(t)
+	root := runningTask(m, "web", "sleep 1000")
+	dir := p.state().Frameworks[0].Executors[0].Directory
+	out := p.api(`{"type":"LAUNCH_NESTED_CONTAINER_SESSION","launch_nested_container_session":{`+ref(root, "s")+`,"command":{"value":"echo $$; exec sleep 1000"}}}`,
+		"Accept", "application/recordio", "Message-Accept", "application/json")
+	b, err := wire.NewReader(out.Body, 0).ReadRecord()
+	var said processIO
+	if err == nil {
+		err = json.Unmarshal(b, &said)
+	}
+	session, _ := strconv.Atoi(strings.TrimSpace(string(said.Data.Data)))
+	if err != nil || !alive(uint32(session)) {
+		t.Fatalf("%s %v", b, err)
+	}
+	launch := func(id, cmd string) string {
+		return `{"type":"LAUNCH_CONTAINER","launch_container":{` + ref(root, id) + `,"command":{"value":"` + cmd + `"}}}`
+	}
+	p.expectAPI(200, "", launch("ended", "exit 5"))
+	wait := func(id string) string { return `{"type":"WAIT_CONTAINER","wait_container":{` + ref(root, id) + `}}` }
+	p.expectAPI(200, `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":1280}}`, wait("ended"))
+	p.expectAPI(200, "", launch("lives", "echo $$ > pid; exec sleep 1000"))
+	file := filepath.Join(dir, "containers", "lives", "pid")
+	p.eventually("it has written", func() bool { b, _ := os.ReadFile(file); return len(b) > 1 })
+	b, _ = os.ReadFile(file)
+	lives, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	p.stop(syscall.SIGKILL)
+	p.start()
+	m.reregister("S0")
+	p.eventually("recovery", func() bool { return p.get("/state") != nil })
+	p.eventually("the session is gone", func() bool { return !alive(uint32(session)) })
+	if !alive(uint32(lives)) {
+		t.Error("the other container is gone too")
+	}
+	p.expectAPI(200, `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":1280}}`, wait("ended"))
+	p.expectAPI(200, "", `{"type":"KILL_CONTAINER","kill_container":{`+ref(root, "lives")+`}}`)
+	p.expectAPI(200, `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":9}}`, wait("lives"))
+}
+
+// mesos-agent.md 3.5: the container of an executor is waited for and killed like others; 0.1:
+// under all names of the route.
+func TestRootContainerCalls(t *testing.T) {
+	m, p := started(t)
+	root := `"container_id":{"value":"` + runningTask(m, "web", "sleep 1000") + `"}`
+	ended := make(chan string, 1)
+	go func() {
+		resp := p.apiAt("/slave%281%29/api/v1", `{"type":"WAIT_CONTAINER","wait_container":{`+root+`}}`)
+		b, _ := io.ReadAll(resp.Body)
+		ended <- resp.Status + " " + string(b)
+	}()
+	for range 20 { // the wait, which was sent before, has its place by then
+		p.expectAPI(500, "Container has not terminated yet", `{"type":"REMOVE_CONTAINER","remove_container":{`+root+`}}`)
+	}
+	for _, path := range []string{"/slave(1)/health", "/slave%281%29/health", "/slave(1)/health/", "/health/"} {
+		if p.get(path) == nil {
+			t.Errorf("no %s", path)
+		}
+	}
+	resp := p.apiAt("/slave(1)/api/v1", `{"type":"KILL_CONTAINER","kill_container":{`+root+`,"signal":15}}`)
+	if resp.StatusCode != 200 {
+		t.Errorf("kill: %s", resp.Status)
+	}
+	if got := next(t, "end", ended); got != `200 OK {"type":"WAIT_CONTAINER","wait_container":{"exit_status":15}}` {
+		t.Errorf("waited: %s", got)
+	}
+	if st := m.expect("web", failed); st[len(st)-1].GetMessage() != "Command terminated with signal Terminated" {
+		t.Errorf("%v", st)
 	}
 }

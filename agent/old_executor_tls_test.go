@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -186,4 +187,22 @@ func TestOldExecutorOverTLS(t *testing.T) {
 		t.Errorf("exited with %d", ex.GetStatus())
 	}
 	p.eventually("nothing is left", func() bool { return len(p.state().Frameworks) == 0 })
+}
+
+// libprocess.md 6.4: with the switch off nobody comes in by the v0 API.
+func TestOldExecutorsSwitchedOff(t *testing.T) {
+	m := newMaster(t, 0)
+	p := newProcess(t, m)
+	p.cfg.NoOldExecutors = true
+	p.cfg.ExecutorRegistrationTimeout = 500 * time.Millisecond
+	p.start()
+	m.register("S0")
+	m.runOn(&mesos.ExecutorInfo{
+		ExecutorId: &mesos.ExecutorID{Value: proto.String("x")}, Type: mesos.ExecutorInfo_CUSTOM.Enum(), FrameworkId: frameworkID,
+		Command: &mesos.CommandInfo{Shell: proto.Bool(false), Value: proto.String(os.Args[0]), Arguments: []string{os.Args[0], "old-executor"}},
+	}, "a", "", true)
+	if seen := m.expect("a", failed); len(seen) != 1 || seen[0].GetReason() != mesos.TaskStatus_REASON_EXECUTOR_REGISTRATION_TIMEOUT {
+		t.Errorf("%v", seen)
+	}
+	next(t, "exit", m.exited)
 }

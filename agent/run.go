@@ -148,8 +148,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		Containerizers: strings.Split(a.cfg.Containerizers, ","), SandboxDirectory: a.cfg.SandboxDirectory, Images: e.images != nil, NoLimits: !a.cgroups, DefaultContainer: a.cfg.DefaultContainerInfo, DockerStopTimeout: a.cfg.Docker.StopTimeout, ResourceVersion: e.resourceVersion, CollectNested: a.cfg.GCNested,
 		Rules: secure.Rules, DefaultUser: a.cfg.DefaultTaskUser,
 	})
+	oldExecutors := e.old.Handle
+	if a.cfg.NoOldExecutors {
+		oldExecutors = nil
+	}
 	e.uplink, err = uplink.New(uplink.Config{
-		ID: processID, Handle: e.old.Handle, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
+		ID: processID, Handle: oldExecutors, Detector: detector, Backoff: a.cfg.RegistrationBackoffFactor, Version: e.resourceVersion,
 		Authentication: uplink.Authentication{Do: secure.authenticate(transport), Min: secure.Patience.Min,
 			Factor: secure.Patience.Factor, Max: secure.Patience.Max},
 	}, transport, e, a.log)

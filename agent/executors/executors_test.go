@@ -99,10 +99,61 @@ func TestErrorsAsRecorded(t *testing.T) {
 			if resp.StatusCode != code || string(got) != want {
 				t.Errorf("%d %q, recorded %d %q", resp.StatusCode, got, code, want)
 			}
+			if code == 405 && resp.Header.Get("Allow") != "POST" {
+				t.Errorf("Allow %q", resp.Header.Get("Allow"))
+			}
 			if ct := resp.Header.Get("Content-Type"); code == 202 && ct != "" {
 				t.Errorf("an empty answer has Content-Type %q", ct)
 			}
 		})
+	}
+}
+
+// mesos-agent.md 0.2, 1.3: media types of requests, what SUBSCRIBE is answered in, and
+// bodies that are too long or no calls.
+func TestMediaTypes(t *testing.T) {
+	subscribe := `{"type":"SUBSCRIBE",` + ids + `,"subscribe":{}}`
+	for _, c := range []struct {
+		name, media, accept, body string
+		status                    int
+		want                      string
+	}{
+		{"none", "", "", subscribe, 400, "Expecting 'Content-Type' to be present"},
+		{"charset", "application/json; charset=utf-8", "", subscribe, 415, "Expecting 'Content-Type' of application/json or application/x-protobuf"},
+		{"records", "application/recordio", "", subscribe, 415, "Expecting 'Content-Type' of application/json or application/x-protobuf"},
+		{"any", "application/json", "*/*", subscribe, 200, "application/json"},
+		{"json first", "application/json", "application/x-protobuf, application/json", subscribe, 200, "application/json"},
+		{"protobuf", "application/json", "application/x-protobuf", subscribe, 200, "application/x-protobuf"},
+		{"stream of records", "application/json", "application/recordio", subscribe, 406, "Expecting 'Accept' to allow application/json or application/x-protobuf"},
+		{"html", "application/json", "text/html", subscribe, 406, "Expecting 'Accept' to allow application/json or application/x-protobuf"},
+		{"html, but no stream", "application/json", "text/html", `{"type":"MESSAGE",` + ids + `,"message":{"data":"YQ=="}}`, 202, ""},
+		{"too long", "application/json", "", strings.Repeat(" ", maxBody+1), 413, "The body is over the limit of 16 MiB"},
+		{"no call", "application/x-protobuf", "", "\xff\xff", 400, ""},
+	} {
+		_, url := serve(t, &fake{phase: Ready, subscribed: true})
+		req, err := http.NewRequest("POST", url, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.media != "" {
+			req.Header.Set("Content-Type", c.media)
+		}
+		if c.accept != "" {
+			req.Header.Set("Accept", c.accept)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := resp.Header.Get("Content-Type")
+		if c.status != 200 {
+			b, _ := io.ReadAll(resp.Body)
+			got = string(b)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.status || c.want != "" && got != c.want {
+			t.Errorf("%s: %d %q, want %d %q", c.name, resp.StatusCode, got, c.status, c.want)
+		}
 	}
 }
 

@@ -114,3 +114,42 @@ func TestNestedContainersAsRecorded(t *testing.T) {
 		})
 	}
 }
+
+// mesos-agent.md 0.4: ids and variables that calls may not have.
+func TestCallsThatAreRefused(t *testing.T) {
+	url, _ := serve(t, true, func(c *Config) { c.Containers = yes{} })
+	launch := func(id, rest string) string {
+		return `{"type":"LAUNCH_NESTED_CONTAINER","launch_nested_container":{"container_id":` + id + rest + `}}`
+	}
+	const good = `{"value":"n","parent":{"value":"c"}}`
+	variable := func(v string) string {
+		return launch(good, `,"command":{"value":"true","environment":{"variables":[`+v+`]}}`)
+	}
+	const call = "Failed to validate agent::Call: "
+	long := strings.Repeat("x", 243)
+	for body, want := range map[string]string{
+		`{"type":"KILL_CONTAINER"}`:                                                                            call + "Expecting 'kill_container' to be present",
+		launch(`{"value":"n"}`, ""):                                                                            call + "Expecting 'launch_nested_container.container_id.parent' to be present",
+		launch(`{"value":"","parent":{"value":"c"}}`, ""):                                                      call + "'launch_nested_container.container_id' is invalid: it is empty",
+		launch(`{"value":"a.b","parent":{"value":"c"}}`, ""):                                                   call + `'launch_nested_container.container_id' is invalid: 'a.b' holds '.', '/', '\' or a space`,
+		launch(`{"value":"a b","parent":{"value":"c"}}`, ""):                                                   call + `'launch_nested_container.container_id' is invalid: 'a b' holds '.', '/', '\' or a space`,
+		launch(`{"value":"a","parent":{"value":"../c"}}`, ""):                                                  call + `'launch_nested_container.container_id' is invalid: '../c' holds '.', '/', '\' or a space`,
+		launch(`{"value":"`+long+`","parent":{"value":"c"}}`, ""):                                              call + "'launch_nested_container.container_id' is invalid: it is longer than 242 characters",
+		variable(`{"name":"A"}`):                                                                               call + "'launch_nested_container.command' is invalid: Environment variable 'A' of type 'VALUE' must have a value set",
+		variable(`{"name":"A","value":"x","secret":{"type":"VALUE","value":{"data":"eA=="}}}`):                 call + "'launch_nested_container.command' is invalid: Environment variable 'A' of type 'VALUE' must not have a secret set",
+		variable(`{"name":"A","type":"SECRET"}`):                                                               call + "'launch_nested_container.command' is invalid: Environment variable 'A' of type 'SECRET' must have a secret set",
+		variable(`{"name":"A","type":"SECRET","value":"x","secret":{"type":"VALUE","value":{"data":"eA=="}}}`): call + "'launch_nested_container.command' is invalid: Environment variable 'A' of type 'SECRET' must not have a value set",
+		variable(`{"name":"A","type":"SECRET","secret":{"type":"VALUE","value":{"data":"AA=="}}}`):             call + "'launch_nested_container.command' is invalid: Environment variable 'A' specifies a secret containing null bytes, which no environment can hold",
+		variable(`{"name":"A","type":"UNKNOWN"}`):                                                              call + "'launch_nested_container.command' is invalid: Environment variable of type 'UNKNOWN' is not allowed",
+		`{"type":"KILL_NESTED_CONTAINER","kill_nested_container":{"container_id":` + good + `,"signal":99}}`:   "'signal' is no signal",
+	} {
+		if code, got := ask(t, "POST", url+"/api/v1", body); code != 400 || got != want {
+			t.Errorf("%s:\n%d %s\nwant %s", body, code, got, want)
+		}
+	}
+	for _, body := range []string{launch(good, ""), variable(`{"name":"A","value":"x"}`), variable(`{"name":"A","type":"SECRET","secret":{"type":"VALUE","value":{"data":"eA=="}}}`)} {
+		if code, got := ask(t, "POST", url+"/api/v1", body); code != 200 || got != "" {
+			t.Errorf("%s: %d %s", body, code, got)
+		}
+	}
+}

@@ -165,6 +165,7 @@ func TestFileReadsAsRecorded(t *testing.T) {
 	for name, query := range map[string]string{
 		"read-bad-offset": "path=/box/stdout&offset=x", "read-directory": "path=/box&offset=0", "read-no-offset": "path=/box/stdout",
 		"read-no-path": "", "read-past-end": "path=/box/stdout&offset=999999", "read-stdout": "path=/box/stdout&offset=0",
+		"read-offset--1": "path=/box/stdout&offset=-1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, err := http.NewRequest("GET", url+"/files/read?"+query, nil)
@@ -173,6 +174,44 @@ func TestFileReadsAsRecorded(t *testing.T) {
 			}
 			check(t, req, filepath.Join("testdata", "files", name+".http"))
 		})
+	}
+}
+
+// A download as recorded, by its old name too; and what leads out of a sandbox.
+func TestDownload(t *testing.T) {
+	url, box := serve(t, true)
+	for _, path := range []string{"/files/download", "/files/download.json"} {
+		req, err := http.NewRequest("GET", url+path+"?path=/box/stdout", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, req, filepath.Join("testdata", "files", "download-stdout.http"))
+	}
+	if err := os.WriteFile(filepath.Join(box, `a "b".html`), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][2]string{"stdout": {"attachment; filename=stdout", "application/octet-stream"},
+		"a%20%22b%22.html": {`attachment; filename="a \"b\".html"`, "text/html; charset=utf-8"}} {
+		code, h, _ := get(t, url+"/files/download?path=/box/"+path)
+		if code != 200 || h.Get("Content-Disposition") != want[0] || h.Get("Content-Type") != want[1] {
+			t.Errorf("%s: %d %v", path, code, h)
+		}
+	}
+	_, _, recordedText := recorded(t, filepath.Join("testdata", "files", "browse-dotdot.http"))
+	_, says, _ := strings.Cut(strings.TrimSuffix(recordedText, "\n"), "..' ")
+	for _, path := range []string{"/files/browse", "/files/read", "/files/download"} {
+		if code, _, body := get(t, url+path+"?path=/box/../../.."); code != 400 || string(body) != "'/box/../../..' "+says+"\n" {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+		if code, _, body := get(t, url+path+"?path=/box/none"); code != 404 || len(body) > 0 {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+		if code, _, body := get(t, url+path); code != 400 || string(body) != "Expecting 'path=value' in query.\n" {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+	}
+	if code, _, body := get(t, url+"/files/download?path=/box"); code != 400 || string(body) != "Cannot download a directory.\n" {
+		t.Errorf("%d %q", code, body)
 	}
 }
 

@@ -46,6 +46,7 @@ type agentCmd struct {
 	MaxCompleted    int      `name:"max_completed_executors_per_framework" env:"MESOS_MAX_COMPLETED_EXECUTORS_PER_FRAMEWORK" default:"150" help:"Ended executors remembered."`
 	Recover         string   `name:"recover" env:"MESOS_RECOVER" default:"reconnect" enum:"reconnect,cleanup" help:"What happens to tasks of the last run: reconnect, or cleanup: end them and stop."`
 	Strict          bool     `name:"strict" env:"MESOS_STRICT" negatable:"" help:"Refuse to start when a checkpoint is damaged; otherwise that costs just the task that it describes."`
+	V0Executors     bool     `name:"v0_executors" env:"STOA_V0_EXECUTORS" default:"true" negatable:"" help:"Take executors of the v0 API (libprocess). Its messages prove nothing about their sender: without such executors switch it off."`
 	Reconfiguration string   `name:"reconfiguration_policy" env:"MESOS_RECONFIGURATION_POLICY" default:"equal" enum:"equal,additive" help:"Which changes of hostname, resources and attributes keep the agent's id."`
 	Backoff         duration `name:"registration_backoff_factor" env:"MESOS_REGISTRATION_BACKOFF_FACTOR" default:"1secs" help:"Registrations are tried within this time, then its doubles up to 1mins."`
 	ZKTimeout       duration `name:"zk_session_timeout" env:"MESOS_ZK_SESSION_TIMEOUT" default:"10secs" help:"ZooKeeper session timeout."`
@@ -176,7 +177,7 @@ func (c *agentCmd) config(modules string) (agent.Config, error) {
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
 		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(modules), SandboxDirectory: c.SandboxInside, Launcher: c.Launcher,
-		NoSwitchUser: !c.SwitchUser, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
+		NoSwitchUser: !c.SwitchUser, NoOldExecutors: !c.V0Executors, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),
 		MaxCompletedExecutorsPerFramework: c.MaxCompleted, ReconfigurationPolicy: c.Reconfiguration,
