@@ -374,7 +374,7 @@ func TestCrashAtEveryStepOfEquipped(t *testing.T) {
 	needStatic(t)
 	e := equip(t)
 	more := []string{"agent.root-recorded", "agent.root-made", "agent.secret-written", "agent.plugin-noted", "agent.plugin-mounted", "agent.volume-shown", "agent.fetched",
-		"agent.space-made", "agent.network-noted", "agent.network-joined", "agent.network-written", "keeper.mounted"}
+		"agent.space-made", "agent.network-noted", "agent.network-joined", "agent.network-written", "keeper.spawned"}
 	undone := []string{"agent.root-removed", "agent.network-left", "agent.space-unmounted", "agent.plugin-unmounted"}
 	plays := e.basic("all-", more, undone, e.withAll(e.image, 0))
 	pull := &play{name: "pull", steps: []string{"agent.layer-begun", "agent.layer-unpacked", "agent.layer-stored", "agent.image-recorded"}, ends: []mesos.TaskState{finished, dropped},
@@ -385,7 +385,7 @@ func TestCrashAtEveryStepOfEquipped(t *testing.T) {
 			return []string{id}
 		}}
 	plays = append(plays, pull)
-	plays = append(plays, e.pods("all-pod", []string{"agent.root-recorded", "agent.root-made", "keeper.mounted"}, inImage(e.image))...)
+	plays = append(plays, e.pods("all-pod", []string{"agent.root-recorded", "agent.root-made", "keeper.spawned"}, inImage(e.image))...)
 	e.matrix(pick(t, lines(plays, victims...), 8))
 }
 

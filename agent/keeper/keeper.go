@@ -257,6 +257,7 @@ func (k *Keeper) launch(t *task, spec *Spec) error {
 		out = k.spawner.run(spec, io, inside, joined)
 	}
 	if out.report != nil {
+		crash.Here("keeper.spawned")
 		out.notRun, out.err = out.await(spec)
 	}
 	if io != nil {

@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -55,7 +56,31 @@ func (k *Keeper) restore(bootBefore string, terminals map[string]*board) int {
 	for _, b := range terminals { // of tasks that ended
 		b.closeAll()
 	}
+	k.sweepStatuses()
 	return running
+}
+
+// sweepStatuses removes what processes 1 wrote of tasks whose end is known or which never
+// began: a keeper removes it after the record, and may be killed in between.
+func (k *Keeper) sweepStatuses() {
+	wanted := map[string]bool{}
+	k.mu.Lock()
+	for _, t := range k.tasks {
+		if t.Exit == nil {
+			wanted[statusPath(k.cfg.Dir, t.ID)] = true
+		}
+	}
+	k.mu.Unlock()
+	dir := filepath.Join(k.cfg.Dir, statusFolder)
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		k.log.Warn("what is left of ended tasks stays", "folder", dir, "error", err)
+	}
+	for _, f := range all {
+		if path := filepath.Join(dir, f.Name()); !wanted[path] {
+			_ = os.Remove(path) // the next start tries again
+		}
+	}
 }
 
 func (k *Keeper) keep(t *task) {

@@ -18,7 +18,6 @@ import (
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/agent/keeper/box"
 	"github.com/stoa-project/stoa/agent/keeper/script"
-	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -194,7 +193,6 @@ func (s *spawner) spawn(job spawnJob) (out spawned, stuck bool) {
 			out, _ := fail(fault.Invalid, "mounts", err)
 			return out, true
 		}
-		crash.Here("keeper.mounted")
 		if err := isFolder(spec.Dir); err != nil {
 			out, _ := fail(fault.Invalid, "dir", err)
 			return out, true
