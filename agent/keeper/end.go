@@ -26,6 +26,10 @@ type killing struct {
 // SIGTERM, when no Kill has set a time. Without any signal the rest ends at once.
 const linger = 3 * time.Second
 
+// backToBack lies between SIGTERM and SIGKILL of a kill without grace: both at once would
+// reach most processes as SIGKILL.
+const backToBack = 100 * time.Millisecond
+
 func startTicks(pid int) uint64 {
 	s, _ := tree.Read(pid)
 	return s.Start
@@ -128,6 +132,12 @@ func (k *Keeper) killAfter(id string, grace time.Duration) error {
 	}
 	crash.Here("keeper.kill-sent")
 	if grace == 0 {
+		if !again && !t.Init { // who obeys SIGTERM at once ends by it, as told (mesos-agent.md 2.3)
+			select {
+			case <-t.ended:
+			case <-time.After(backToBack):
+			}
+		}
 		k.killNow(t)
 	}
 	return nil
