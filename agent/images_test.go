@@ -181,7 +181,7 @@ func TestImageTask(t *testing.T) {
 			}
 			text := `pwd; cat /in-image /data/there own/f; test -e /removed || echo removed; touch /data/x 2>/dev/null || echo read-only
 				echo written > made; env | grep -E '^(COLOUR|OWN|PATH|MESOS_SANDBOX)=' | sort; grep -c . /etc/resolv.conf > /dev/null && echo names
-				ls /proc/self/exe > /dev/null && echo proc; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null
+				ls /proc/self/exe > /dev/null && echo proc; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/unified/memory.max 2>/dev/null
 				echo mine > /marker; touch ready; sleep 1000`
 			m.run(task("S0", "t", text, boxed(t, `"volumes":[{"container_path":"/data","host_path":"`+host+`","mode":"RO"},
 				{"container_path":"own","mode":"RW","host_path":"`+host+`"}]`), inImage(image), func(t *mesos.TaskInfo) {
