@@ -117,6 +117,7 @@ type Config struct {
 	Recover         string   // "reconnect" or "cleanup": end what lived on and stop; empty: reconnect
 	KillTasksOnStop bool     // end every task and the keeper when stopping
 	KeeperCommand   []string // how to start a keeper; empty: this program
+	SystemdDir      string   // there when systemd runs this host: the keeper gets a scope of its own then (--systemd_runtime_directory); empty: it does not
 
 	Images               Images
 	DefaultContainerInfo *mesos.ContainerInfo // --default_container_info; may be nil

@@ -98,7 +98,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if e.runtime == nil && a.cfg.has("mesos") {
 		e.runtime = proc.New(proc.Config{
 			RuntimeDir: a.cfg.RuntimeDir, Cgroups: a.cgroups, CgroupsHierarchy: a.cfg.CgroupsHierarchy,
-			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, LimitSwap: a.cfg.CgroupsLimitSwap, RevocableFull: a.cfg.RevocableCPUFullPriority, DestroyTimeout: a.cfg.CgroupsDestroyTimeout, Controllers: a.controllers, Devices: a.devices, Pids: a.cfg.PidsLimit, KeeperCommand: a.cfg.KeeperCommand,
+			CgroupsRoot: a.cfg.CgroupsRoot, CFS: a.cfg.CgroupsEnableCFS, LimitSwap: a.cfg.CgroupsLimitSwap, RevocableFull: a.cfg.RevocableCPUFullPriority, DestroyTimeout: a.cfg.CgroupsDestroyTimeout, Controllers: a.controllers, Devices: a.devices, Pids: a.cfg.PidsLimit, KeeperCommand: a.cfg.KeeperCommand, KeeperScope: a.cfg.keeperScope(a.log),
 		}, a.log)
 	}
 	if err := a.joinDocker(e); err != nil {

@@ -20,7 +20,11 @@ import (
 type ClientConfig struct {
 	Dir     string   // the keeper's folder, absolute; made 0700 when absent
 	Command []string // starts a keeper; empty means this program; "keeper --runtime_dir=DIR" is appended
-	Log     *slog.Logger
+	// Scope is what the command is started by, so that whoever stops this process and all that
+	// it started leaves the keeper alone: a program and its arguments, which runs what follows
+	// in its own place (systemd-run --scope). When it fails the keeper is started without.
+	Scope []string
+	Log   *slog.Logger
 }
 
 // Client talks to the keeper of one folder. All methods may be called from several
@@ -227,7 +231,8 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	ended, err := launch(c.cfg)
+	scope := c.cfg.Scope
+	ended, err := launch(c.cfg, scope)
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +252,14 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 					return cn, nil
 				}
 				ended = nil
+				continue
+			}
+			if len(scope) > 0 {
+				c.cfg.Log.Warn("the keeper is started without a scope of its own: a stop of this agent's unit may end it and all tasks", "by", scope[0], "status", exit)
+				scope = nil
+				if ended, err = launch(c.cfg, nil); err != nil {
+					return nil, err
+				}
 				continue
 			}
 			return nil, fault.New("keeper.dial", fault.Unavailable, c.cfg.Dir,

@@ -159,8 +159,9 @@ func (c *conn) watch(ctx context.Context, f func(Event)) error {
 const ExitRunning = 3
 
 // launch starts a keeper that does not depend on this process: a session of its own, no
-// terminal, output to its log. ended gets its exit code if it ends while we live.
-func launch(cfg ClientConfig) (ended chan int, err error) {
+// terminal, output to its log; by scope when that is not empty. ended gets its exit code if
+// it ends while we live.
+func launch(cfg ClientConfig, scope []string) (ended chan int, err error) {
 	const op = "keeper.launch"
 	if err := mkdir(cfg.Dir); err != nil {
 		return nil, err
@@ -178,9 +179,9 @@ func launch(cfg ClientConfig) (ended chan int, err error) {
 		return nil, fault.New(op, fault.Unavailable, cfg.Dir, err)
 	}
 	defer logfile.Close()
-	args := append(append([]string{}, command[1:]...), "keeper", "--runtime_dir="+cfg.Dir)
+	args := append(append(append([]string{}, scope...), command...), "keeper", "--runtime_dir="+cfg.Dir)
 	keepDescriptors()
-	cmd := exec.Command(command[0], args...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logfile, logfile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

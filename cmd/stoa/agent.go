@@ -54,6 +54,8 @@ type agentCmd struct {
 	GCHeadroom      float64  `name:"gc_disk_headroom" env:"MESOS_GC_DISK_HEADROOM" default:"0.1" help:"Share of the disk to keep free by removing sandboxes sooner."`
 	DiskWatch       duration `name:"disk_watch_interval" env:"MESOS_DISK_WATCH_INTERVAL" default:"1mins" help:"How often the disk is looked at."`
 	Heartbeat       duration `name:"http_heartbeat_interval" env:"MESOS_HTTP_HEARTBEAT_INTERVAL" default:"30secs" help:"Interval of signs of life on the streams of ATTACH_CONTAINER_OUTPUT and sessions."`
+	Systemd         bool     `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" default:"true" negatable:"" help:"Where systemd runs this host, start the keeper in a scope of its own in mesos_executors.slice, which a stop of the agent's unit leaves alone."`
+	SystemdDir      string   `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" default:"/run/systemd/system" help:"Folder that is there when systemd runs this host."`
 	KillTasksOnStop bool     `name:"kill_tasks_on_stop" env:"STOA_KILL_TASKS_ON_STOP" help:"End all tasks when the agent is stopped, instead of leaving them running."`
 
 	agentAddress
@@ -79,8 +81,6 @@ type agentAccepted struct {
 	LauncherDir      string `name:"launcher_dir" env:"MESOS_LAUNCHER_DIR" hidden:""`
 	Docker           string `name:"docker" env:"MESOS_DOCKER" hidden:""`
 	DockerMesosImage string `name:"docker_mesos_image" env:"MESOS_DOCKER_MESOS_IMAGE" hidden:""`
-	SystemdSupport   *bool  `name:"systemd_enable_support" env:"MESOS_SYSTEMD_ENABLE_SUPPORT" negatable:"" hidden:""`
-	SystemdDir       string `name:"systemd_runtime_directory" env:"MESOS_SYSTEMD_RUNTIME_DIRECTORY" hidden:""`
 	HTTPCommand      *bool  `name:"http_command_executor" env:"MESOS_HTTP_COMMAND_EXECUTOR" negatable:"" hidden:""`
 }
 
@@ -186,6 +186,9 @@ func (c *agentCmd) config(modules string) (agent.Config, error) {
 		DiskWatchInterval: time.Duration(c.DiskWatch), KillTasksOnStop: c.KillTasksOnStop, Recover: c.Recover, Strict: c.Strict, HTTPHeartbeat: time.Duration(c.Heartbeat), Version: version,
 	}
 	c.agentCgroups.apply(&cfg, suffix)
+	if c.Systemd {
+		cfg.SystemdDir = c.SystemdDir
+	}
 	cfg.Flags = c.flags()
 	return cfg, nil
 }

@@ -9,17 +9,17 @@ import (
 
 // Flags of Mesos that change nothing are taken in every form that Mesos takes, and named.
 func TestAgentFlagsWithoutEffect(t *testing.T) {
-	c, err := parseAgent(t, "--no-systemd_enable_support", "--http_command_executor=true", "--docker=/usr/bin/docker")
+	c, err := parseAgent(t, "--no-memory_profiling", "--http_command_executor=true", "--docker=/usr/bin/docker", "--no-systemd_enable_support")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := used(c.agentAccepted)
 	slices.Sort(got)
-	want := []string{"docker", "http_command_executor", "systemd_enable_support"}
+	want := []string{"docker", "http_command_executor"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	for name, value := range map[string]string{"systemd_enable_support": "false"} {
+	for name, value := range map[string]string{"systemd_enable_support": "false", "memory_profiling": "false", "docker": "/usr/bin/docker"} {
 		if got := c.flags()[name]; got != value {
 			t.Errorf("/flags prints %s as %q, want %q", name, got, value)
 		}

@@ -47,6 +47,12 @@ func TestAgentFlagsReachTheRoom(t *testing.T) {
 		!cfg.RevocableCPUFullPriority || !cfg.Strict || cfg.Launcher != "posix" || cfg.CgroupsRoot != "mesos-6000" || cfg.Flags["cgroups_root"] != "mesos-6000" || !cfg.CgroupsEnableCFS {
 		t.Errorf("%+v", cfg)
 	}
+	if cfg.SystemdDir != "/run/systemd/system" {
+		t.Errorf("systemd in %q", cfg.SystemdDir)
+	}
+	if cfg, _, err = configOf(t, "--no-systemd_enable_support"); err != nil || cfg.SystemdDir != "" {
+		t.Errorf("systemd in %q %v", cfg.SystemdDir, err)
+	}
 	t.Setenv("MESOS_IP6", "fd00::7")
 	t.Setenv("MESOS_HTTP_HEARTBEAT_INTERVAL", "1mins")
 	if cfg, _, err = configOf(t, "--http_heartbeat_interval=2secs"); err != nil || cfg.IP6 != "fd00::7" || cfg.HTTPHeartbeat != 2*time.Second {

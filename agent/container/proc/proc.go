@@ -50,6 +50,8 @@ type Config struct {
 	// KeeperCommand starts a keeper: "keeper" and "--runtime_dir=DIR" are appended.
 	// Empty means this program itself.
 	KeeperCommand []string
+	// KeeperScope is keeper.ClientConfig.Scope.
+	KeeperScope []string
 }
 
 // Runtime implements container.Runtime. The cgroups are made and removed here; the
@@ -94,7 +96,7 @@ func (r *Runtime) Recover(ctx context.Context) ([]container.State, error) {
 	if r.cfg.Cgroups && r.groups == nil {
 		r.groups = r.openGroups()
 	}
-	c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: r.cfg.RuntimeDir, Command: r.cfg.KeeperCommand, Log: r.log})
+	c, err := keeper.Dial(ctx, keeper.ClientConfig{Dir: r.cfg.RuntimeDir, Command: r.cfg.KeeperCommand, Scope: r.cfg.KeeperScope, Log: r.log})
 	if err != nil {
 		return nil, err
 	}
