@@ -127,10 +127,11 @@ func printed(u *libprocess.UPID) string {
 	return u.String()
 }
 
-// ping notes a sign of life; the pong has been sent.
+// ping notes a sign of life; the pong has been sent. Masters of Mesos ping from processes
+// of their own, slave-observer(N), so that only the address counts (libprocess.md 1.2, 6.4).
 func (u *Uplink) ping(ctx context.Context, from libprocess.UPID, connected bool) {
 	master := u.master.Load()
-	if master == nil || *master != from {
+	if master == nil || master.Addr != from.Addr {
 		return
 	}
 	if !connected {

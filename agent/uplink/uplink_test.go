@@ -194,6 +194,26 @@ func TestRegistersAgain(t *testing.T) {
 			b.tr.receive(b.T, m, &messages.PingSlaveMessage{Connected: proto.Bool(false)})
 			return m
 		},
+		"pinged as disconnected by an observer": func(b *bench, m libprocess.UPID) libprocess.UPID {
+			stranger := upid("slave-observer(3)", 9)
+			b.tr.receive(b.T, stranger, &messages.PingSlaveMessage{Connected: proto.Bool(false)})
+			b.tr.receive(b.T, m, &messages.ShutdownFrameworkMessage{FrameworkId: &mesos.FrameworkID{Value: proto.String("F")}})
+			<-b.own.events // behind the ping in the queue
+			if len(b.own.lost) > 0 {
+				b.Error("the ping of a stranger ended the registration")
+			}
+			b.tr.receive(b.T, upid("slave-observer(3)", m.Addr.Port()), &messages.PingSlaveMessage{Connected: proto.Bool(false)})
+			return m
+		},
+		"in the time that the master names": func(b *bench, m libprocess.UPID) libprocess.UPID {
+			b.tr.receive(b.T, m, &messages.PingSlaveMessage{Connected: proto.Bool(false)})
+			<-b.own.lost
+			expect(b, &messages.ReregisterSlaveMessage{})
+			b.tr.receive(b.T, m, &messages.SlaveReregisteredMessage{SlaveId: &mesos.AgentID{Value: proto.String("S0")},
+				Connection: &messages.MasterSlaveConnection{TotalPingTimeoutSeconds: proto.Float64(1)}})
+			expect(b, &messages.UpdateSlaveMessage{})
+			return m
+		},
 		"when the link breaks": func(b *bench, m libprocess.UPID) libprocess.UPID {
 			b.tr.proc.Exited(m, &libprocess.ExitError{Generation: b.tr.gen, Err: libprocess.ErrPeerClosed})
 			return m
@@ -215,6 +235,23 @@ func TestRegistersAgain(t *testing.T) {
 				t.Errorf("sent to %v, want %v", s.to, to)
 			}
 		})
+	}
+}
+
+// libprocess.md 3.3: pings of the master's observer keep the registration, however long.
+func TestPingsOfAnObserver(t *testing.T) {
+	b := newBench(t, 300*time.Millisecond)
+	m := b.lead(1)
+	expect(b, &messages.RegisterSlaveMessage{})
+	b.registered(m, "S0")
+	observer := upid("slave-observer(7)", m.Addr.Port())
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		b.tr.receive(t, observer, &messages.PingSlaveMessage{Connected: proto.Bool(true)})
+	}
+	b.tr.receive(t, m, &messages.ShutdownFrameworkMessage{FrameworkId: &mesos.FrameworkID{Value: proto.String("F")}})
+	<-b.own.events // behind the pings in the queue
+	if len(b.own.lost) > 0 {
+		t.Error("an agent that is pinged gave its master up")
 	}
 }
 

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"encoding/binary"
+	"strconv"
 	"testing"
 	"time"
 
@@ -140,5 +141,94 @@ func TestChattyExecutor(t *testing.T) {
 	at := func(i int) uint64 { return binary.BigEndian.Uint64(s.pending[i].GetUuid()[8:]) }
 	if at(0) != 1 || at(1) != 2 || at(maxPending-2) != maxPending-1 || at(maxPending-1) != n-1 || at(maxPending) != n {
 		t.Errorf("pending: %d, %d … %d, %d, %d", at(0), at(1), at(maxPending-2), at(maxPending-1), at(maxPending))
+	}
+}
+
+// mesos-agent.md 1.8: a message to an executor that is not there is dropped and counted.
+func TestMessagesToExecutorsThatAreAway(t *testing.T) {
+	w := newWorld(t)
+	key := ExecutorKey{"F", "x"}
+	w.step(Registered{Agent: "S0"})
+	w.step(FrameworkMessage{Key: key, Data: []byte("nobody")})
+	w.run(executorTask("t", "x"))
+	w.step(FrameworkMessage{Key: key, Data: []byte("launching")})
+	w.step(Started{Container: w.box["x"], PID: 7})
+	w.step(FrameworkMessage{Key: key, Data: []byte("registering")})
+	w.step(ExecutorSubscribed{Key: key})
+	w.step(FrameworkMessage{Key: key, Data: []byte("there")})
+	w.step(ShutdownExecutor{Key: key})
+	w.step(FrameworkMessage{Key: key, Data: []byte("ending")})
+	if c := w.a.View().Counters; c.ValidMessages != 1 || c.InvalidMessages != 4 || len(w.lines(0, "to x MESSAGE")) != 1 {
+		t.Errorf("%d valid, %d invalid, %v", c.ValidMessages, c.InvalidMessages, w.lines(0, "to x MESSAGE"))
+	}
+}
+
+// mesos-agent.md 6.3: how much of the past is remembered.
+func TestHistoryIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.a.cfg.MaxExecutors = 5
+	w.step(Registered{Agent: "S0"})
+	key := ExecutorKey{"F", "x"}
+	w.run(executorTask("t", "x"))
+	w.step(Started{Container: w.box["x"], PID: 7})
+	w.step(ExecutorSubscribed{Key: key})
+	for i := range maxCompletedTasks + 10 {
+		id := "t" + strconv.Itoa(i)
+		w.run(executorTask(id, "x"))
+		st := executorStatus(id, mesos.TaskState_TASK_FINISHED, 0)
+		binary.BigEndian.PutUint32(st.Uuid, uint32(i+1))
+		w.step(ExecutorUpdate{Key: key, Status: st})
+		w.ack(id)
+	}
+	done := w.a.View().Frameworks[0].Executors[0].Completed
+	if len(done) != maxCompletedTasks || done[0].GetTaskId().GetValue() != "t10" {
+		t.Errorf("%d tasks, the oldest %v", len(done), done[0].GetTaskId())
+	}
+	for i := range 8 {
+		id := "c" + strconv.Itoa(i)
+		w.run(commandTask(id))
+		w.step(Started{Container: w.box[id], PID: 8})
+		w.step(Exited{Container: w.box[id], Exit: ended(0)})
+		for range 3 {
+			w.ack(id)
+		}
+	}
+	ended := w.a.View().Frameworks[0].Completed
+	if len(ended) != 5 || ended[0].Info.GetExecutorId().GetValue() != "c3" {
+		t.Errorf("%d executors, the oldest %v", len(ended), ended[0].Info.GetExecutorId())
+	}
+	for i := range maxCompletedFrameworks + 3 {
+		f := frameworkInfo()
+		f.Id = &mesos.FrameworkID{Value: ptr("F" + strconv.Itoa(i))}
+		id := "f" + strconv.Itoa(i)
+		w.step(RunTask{Framework: f, Task: commandTask(id)})
+		w.step(LaunchFailed{Container: w.box[id], Message: "no"})
+		w.step(Acknowledge{Framework: FrameworkID(f.GetId().GetValue()), Task: TaskID(id), UUID: w.heads[id].GetUuid()})
+	}
+	gone := w.a.View().Completed
+	if len(gone) != maxCompletedFrameworks || gone[0].Info.GetId().GetValue() != "F3" {
+		t.Errorf("%d frameworks, the oldest %v", len(gone), gone[0].Info.GetId())
+	}
+}
+
+// mesos-agent.md 2.1: with --no-switch_user everything runs as the agent's own user.
+func TestNoSwitchUser(t *testing.T) {
+	for _, c := range []struct {
+		own, byDefault string
+		no             bool
+		want           string
+	}{{"", "", false, "bob"}, {"carol", "", false, "carol"}, {"", "dave", false, "dave"}, {"carol", "dave", false, "carol"}, {"carol", "dave", true, ""}, {"", "", true, ""}} {
+		w := newWorld(t)
+		w.a.cfg.SwitchUser, w.a.cfg.DefaultUser = !c.no, c.byDefault
+		w.step(Registered{Agent: "S0"})
+		task := commandTask("t")
+		if c.own != "" {
+			task.Command.User = ptr(c.own)
+		}
+		for _, ef := range w.a.Step(w.now, RunTask{Framework: frameworkInfo(), Task: task}).Effects {
+			if l, ok := ef.(Launch); ok && l.User != c.want {
+				t.Errorf("%+v: runs as %q", c, l.User)
+			}
+		}
 	}
 }
