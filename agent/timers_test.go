@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,10 +63,8 @@ func TestExecutorReregistrationTimeout(t *testing.T) {
 	m.register("S0")
 	m.runOn(oldExecutor(t, "v0"), "a", "", true)
 	pid := int(m.expect("a", running)[0].GetContainerStatus().GetExecutorPid())
-	m.barrier()                                                // the acknowledgement is recorded
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil { // it lives and says nothing
-		t.Fatal(err)
-	}
+	m.barrier() // the acknowledgement is recorded
+	p.halt(pid) // it lives and says nothing
 	p.stop(syscall.SIGKILL)
 	for len(m.reregistrations) > 0 {
 		<-m.reregistrations
@@ -86,9 +85,7 @@ func TestExecutorShutdownGrace(t *testing.T) {
 	info.ShutdownGracePeriod = &mesos.DurationInfo{Nanoseconds: proto.Int64(int64(200 * time.Millisecond))}
 	m.runOn(info, "a", "", true)
 	pid := int(m.expect("a", running)[0].GetContainerStatus().GetExecutorPid())
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil { // it cannot follow
-		t.Fatal(err)
-	}
+	p.halt(pid) // it cannot follow
 	m.send(&messages.ShutdownExecutorMessage{ExecutorId: info.ExecutorId, FrameworkId: frameworkID})
 	if end := m.expect("a", failed); end[0].GetReason() != mesos.TaskStatus_REASON_EXECUTOR_TERMINATED {
 		t.Errorf("%v", end)
@@ -100,6 +97,25 @@ func TestExecutorShutdownGrace(t *testing.T) {
 	if err != nil || strings.Contains(string(b), "shutdown") {
 		t.Errorf("%q %v", b, err)
 	}
+}
+
+// halt stops a process and waits until every thread of it has stopped: until then one that
+// does not know yet may go on.
+func (p *process) halt(pid int) {
+	p.t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+	p.eventually("stopped", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, file := range threads {
+			b, err := os.ReadFile(file)
+			if err != nil || !strings.Contains(string(b), ") T ") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
 }
 
 func completedDirectory(p *process) string {

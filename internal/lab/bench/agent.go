@@ -53,12 +53,12 @@ func startHost(args ...string) (*host, error) {
 	}
 	mux := libprocess.NewMux(nil)
 	libprocess.Handle(mux, "mesos.internal.RegisterSlaveMessage", func(from libprocess.UPID, _ *messages.RegisterSlaveMessage) {
-		h.registered(from, nil)
 		_ = h.tr.Send(h.me, from, &messages.SlaveRegisteredMessage{SlaveId: &mesos.AgentID{Value: proto.String(benchAgent)}})
+		h.registered(from, nil) // tasks are sent from now on
 	})
 	libprocess.Handle(mux, "mesos.internal.ReregisterSlaveMessage", func(from libprocess.UPID, msg *messages.ReregisterSlaveMessage) {
-		h.registered(from, msg)
 		_ = h.tr.Send(h.me, from, &messages.SlaveReregisteredMessage{SlaveId: &mesos.AgentID{Value: proto.String(benchAgent)}})
+		h.registered(from, msg)
 	})
 	libprocess.Handle(mux, "mesos.internal.StatusUpdateMessage", func(from libprocess.UPID, msg *messages.StatusUpdateMessage) { h.update(from, msg) })
 	libprocess.Handle(mux, "mesos.internal.UpdateSlaveMessage", func(libprocess.UPID, *messages.UpdateSlaveMessage) { h.tell() })
