@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent/container"
+	"github.com/stoa-project/stoa/agent/gids"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/plugin"
 	"github.com/stoa-project/stoa/agent/prepare"
@@ -28,6 +29,7 @@ type Disk struct {
 	// Of volumes of Docker's plugins (isolator docker/volume).
 	PluginBooks   string   // --docker_volume_checkpoint_dir; empty: docker-volumes in RuntimeDir
 	PluginChown   bool     // --docker_volume_chown
+	GIDs          string   // --volume_gid_range, as [10000-20000]; empty: volumes belong to the tasks' users
 	PluginFolders []string // where plugins are looked for; nil: plugin.Folders
 }
 
@@ -54,6 +56,14 @@ func (a *Agent) usePlugins() *plugin.Store {
 	return plugin.New(plugin.Config{
 		Folders: a.cfg.Disk.PluginFolders, Books: cmp.Or(a.cfg.Disk.PluginBooks, filepath.Join(a.cfg.RuntimeDir, "docker-volumes")),
 	}, a.log)
+}
+
+// volumeGroups opens the groups of volumes; nil without a range of them.
+func (a *Agent) volumeGroups() (*gids.Groups, error) {
+	if a.cfg.Disk.GIDs == "" {
+		return nil, nil
+	}
+	return gids.Open(a.cfg.Disk.GIDs, filepath.Join(a.cfg.WorkDir, "meta", "volume_gids.json"), a.log)
 }
 
 // diskTargets lists the sandboxes and volumes of containers that run, with what their

@@ -15,6 +15,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/agent/executors"
 	"github.com/stoa-project/stoa/agent/fetch"
+	"github.com/stoa-project/stoa/agent/gids"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/prepare"
@@ -50,6 +51,7 @@ type engine struct {
 	docker    *docker.Runtime // part of runtime; nil without the engine
 	pulls     pullTimes       // of the Docker engine
 	prepare   *prepare.Preparer
+	groups    *gids.Groups // of volumes; nil without a range
 	fetcher   *fetch.Fetcher
 	collector *sandbox.Collector
 	disks     *volume.Store

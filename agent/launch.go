@@ -75,11 +75,14 @@ func (a *Agent) preparer(e *engine) (*prepare.Preparer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.groups, err = a.volumeGroups(); err != nil {
+		return nil, err
+	}
 	return prepare.New(prepare.Config{
 		RuntimeDir: a.cfg.RuntimeDir, SandboxDirectory: a.cfg.SandboxDirectory, AllowedHostPaths: a.cfg.AllowedHostPaths,
 		ForceCreation: a.cfg.HostPathVolumeForceCreation, PluginChown: a.cfg.Disk.PluginChown, IgnoreRuntime: a.cfg.Images.IgnoreRuntime, Devices: a.nodes,
 		SecretsDir: a.cfg.SecretsDir, ExecutorKey: a.cfg.Security.ExecutorKey, Logs: a.cfg.Logs, Fetcher: e.fetcher, Files: e.files, Disks: e.disks,
-		Confine: a.confine, Images: e.images, Networks: nets, NetworkMetrics: !a.cfg.CNI.NoMetrics, Plugins: a.usePlugins(),
+		Confine: a.confine, Images: e.images, Networks: nets, NetworkMetrics: !a.cfg.CNI.NoMetrics, Plugins: a.usePlugins(), Groups: e.groups,
 		Progress: func(id lifecycle.ContainerID, text string) {
 			e.post(e.ctx, lifecycle.Progress{Container: id, Message: text})
 		},

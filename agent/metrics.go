@@ -48,6 +48,10 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	if e.docker != nil {
 		e.pulls.register(r, "containerizer/docker/image_pull_ms")
 	}
+	if e.groups != nil {
+		gauge("volume_gids", "Groups for volumes that users share (--volume_gid_range).", "volume_gid_manager/volume_gids_total", func() float64 { n, _ := e.groups.Counts(); return float64(n) })
+		gauge("volume_gids_free", "Those of them that no volume has.", "volume_gid_manager/volume_gids_free", func() float64 { _, n := e.groups.Counts(); return float64(n) })
+	}
 	if e.images != nil {
 		imageMetrics(e, gauge, counter)
 	}

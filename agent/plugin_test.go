@@ -77,7 +77,7 @@ func TestPluginVolumes(t *testing.T) {
 
 	m := newMaster(t, 0)
 	p := newProcess(t, m)
-	p.cfg.Isolation, p.cfg.Disk.PluginFolders = "docker/volume", []string{dir}
+	p.cfg.Isolation, p.cfg.Disk.PluginFolders, p.cfg.Disk.PluginChown = "docker/volume", []string{dir}, true
 	p.start()
 	m.register("S0")
 	with := func(driver, name string) func(*mesos.TaskInfo) {
@@ -117,6 +117,15 @@ func TestPluginVolumes(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	p.eventually("the end of the use", func() bool { return plugin.using("v") == 0 })
+	if os.Geteuid() == 0 { // --docker_volume_chown: the folder, not what is in it
+		m.run(task("S0", "owner", "true", with("disks", "v"), func(t *mesos.TaskInfo) { t.Command.User = proto.String("nobody") }))
+		m.expect("owner", failed) // it may not pass through the folders of a test
+		for path, uid := range map[string]uint32{"v": 65534, "v/file": 0} {
+			if info, err := os.Stat(filepath.Join(plugin.root, path)); err != nil || info.Sys().(*syscall.Stat_t).Uid != uid {
+				t.Errorf("%s: %v %v", path, info, err)
+			}
+		}
+	}
 	m.run(task("S0", "stranger", "true", with("none", "v")))
 	seen := m.expect("stranger", failed)
 	if last := seen[len(seen)-1]; !strings.Contains(last.GetMessage(), "no plugin of this name") {

@@ -59,7 +59,9 @@ type Spec struct {
 	// in it, and the program is looked up in it. nil: the host's.
 	Files *Files
 	// Account is who the process runs as, by numbers, when User is known in the image only.
-	Account  *Account
+	Account *Account
+	// Groups are of the process beside those of its user.
+	Groups   []uint32
 	Mounts   []Mount   // seen by this container only, made in this order; needs root
 	Inside   ID        // a running container whose root file system and namespaces are shared
 	Terminal *Terminal // stdin, stdout and stderr are a terminal, whose output also goes to Stdout

@@ -17,7 +17,8 @@ import (
 type place struct {
 	dir, parent, task string // parent and task only of a pod's task
 	owner             sandbox.Owner
-	mounted           bool // it has a file system of its own
+	mounted           bool      // it has a file system of its own
+	groups            *[]uint32 // takes the groups that volumes have; nil: they belong to users
 }
 
 func placeOf(ef lifecycle.Launch, owner sandbox.Owner, mounted bool) place {
@@ -42,7 +43,13 @@ func (p *Preparer) showVolumes(all []lifecycle.Volume, in place) ([]container.Mo
 		if info, err := os.Stat(source); err != nil || !info.IsDir() {
 			return nil, fmt.Errorf("the files of persistent volume '%s' are not at %s", id, source)
 		}
-		if !v.Busy && owner != sandbox.Self() {
+		if p.cfg.Groups != nil && in.groups != nil && owner.UID != 0 {
+			gid, err := p.cfg.Groups.Give(source, source, "")
+			if err != nil {
+				return nil, err
+			}
+			*in.groups = append(*in.groups, gid)
+		} else if !v.Busy && owner != sandbox.Self() {
 			if err := p.cfg.Disks.Own(v.Resource, owner.UID, owner.GID); err != nil {
 				return nil, err
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container/cni"
 	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/agent/fetch"
+	"github.com/stoa-project/stoa/agent/gids"
 	"github.com/stoa-project/stoa/agent/lifecycle"
 	"github.com/stoa-project/stoa/agent/plugin"
 	"github.com/stoa-project/stoa/agent/sandbox"
@@ -40,6 +41,7 @@ type Config struct {
 	Images   *image.Store  // nil without an image provider
 	Networks *cni.Networks // nil without container networks
 	Plugins  *plugin.Store // nil without docker/volume
+	Groups   *gids.Groups  // of volumes that users share; nil without --volume_gid_range
 
 	NetworkMetrics bool // --network_cni_metrics
 
@@ -123,15 +125,20 @@ func (p *Preparer) Container(ctx context.Context, ef lifecycle.Launch, root *Roo
 		return ready, err
 	}
 	var mounts []container.Mount
+	var groups []uint32 // that its volumes have
 	if !ef.Docker {
 		if hasSecretFile(ef.Box) {
 			ready.secrets = ef.Container
 		}
-		if mounts, err = p.volumes(ctx, ef, owner, root != nil); err != nil {
+		if mounts, err = p.volumes(ctx, ef, owner, root != nil, &groups); err != nil {
 			return ready, err
 		}
 	}
-	shown, err := p.showVolumes(unclaimed(ef), placeOf(ef, owner, ef.Docker || root != nil))
+	in := placeOf(ef, owner, ef.Docker || root != nil)
+	if !ef.Docker { // which knows its own users
+		in.groups = &groups
+	}
+	shown, err := p.showVolumes(unclaimed(ef), in)
 	if err != nil {
 		return ready, err
 	}
@@ -140,6 +147,7 @@ func (p *Preparer) Container(ctx context.Context, ef lifecycle.Launch, root *Roo
 		return ready, err
 	}
 	ready.Spec = specOf(ef, mounts)
+	ready.Spec.Groups = groups
 	if root != nil {
 		if err := p.fit(&ready.Spec, ef, root); err != nil {
 			return ready, err
@@ -167,6 +175,9 @@ func (p *Preparer) Release(ctx context.Context, id lifecycle.ContainerID) {
 	p.forgetImages(id)
 	p.leave(ctx, id)
 	p.releasePlugins(ctx, id)
+	if p.cfg.Groups != nil {
+		p.cfg.Groups.Release(string(id))
+	}
 }
 
 // Recover gives back what belongs to containers that are not among live, and fills in
@@ -190,6 +201,9 @@ func (p *Preparer) Recover(ctx context.Context, live map[lifecycle.ContainerID]l
 			}
 		}
 		p.cfg.Networks.Sweep(ctx, lives)
+	}
+	if p.cfg.Groups != nil {
+		p.cfg.Groups.Recover(lives)
 	}
 	return p.recoverPlugins(ctx, lives)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/lifecycle"
@@ -19,12 +20,19 @@ import (
 // writable and lies in the sandbox becomes a symbolic link, which needs no rights; what
 // is read-only, or is to appear at a path of the host, becomes a mount that only this
 // container sees. In an image all of them are mounts.
-func (p *Preparer) volumes(ctx context.Context, ef lifecycle.Launch, owner sandbox.Owner, rooted bool) ([]container.Mount, error) {
+func (p *Preparer) volumes(ctx context.Context, ef lifecycle.Launch, owner sandbox.Owner, rooted bool, groups *[]uint32) ([]container.Mount, error) {
 	var mounts []container.Mount
 	for _, v := range ef.Box.GetVolumes() {
 		m, err := p.volume(ctx, v, ef, owner)
 		if err != nil {
 			return nil, err
+		}
+		gid, err := p.sharedGroup(v, ef, owner, m.Source)
+		if err != nil {
+			return nil, err
+		}
+		if gid != 0 {
+			*groups = append(*groups, gid)
 		}
 		at := v.GetContainerPath()
 		switch {
@@ -39,7 +47,7 @@ func (p *Preparer) volumes(ctx context.Context, ef lifecycle.Launch, owner sandb
 			continue
 		case !filepath.IsLocal(at):
 			return nil, fmt.Errorf("the volume's 'container_path' %s leads out of the sandbox", at)
-		case rooted, m.ReadOnly, m.Overlay != nil, m.Shared:
+		case rooted, gid != 0, m.ReadOnly, m.Overlay != nil, m.Shared:
 			if m.Overlay != nil {
 				err = sandbox.Folder(ef.Directory, at, owner)
 			} else {
@@ -63,6 +71,29 @@ func (p *Preparer) volumes(ctx context.Context, ef lifecycle.Launch, owner sandb
 		}
 	}
 	return mounts, nil
+}
+
+// sharedGroup gives the group of a volume of the PARENT's sandbox that is not the task's own
+// user's, or of a pod's persistent volume; 0 where there is none (--volume_gid_range).
+func (p *Preparer) sharedGroup(v *mesos.Volume, ef lifecycle.Launch, owner sandbox.Owner, source string) (uint32, error) {
+	if p.cfg.Groups == nil || owner.UID == 0 || v.HostPath != nil || v.Image != nil || v.GetSource().GetSandboxPath().GetType() != mesos.Volume_Source_SandboxPath_PARENT {
+		return 0, nil
+	}
+	if _, held, err := p.heldVolume(v, ef); held {
+		if err != nil {
+			return 0, err
+		}
+		return p.cfg.Groups.Give(source, source, "")
+	}
+	info, err := os.Stat(source)
+	if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) == owner.UID {
+		return 0, err
+	}
+	base, holder := ef.ParentDirectory, parentOf(string(ef.Container))
+	for range strings.Count(holder, ".") { // only the root's sandbox has no task above it
+		base = filepath.Dir(filepath.Dir(base))
+	}
+	return p.cfg.Groups.Give(base, source, holder)
 }
 
 // volume gives the mount of a volume, but for its target.

@@ -26,7 +26,6 @@ type agentElsewhere struct {
 	PerfInterval                        string `name:"perf_interval" env:"MESOS_PERF_INTERVAL" hidden:""`
 	QosCorrectionIntervalMin            string `name:"qos_correction_interval_min" env:"MESOS_QOS_CORRECTION_INTERVAL_MIN" hidden:""`
 	ResourceProviderConfigDir           string `name:"resource_provider_config_dir" env:"MESOS_RESOURCE_PROVIDER_CONFIG_DIR" hidden:""`
-	VolumeGidRange                      string `name:"volume_gid_range" env:"MESOS_VOLUME_GID_RANGE" hidden:""`
 	XfsProjectRange                     string `name:"xfs_project_range" env:"MESOS_XFS_PROJECT_RANGE" hidden:""`
 	XfsQuotaHeadroom                    string `name:"xfs_quota_headroom" env:"MESOS_XFS_QUOTA_HEADROOM" hidden:""`
 	CgroupsCpuEnablePidsAndTidsCount    *bool  `name:"cgroups_cpu_enable_pids_and_tids_count" env:"MESOS_CGROUPS_CPU_ENABLE_PIDS_AND_TIDS_COUNT" negatable:"" hidden:""`

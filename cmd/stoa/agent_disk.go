@@ -15,13 +15,14 @@ type agentDisk struct {
 	QoS            string   `name:"qos_controller" env:"MESOS_QOS_CONTROLLER" help:"Must be empty: revocable resources are taken back by nobody."`
 	PluginBooks    string   `name:"docker_volume_checkpoint_dir" env:"MESOS_DOCKER_VOLUME_CHECKPOINT_DIR" help:"Where the isolator docker/volume keeps which volumes of Docker's plugins a container has. Default docker-volumes in --runtime_dir."`
 	PluginChown    bool     `name:"docker_volume_chown" env:"MESOS_DOCKER_VOLUME_CHOWN" negatable:"" help:"Give the folders of such volumes to the task's user."`
+	VolumeGIDs     string   `name:"volume_gid_range" env:"MESOS_VOLUME_GID_RANGE" help:"Groups for volumes that several users share, as [10000-20000]: each volume gets one, which its tasks are in. Needs root."`
 	Domain         string   `name:"domain" env:"MESOS_DOMAIN" help:"Region and zone of this host, as JSON or file:///path."`
 	GCNested       bool     `name:"gc_non_executor_container_sandboxes" env:"MESOS_GC_NON_EXECUTOR_CONTAINER_SANDBOXES" negatable:"" help:"Remove the sandboxes of nested containers --gc_delay after their end, not with the executor's."`
 	Oversubscribed duration `name:"oversubscribed_resources_interval" env:"MESOS_OVERSUBSCRIBED_RESOURCES_INTERVAL" default:"15secs" help:"Accepted; a fixed amount is told at each registration."`
 }
 
 func (c agentDisk) disk() agent.Disk {
-	return agent.Disk{Enforce: c.DiskQuota, Interval: time.Duration(c.DiskUse), PluginBooks: c.PluginBooks, PluginChown: c.PluginChown}
+	return agent.Disk{Enforce: c.DiskQuota, Interval: time.Duration(c.DiskUse), PluginBooks: c.PluginBooks, PluginChown: c.PluginChown, GIDs: c.VolumeGIDs}
 }
 
 // oversubscription takes what --modules says.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -455,6 +456,9 @@ func (r *Runtime) toKeeper(s container.Spec) (keeper.Spec, error) {
 			return keeper.Spec{}, err
 		}
 		k.User = user
+	}
+	if k.User != nil { // root needs none
+		k.User.Groups = append(slices.Clip(k.User.Groups), s.Groups...)
 	}
 	toNested(s, &k)
 	r.toConfined(s, &k)
