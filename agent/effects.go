@@ -64,7 +64,7 @@ func (e *engine) perform(ef lifecycle.Effect) {
 		})
 	case lifecycle.Forget:
 		e.insist("forget", ef.Container, func(ctx context.Context) error {
-			err := e.runtime.Forget(ctx, container.ID(ef.Container))
+			err := e.forget(ctx, container.ID(ef.Container))
 			if kind := fault.KindOf(err); err == nil || kind == fault.NotFound {
 				e.prepare.Release(e.ctx, ef.Container)
 			}
@@ -109,6 +109,19 @@ func (e *engine) perform(ef lifecycle.Effect) {
 	case lifecycle.Note:
 		e.note(ef)
 	}
+}
+
+// forget takes a container out of the runtime's books, and its control groups away, at most
+// maxEndings at a time: each may hold a thread, which Go keeps, and a thousand containers
+// may end together.
+func (e *engine) forget(ctx context.Context, id container.ID) error {
+	select {
+	case e.endings <- struct{}{}:
+		defer func() { <-e.endings }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return e.runtime.Forget(ctx, id)
 }
 
 // insist does something to a container until it succeeds, the container is gone, or the

@@ -32,6 +32,7 @@ import (
 const (
 	maxBatch    = 512 // events that share one fsync
 	maxLaunches = 64  // sandboxes being made at a time; more wait
+	maxEndings  = 16  // containers being forgotten at a time; more wait
 )
 
 // engine owns the core and the journal and carries out what the core decides.
@@ -79,6 +80,7 @@ type engine struct {
 	calls           map[uint64]chan lifecycle.Answer      // container calls without an answer; the loop's alone
 	launches        map[lifecycle.ContainerID]*launch     // the loop's alone
 	slots           chan struct{}
+	endings         chan struct{}  // see forget
 	wg              sync.WaitGroup // everything started by effects
 	shutdown        chan string    // the master wants the agent gone
 	ctx             context.Context
@@ -99,6 +101,7 @@ func newEngine(cfg Config, log *slog.Logger) *engine {
 	return &engine{
 		cfg: cfg, log: log, work: make(chan work, maxBatch),
 		calls: map[uint64]chan lifecycle.Answer{}, launches: map[lifecycle.ContainerID]*launch{}, ends: map[lifecycle.ContainerID]*time.Timer{}, slots: make(chan struct{}, maxLaunches),
+		endings:  make(chan struct{}, maxEndings),
 		shutdown: make(chan string, 1),
 	}
 }
