@@ -207,7 +207,10 @@ func TestDockerChecks(t *testing.T) {
 		"tcp":     {Type: mesos.HealthCheck_TCP.Enum(), Tcp: &mesos.HealthCheck_TCPCheckInfo{Port: port}},
 		"http":    {Type: mesos.HealthCheck_HTTP.Enum(), Http: &mesos.HealthCheck_HTTPCheckInfo{Port: port, Path: proto.String("/f")}},
 	} {
-		m.run(task("S0", id, `touch /only-in-the-container; mkdir /www; echo hi > /www/f; httpd -p 8080 -h /www; exec sleep 1000`, inEngine(bridged), func(t *mesos.TaskInfo) { t.HealthCheck = soon(h) }))
+		m.run(task("S0", id, `touch /only-in-the-container; mkdir /www; echo hi > /www/f; httpd -p 8080 -h /www; exec sleep 1000`, inEngine(bridged), func(t *mesos.TaskInfo) {
+			t.HealthCheck = soon(h)
+			graceOf(0)(t) // as process 1 it does not hear SIGTERM
+		}))
 		seen := m.expect(id, running)
 		for len(seen) > 0 && seen[len(seen)-1].Healthy == nil {
 			seen = append(seen, m.expect(id, running)...)
