@@ -373,7 +373,7 @@ func TestCrashAtEveryStepOfEquipped(t *testing.T) {
 	}
 	needStatic(t)
 	e := equip(t)
-	more := []string{"agent.root-recorded", "agent.root-made", "agent.secret-written", "agent.plugin-noted", "agent.plugin-mounted", "agent.volume-shown", "agent.fetched",
+	more := []string{"agent.root-recorded", "agent.root-made", "agent.secret-written", "agent.plugin-noted", "agent.plugin-mounted", "agent.volume-shown", "agent.fetch-group-made", "agent.fetch-started", "agent.fetch-told", "agent.fetch-ended", "agent.fetched",
 		"agent.space-made", "agent.network-noted", "agent.network-joined", "agent.network-written", "keeper.spawned"}
 	undone := []string{"agent.root-removed", "agent.network-left", "agent.space-unmounted", "agent.plugin-unmounted"}
 	plays := e.basic("all-", more, undone, e.withAll(e.image, 0))

@@ -202,7 +202,12 @@ func (f *fragile) remains() []string {
 		}
 	}
 	if f.cfg.CgroupsRoot != "" {
-		out = append(out, f.groups("*")...)
+		for _, group := range f.groups("*") {
+			if filepath.Base(group) != ".fetch" { // that one stays, for the groups of fetches in it
+				out = append(out, group)
+			}
+		}
+		out = append(out, f.groups(".fetch/*")...)
 	}
 	if f.left != nil {
 		out = append(out, f.left()...)

@@ -43,11 +43,16 @@ func OwnerOf(name string) (Owner, error) {
 	return Owner{UID: uid, GID: gid}, nil
 }
 
+// making bounds the threads that wait for the disk with new sandboxes; Go keeps each one.
+var making = make(chan struct{}, 8)
+
 // Create makes a run directory (0750, owned by owner; its parents are the agent's, 0755)
 // with empty files stdout and stderr (0644), and points the "latest" link beside it to
 // it. An existing sandbox is left as it is but for its owner.
 func Create(run string, owner Owner) error {
 	const op = "sandbox.Create"
+	making <- struct{}{}
+	defer func() { <-making }()
 	for try := 0; ; try++ { // the garbage collector may take an empty parent away in between
 		if err := os.MkdirAll(filepath.Dir(run), 0o755); err != nil {
 			return fault.New(op, kindOf(err), run, err)
