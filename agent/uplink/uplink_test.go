@@ -249,8 +249,9 @@ func TestPingsOfAnObserver(t *testing.T) {
 		b.tr.receive(t, observer, &messages.PingSlaveMessage{Connected: proto.Bool(true)})
 	}
 	b.tr.receive(t, m, &messages.ShutdownFrameworkMessage{FrameworkId: &mesos.FrameworkID{Value: proto.String("F")}})
-	<-b.own.events // behind the pings in the queue
-	if len(b.own.lost) > 0 {
+	select {
+	case <-b.own.events: // behind the pings in the queue
+	case <-b.own.lost:
 		t.Error("an agent that is pinged gave its master up")
 	}
 }
