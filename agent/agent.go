@@ -75,6 +75,7 @@ type Config struct {
 	Logs             tasklog.Config // bounds of stdout and stderr
 	Confine          confine.Config // the isolators in it are those of Isolation
 	Disk             Disk
+	Ports            Ports
 	Oversubscription Oversubscription
 	Containerizers   string // "mesos", "docker" or both with a comma between; empty: mesos
 	Docker           Docker

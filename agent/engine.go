@@ -18,6 +18,7 @@ import (
 	"github.com/stoa-project/stoa/agent/gids"
 	"github.com/stoa-project/stoa/agent/journal"
 	"github.com/stoa-project/stoa/agent/lifecycle"
+	"github.com/stoa-project/stoa/agent/ports"
 	"github.com/stoa-project/stoa/agent/prepare"
 	"github.com/stoa-project/stoa/agent/quota"
 	"github.com/stoa-project/stoa/agent/sandbox"
@@ -57,6 +58,7 @@ type engine struct {
 	collector *sandbox.Collector
 	disks     *volume.Store
 	quota     *quota.Watcher     // nil when nobody asked for it
+	ports     *ports.Watcher     // likewise
 	extra     resource.Resources // offered beyond what there is
 	images    *image.Store       // nil without an image provider
 	files     *sandbox.Files

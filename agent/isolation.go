@@ -24,7 +24,7 @@ var isolators = map[string]bool{
 	"volume/secret": true, "environment_secret": true, "network/cni": true, // always there
 
 	"filesystem/shared": false, "appc/runtime": false, "volume/csi": false, "disk/xfs": false,
-	"network/ports": false, "network/port_mapping": false,
+	"network/ports": true, "network/port_mapping": false,
 	"linux/devices": true, "gpu/nvidia": false, "cgroups/net_cls": false, "cgroups/net_prio": false,
 	"cgroups/perf_event": false,
 }
@@ -83,7 +83,7 @@ func (i isolation) launcher(name string, images bool) error {
 	default:
 		return fault.New("agent", fault.Invalid, "--launcher", fmt.Errorf("%q is neither linux nor posix", name))
 	}
-	for _, need := range []string{"filesystem/linux", "docker/runtime", "namespaces/pid", "namespaces/ipc", "linux/devices"} {
+	for _, need := range []string{"filesystem/linux", "docker/runtime", "namespaces/pid", "namespaces/ipc", "linux/devices", "network/ports"} {
 		if i.names[need] {
 			return fault.New("agent", fault.Invalid, "--launcher", fmt.Errorf("%s in --isolation needs --launcher=linux", need))
 		}

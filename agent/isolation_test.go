@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/resource"
 )
 
 func TestParseIsolation(t *testing.T) {
@@ -36,7 +37,7 @@ func TestParseIsolation(t *testing.T) {
 	if _, err := parseIsolation("filesystem/posix,linux/devices"); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "needs filesystem/linux") {
 		t.Error(err)
 	}
-	if iso, err := parseIsolation("network/cni,network/ports,volume/secret,environment_secret"); err != nil || strings.Join(iso.without, " ") != "network/ports" {
+	if iso, err := parseIsolation("network/cni,network/ports,volume/secret,environment_secret"); err != nil || len(iso.without) > 0 {
 		t.Errorf("%+v %v", iso, err)
 	}
 	_, err := parseIsolation("cgroups/cpu,cgroup/mem")
@@ -58,6 +59,7 @@ func TestLauncher(t *testing.T) {
 		{"cgroups/cpu,cgroups/mem", "posix", false, ""},
 		{"filesystem/linux", "posix", false, "filesystem/linux"},
 		{"namespaces/pid", "posix", false, "namespaces/pid"},
+		{"network/ports", "posix", false, "network/ports"},
 		{"", "posix", true, "--image_providers"},
 		{"", "windows", false, `"windows" is neither linux nor posix`},
 	} {
@@ -68,6 +70,39 @@ func TestLauncher(t *testing.T) {
 		err = iso.launcher(c.launcher, c.images)
 		if (err == nil) != (c.want == "") || err != nil && (fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestWatchedPorts(t *testing.T) {
+	offered, err := resource.Parse("cpus:1;ports:[31000-32000]", "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, _ := resource.Parse("cpus:1", "*")
+	for _, c := range []struct {
+		ports   Ports
+		offered resource.Resources
+		want    string
+	}{
+		{Ports{}, offered, "all"},
+		{Ports{AgentRangeOnly: true}, offered, "[31000-32000]"},
+		{Ports{AgentRangeOnly: true}, none, "[]"},
+		{Ports{Range: "[0-35000,40000-40001]"}, offered, "[0-35000, 40000-40001]"},
+		{Ports{Range: "[0-1]", AgentRangeOnly: true}, offered, "--check_agent_port_range_only"},
+		{Ports{Range: "5"}, offered, "no list of ranges"},
+		{Ports{Range: "[5-1]"}, offered, "begins after its end"},
+	} {
+		got, err := c.ports.watched(c.offered)
+		text := got.String()
+		if got == nil {
+			text = "all"
+		}
+		if err != nil {
+			text = err.Error()
+		}
+		if !strings.Contains(text, c.want) || (err != nil) != (fault.KindOf(err) == fault.Invalid) {
+			t.Errorf("%+v: %s", c.ports, text)
 		}
 	}
 }

@@ -134,6 +134,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	e.quota, e.extra = a.watchDisk(e), a.extra
+	if e.ports, err = a.watchPorts(e); err != nil {
+		transport.Close()
+		return err
+	}
 	e.checks = check.NewRunner(a.log)
 	e.executors = executors.New(e, a.log)
 	e.old = executors.NewOld(transport, transport.PID(processID), func(ev lifecycle.Event) { e.post(e.ctx, ev) }, a.log)
@@ -230,6 +234,9 @@ func (a *Agent) serve(ctx context.Context, e *engine, transport *libprocess.Tran
 	g.Go(func() error { return ignoreCancel(e.collector.Run(inner)) })
 	if e.quota != nil {
 		g.Go(func() error { return ignoreCancel(e.quota.Run(inner)) })
+	}
+	if e.ports != nil {
+		g.Go(func() error { return ignoreCancel(e.ports.Run(inner)) })
 	}
 	if e.images != nil {
 		g.Go(func() error { return ignoreCancel(e.images.Run(inner)) })

@@ -65,6 +65,7 @@ type agentCmd struct {
 	agentDocker
 	agentNetworks
 	agentDisk
+	agentPorts
 	agentImages
 	agentConfine
 	agentFetch
@@ -176,7 +177,7 @@ func (c *agentCmd) config(modules string) (agent.Config, error) {
 		Master: c.Master, IP: ip, IP6: ip6, Port: strconv.Itoa(int(c.Port)), AdvertiseIP: c.AdvertiseIP, AdvertisePort: c.AdvertisePort,
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
-		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Oversubscription: c.agentDisk.oversubscription(modules), SandboxDirectory: c.SandboxInside, Launcher: c.Launcher,
+		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Ports: c.agentPorts.ports(), Oversubscription: c.agentDisk.oversubscription(modules), SandboxDirectory: c.SandboxInside, Launcher: c.Launcher,
 		NoSwitchUser: !c.SwitchUser, NoOldExecutors: !c.V0Executors, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),

@@ -10,8 +10,6 @@ type agentElsewhere struct {
 	AppcStoreDir                        string `name:"appc_store_dir" env:"MESOS_APPC_STORE_DIR" hidden:""`
 	CgroupsNetClsPrimaryHandle          string `name:"cgroups_net_cls_primary_handle" env:"MESOS_CGROUPS_NET_CLS_PRIMARY_HANDLE" hidden:""`
 	CgroupsNetClsSecondaryHandles       string `name:"cgroups_net_cls_secondary_handles" env:"MESOS_CGROUPS_NET_CLS_SECONDARY_HANDLES" hidden:""`
-	ContainerPortsIsolatedRange         string `name:"container_ports_isolated_range" env:"MESOS_CONTAINER_PORTS_ISOLATED_RANGE" hidden:""`
-	ContainerPortsWatchInterval         string `name:"container_ports_watch_interval" env:"MESOS_CONTAINER_PORTS_WATCH_INTERVAL" hidden:""`
 	CsiPluginConfigDir                  string `name:"csi_plugin_config_dir" env:"MESOS_CSI_PLUGIN_CONFIG_DIR" hidden:""`
 	DiskProfileAdaptor                  string `name:"disk_profile_adaptor" env:"MESOS_DISK_PROFILE_ADAPTOR" hidden:""`
 	DomainSocketLocation                string `name:"domain_socket_location" env:"MESOS_DOMAIN_SOCKET_LOCATION" hidden:""`
@@ -29,8 +27,6 @@ type agentElsewhere struct {
 	XfsProjectRange                     string `name:"xfs_project_range" env:"MESOS_XFS_PROJECT_RANGE" hidden:""`
 	XfsQuotaHeadroom                    string `name:"xfs_quota_headroom" env:"MESOS_XFS_QUOTA_HEADROOM" hidden:""`
 	CgroupsCpuEnablePidsAndTidsCount    *bool  `name:"cgroups_cpu_enable_pids_and_tids_count" env:"MESOS_CGROUPS_CPU_ENABLE_PIDS_AND_TIDS_COUNT" negatable:"" hidden:""`
-	CheckAgentPortRangeOnly             *bool  `name:"check_agent_port_range_only" env:"MESOS_CHECK_AGENT_PORT_RANGE_ONLY" negatable:"" hidden:""`
-	EnforceContainerPorts               *bool  `name:"enforce_container_ports" env:"MESOS_ENFORCE_CONTAINER_PORTS" negatable:"" hidden:""`
 	HttpExecutorDomainSockets           *bool  `name:"http_executor_domain_sockets" env:"MESOS_HTTP_EXECUTOR_DOMAIN_SOCKETS" negatable:"" hidden:""`
 	MemoryProfiling                     *bool  `name:"memory_profiling" env:"MESOS_MEMORY_PROFILING" negatable:"" hidden:""`
 	XfsKillContainers                   *bool  `name:"xfs_kill_containers" env:"MESOS_XFS_KILL_CONTAINERS" negatable:"" hidden:""`

@@ -79,13 +79,13 @@ func TestAgentContractFlags(t *testing.T) {
 			t.Errorf("--%s has the variables %q", name, env)
 		}
 	}
-	c, err := parseAgent(t, "--perf_events=cycles", "--enforce_container_ports", "--slave_subsystems=memory")
+	c, err := parseAgent(t, "--perf_events=cycles", "--xfs_kill_containers", "--slave_subsystems=memory")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := used(c.agentElsewhere)
 	slices.Sort(got)
-	if want := []string{"agent_subsystems", "enforce_container_ports", "perf_events"}; !slices.Equal(got, want) {
+	if want := []string{"agent_subsystems", "perf_events", "xfs_kill_containers"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
