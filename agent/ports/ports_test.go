@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stoa-project/stoa/internal/resource"
 )
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 			fmt.Println(l.Addr().(*net.TCPAddr).Port)
 		}
 		fmt.Println("ready")
-		select {}
+		time.Sleep(time.Hour) // it is killed
 	}
 	os.Exit(m.Run())
 }
