@@ -188,11 +188,16 @@ func next[T any](t *testing.T, what string, c <-chan T) T {
 	}
 }
 
+// unhurried is how long an agent may hear nothing from this master, which sends no pings.
+func unhurried() *messages.MasterSlaveConnection {
+	return &messages.MasterSlaveConnection{TotalPingTimeoutSeconds: proto.Float64(patience.For(75 * time.Second).Seconds())}
+}
+
 // register takes the agent's registration and gives it an id.
 func (m *master) register(id string) *messages.RegisterSlaveMessage {
 	m.t.Helper()
 	reg := next(m.t, "registration", m.registrations)
-	m.send(&messages.SlaveRegisteredMessage{SlaveId: agentID(id)})
+	m.send(&messages.SlaveRegisteredMessage{SlaveId: agentID(id), Connection: unhurried()})
 	next(m.t, "UpdateSlave", m.agents)
 	return reg
 }
@@ -201,7 +206,7 @@ func (m *master) reregister(id string) *messages.ReregisterSlaveMessage {
 	m.t.Helper()
 	for deadline := time.Now().Add(patience.For(20 * time.Second)); ; {
 		reg := next(m.t, "re-registration", m.reregistrations)
-		m.send(&messages.SlaveReregisteredMessage{SlaveId: agentID(id)})
+		m.send(&messages.SlaveReregisteredMessage{SlaveId: agentID(id), Connection: unhurried()})
 		select {
 		case <-m.agents:
 			return reg
