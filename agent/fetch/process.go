@@ -42,7 +42,9 @@ func start(owner sandbox.Owner, home *group, socket, folder *os.File, out io.Wri
 	// its place on the disk.
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{carry.Name, folder.Name()}
-	cmd.Env = []string{"GOTRACEBACK=single"} // the rest is told: other processes can read it here
+	// The rest is told: other processes can read it here. Most processes end before a heap of
+	// this size is worth collecting; Limits.Memory bounds it.
+	cmd.Env = []string{"GOTRACEBACK=single", "GOGC=400"}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = out, &p.stderr
 	cmd.ExtraFiles = []*os.File{socket, folder} // carry.SocketFD, carry.FolderFD
