@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // Mark is the environment variable by which a process is known as part of a task, also
@@ -86,6 +87,7 @@ func Take(marks bool) (*Census, error) {
 		return nil, err
 	}
 	c := &Census{marks: map[int]string{}}
+	var between []int
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
@@ -97,28 +99,50 @@ func Take(marks bool) (*Census, error) {
 		}
 		c.stats = append(c.stats, s)
 		if marks && s.State != 'Z' && s.RSS > 0 {
-			if m := markOf(pid); m != "" {
+			switch m, known := markOf(pid); {
+			case m != "":
 				c.marks[pid] = m
+			case !known:
+				between = append(between, pid)
 			}
 		}
+	}
+	// Who is just becoming another program shows it in a moment.
+	for end := time.Now().Add(time.Second); len(between) > 0; {
+		pid := between[0]
+		m, known := markOf(pid)
+		switch {
+		case m != "":
+			c.marks[pid] = m
+		case !known && time.Now().Before(end):
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		between = between[1:]
 	}
 	return c, nil
 }
 
-// markOf gives the value of Mark in a process's environment as it was at its start.
-func markOf(pid int) string {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+// markOf gives the value of Mark in a process's environment as it was at its start. known is
+// false for a process in the middle of an exec, which has neither environment nor arguments.
+func markOf(pid int) (mark string, known bool) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	env, err := os.ReadFile(dir + "/environ")
 	if err != nil {
-		return ""
+		return "", true
+	}
+	if len(env) == 0 {
+		args, err := os.ReadFile(dir + "/cmdline")
+		return "", err != nil || len(args) > 0
 	}
 	for len(env) > 0 {
 		var v []byte
 		v, env, _ = bytes.Cut(env, []byte{0})
 		if value, ok := bytes.CutPrefix(v, []byte(Mark+"=")); ok {
-			return string(value)
+			return string(value), true
 		}
 	}
-	return ""
+	return "", true
 }
 
 // Members gives the processes of the task whose first process is root (0: unknown),
