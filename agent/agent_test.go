@@ -73,6 +73,18 @@ func TestTaskFromLaunchToAcknowledgedEnd(t *testing.T) {
 		}
 	}
 
+	names, err := os.ReadFile("testdata/metrics-names.txt") // recorded of Mesos
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures := string(p.get("/metrics/snapshot"))
+	for name := range strings.FieldsSeq(string(names)) {
+		// Nothing here provides resources, so nobody subscribes for it.
+		if !strings.HasPrefix(name, "resource_provider_manager/") && !strings.Contains(figures, `"`+name+`":`) {
+			t.Errorf("/metrics/snapshot has no %s", name)
+		}
+	}
+
 	m.kill("web")
 	end := m.expect("web", killed)
 	if len(end) != 2 || end[0].GetState() != killing || end[1].GetMessage() != "Command terminated with signal Terminated" {

@@ -55,6 +55,14 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	if e.images != nil {
 		imageMetrics(e, gauge, counter)
 	}
+	r.FlatGroup(func(emit func(string, float64)) {
+		if e.images == nil { // Mesos tells of them without images too
+			emit("containerizer/mesos/filesystem/containers_new_rootfs", 0)
+			emit("containerizer/mesos/provisioner/remove_container_errors", 0)
+		}
+		// Trees of one layer are shown in place: there is nothing to remove that could fail.
+		emit("containerizer/mesos/provisioner/bind/remove_rootfs_errors", 0)
+	})
 	counter("sandbox_removals_total", "Folders of sandboxes that were removed.", "gc/path_removals_succeeded", func() float64 { n, _, _ := e.collector.Counts(); return float64(n) })
 	counter("sandbox_removal_failures_total", "Removals of sandboxes that failed; they are tried again.", "gc/path_removals_failed", func() float64 { _, n, _ := e.collector.Counts(); return float64(n) })
 	gauge("sandbox_removals_pending", "Sandboxes that wait for their removal.", "gc/path_removals_pending", func() float64 { _, _, n := e.collector.Counts(); return float64(n) })
