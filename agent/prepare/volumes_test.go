@@ -27,7 +27,7 @@ func TestVolumeRules(t *testing.T) {
 		p := &Preparer{}
 		p.cfg.ForceCreation = dir
 		mounts, err := p.volumes(t.Context(), lifecycle.Launch{Directory: box, ParentDirectory: parent, Nested: nested,
-			Box: &mesos.ContainerInfo{Volumes: []*mesos.Volume{v}}}, sandbox.Self(), false)
+			Box: &mesos.ContainerInfo{Volumes: []*mesos.Volume{v}}}, sandbox.Self(), false, new([]uint32))
 		out := ""
 		for _, m := range mounts {
 			out += m.Source + " on " + m.Target
