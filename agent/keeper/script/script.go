@@ -172,6 +172,9 @@ func (s *Script) File() (*os.File, error) {
 	if errors.Is(err, unix.EINVAL) {
 		fd, err = unix.MemfdCreate("script", unix.MFD_CLOEXEC)
 	}
+	if errors.Is(err, unix.EACCES) {
+		return nil, fmt.Errorf("files in memory may not be executed on this host: sysctl vm.memfd_noexec must be below 2: %w", err)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
