@@ -253,7 +253,7 @@ func TestPodOutlivesItsDaemons(t *testing.T) {
 const keeps = `{"id":"/team/db","role":"team","containers":[
 	{"name":"db","exec":{"command":{"shell":"echo started >> store/log; exec sleep 10000"}},"resources":{"cpus":0.1,"mem":32},
 	 "volumeMounts":[{"name":"data","mountPath":"store"}]},
-	{"name":"reader","exec":{"command":{"shell":"until test -s data/log; do sleep 0.1; done; cp data/log seen; exec sleep 10000"}},"resources":{"cpus":0.1,"mem":32},
+	{"name":"reader","exec":{"command":{"shell":"while sleep 0.1; do cp data/log seen; done"}},"resources":{"cpus":0.1,"mem":32},
 	 "volumeMounts":[{"name":"data","mountPath":"data","readOnly":true}]}],
 	"volumes":[{"name":"data","persistent":{"size":16}}]}`
 
