@@ -140,12 +140,16 @@ func (f *Files) browse(virtual string) ([]Entry, error) {
 		return out, nil
 	}
 	base := strings.TrimRight(virtual, "/")
+	// Items are looked at beneath the open folder: by its path another one may be found by now.
+	here, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	defer here.Close()
 	for len(out) < maxEntries {
 		items, err := dir.ReadDir(1024)
 		for _, i := range items {
-			// Info looks at the link itself, by its name beneath a fixed path: a folder
-			// that was moved meanwhile shows fewer items, never others' content.
-			info, err := i.Info()
+			info, err := here.Lstat(i.Name())
 			if err != nil {
 				continue
 			}
