@@ -32,7 +32,7 @@ func TestImagePod(t *testing.T) {
 	}
 	m.group(podExecutor("pod"), true,
 		task("S0", "one", `cat /who > /shared/one; until test -s /shared/two -a -s /shared/three; do sleep 0.05; done; cat /shared/two /shared/three`, boxed(t, `"volumes":[`+shared("/shared")+`]`), inImage(one)),
-		task("S0", "two", `cat /who > in/two; until test -e in/one; do sleep 0.05; done; cat in/one; ls /vol/bin/sh; cat /vol/who; touch /vol/x 2>/dev/null || echo ro`,
+		task("S0", "two", `cat /who > in/two; until test -s in/one; do sleep 0.05; done; cat in/one; ls /vol/bin/sh; cat /vol/who; touch /vol/x 2>/dev/null || echo ro`,
 			boxed(t, `"volumes":[`+shared("in")+`,{"container_path":"/vol","mode":"RO","image":{"type":"DOCKER","docker":{"name":"`+one+`"}}}]`), inImage(two)),
 		task("S0", "three", `test ! -e /who; cat vol/who; echo x > vol/y; echo -n three > shared/three`,
 			boxed(t, `"volumes":[`+shared("shared")+`,{"container_path":"vol","mode":"RW","image":{"type":"DOCKER","docker":{"name":"`+two+`"}}}]`)))

@@ -49,11 +49,11 @@ var errNotCached = errors.New("not in the cache")
 func openCache(dir string, limit int64, log *slog.Logger) (*cache, error) {
 	c := &cache{dir: dir, limit: limit, entries: map[string]*cached{}, unused: list.New()}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.New("cache", kindOf(err), dir, err)
+		return nil, fault.New("cache", fault.OfSystem(err), dir, err)
 	}
 	left, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fault.New("cache", kindOf(err), dir, err)
+		return nil, fault.New("cache", fault.OfSystem(err), dir, err)
 	}
 	for _, e := range left {
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
@@ -108,15 +108,15 @@ func (c *cache) get(ctx context.Context, key, base string, fill func(f *os.File,
 
 func (c *cache) fill(e *cached, fill func(f *os.File, reserve func(int64) error) error) error {
 	if err := os.MkdirAll(filepath.Dir(e.path), 0o700); err != nil {
-		return fault.New("cache", kindOf(err), e.path, err)
+		return fault.New("cache", fault.OfSystem(err), e.path, err)
 	}
 	f, err := os.OpenFile(e.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fault.New("cache", kindOf(err), e.path, err)
+		return fault.New("cache", fault.OfSystem(err), e.path, err)
 	}
 	err = fill(f, func(n int64) error { return c.reserve(e, n) })
 	if cerr := f.Close(); err == nil && cerr != nil {
-		err = fault.New("cache", kindOf(cerr), e.path, cerr)
+		err = fault.New("cache", fault.OfSystem(cerr), e.path, cerr)
 	}
 	return err
 }

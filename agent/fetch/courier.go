@@ -58,7 +58,7 @@ func (c *courier) request(bounded bool) carry.Request {
 func (c *courier) carry(ctx context.Context, out io.Writer) error {
 	folder, err := os.Open(c.run)
 	if err != nil {
-		return fault.New("fetch", kindOf(err), c.run, err)
+		return fault.New("fetch", fault.OfSystem(err), c.run, err)
 	}
 	defer folder.Close()
 	conn, theirs, err := carry.Pair()

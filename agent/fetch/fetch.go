@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/stoa-project/stoa/agent/sandbox"
@@ -152,17 +150,4 @@ func (f *Fetcher) fetch(ctx context.Context, run string, owner sandbox.Owner, ur
 	defer cancel()
 	c := f.courier(run, owner, uris, progress)
 	return c.carry(ctx, out)
-}
-
-// kindOf classifies what a file system says.
-func kindOf(err error) fault.Kind {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fault.NotFound
-	case errors.Is(err, fs.ErrPermission):
-		return fault.Forbidden
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fault.Unavailable
-	}
-	return fault.Other
 }

@@ -55,7 +55,7 @@ func Create(run string, owner Owner) error {
 	defer func() { <-making }()
 	for try := 0; ; try++ { // the garbage collector may take an empty parent away in between
 		if err := os.MkdirAll(filepath.Dir(run), 0o755); err != nil {
-			return fault.New(op, kindOf(err), run, err)
+			return fault.New(op, fault.OfSystem(err), run, err)
 		}
 		err := fill(run, owner)
 		if err == nil {
@@ -72,17 +72,17 @@ func Create(run string, owner Owner) error {
 func fill(run string, owner Owner) error {
 	const op = "sandbox.Create"
 	if err := os.Mkdir(run, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fault.New(op, kindOf(err), run, err)
+		return fault.New(op, fault.OfSystem(err), run, err)
 	}
 	root, err := os.OpenRoot(run)
 	if err != nil {
-		return fault.New(op, kindOf(err), run, err)
+		return fault.New(op, fault.OfSystem(err), run, err)
 	}
 	defer root.Close()
 	for _, name := range []string{"stdout", "stderr"} {
 		f, err := root.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
 		if err != nil {
-			return fault.New(op, kindOf(err), filepath.Join(run, name), err)
+			return fault.New(op, fault.OfSystem(err), filepath.Join(run, name), err)
 		}
 		err = f.Chmod(0o644)
 		if err == nil && owner != Self() {
@@ -90,15 +90,15 @@ func fill(run string, owner Owner) error {
 		}
 		f.Close()
 		if err != nil {
-			return fault.New(op, kindOf(err), filepath.Join(run, name), err)
+			return fault.New(op, fault.OfSystem(err), filepath.Join(run, name), err)
 		}
 	}
 	if err := os.Chmod(run, 0o750); err != nil {
-		return fault.New(op, kindOf(err), run, err)
+		return fault.New(op, fault.OfSystem(err), run, err)
 	}
 	if owner != Self() {
 		if err := os.Lchown(run, owner.UID, owner.GID); err != nil {
-			return fault.New(op, kindOf(err), run, err)
+			return fault.New(op, fault.OfSystem(err), run, err)
 		}
 	}
 	return nil
@@ -108,23 +108,10 @@ func fill(run string, owner Owner) error {
 func point(link, target string) error {
 	temp := link + "." + target
 	if err := os.Symlink(target, temp); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fault.New("sandbox.link", kindOf(err), link, err)
+		return fault.New("sandbox.link", fault.OfSystem(err), link, err)
 	}
 	if err := os.Rename(temp, link); err != nil {
-		return fault.New("sandbox.link", kindOf(err), link, err)
+		return fault.New("sandbox.link", fault.OfSystem(err), link, err)
 	}
 	return nil
-}
-
-// kindOf classifies what a file system says.
-func kindOf(err error) fault.Kind {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fault.NotFound
-	case errors.Is(err, fs.ErrPermission):
-		return fault.Forbidden
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fault.Unavailable
-	}
-	return fault.Other
 }

@@ -24,13 +24,13 @@ func CreateNested(dir, parent, task string, owner Owner) error {
 	}
 	root, err := os.OpenRoot(parent)
 	if err != nil {
-		return fault.New(op, kindOf(err), parent, err)
+		return fault.New(op, fault.OfSystem(err), parent, err)
 	}
 	defer root.Close()
 	link := filepath.Join("tasks", task)
 	_ = root.Remove(link) // of an earlier try to launch
 	if err := root.Symlink(filepath.Join("..", "containers", filepath.Base(dir)), link); err != nil {
-		return fault.New(op, kindOf(err), filepath.Join(parent, link), err)
+		return fault.New(op, fault.OfSystem(err), filepath.Join(parent, link), err)
 	}
 	return nil
 }
@@ -41,7 +41,7 @@ func Folder(base, path string, owner Owner) error {
 	const op = "sandbox.Folder"
 	root, err := os.OpenRoot(base)
 	if err != nil {
-		return fault.New(op, kindOf(err), base, err)
+		return fault.New(op, fault.OfSystem(err), base, err)
 	}
 	defer root.Close()
 	for i := range len(path) + 1 {
@@ -63,7 +63,7 @@ func Folder(base, path string, owner Owner) error {
 			err = root.Lchown(path[:i], owner.UID, owner.GID)
 		}
 		if err != nil {
-			return fault.New(op, kindOf(err), filepath.Join(base, path[:i]), err)
+			return fault.New(op, fault.OfSystem(err), filepath.Join(base, path[:i]), err)
 		}
 	}
 	return nil
@@ -79,7 +79,7 @@ func Link(base, path, target string, owner Owner) error {
 	}
 	root, err := os.OpenRoot(base)
 	if err != nil {
-		return fault.New(op, kindOf(err), base, err)
+		return fault.New(op, fault.OfSystem(err), base, err)
 	}
 	defer root.Close()
 	if info, err := root.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
@@ -96,7 +96,7 @@ func MountPoint(base, path, source string, owner Owner) error {
 	const op = "sandbox.MountPoint"
 	info, err := os.Stat(source)
 	if err != nil {
-		return fault.New(op, kindOf(err), source, err)
+		return fault.New(op, fault.OfSystem(err), source, err)
 	}
 	if info.IsDir() {
 		return Folder(base, path, owner)
@@ -108,12 +108,12 @@ func MountPoint(base, path, source string, owner Owner) error {
 	}
 	root, err := os.OpenRoot(base)
 	if err != nil {
-		return fault.New(op, kindOf(err), base, err)
+		return fault.New(op, fault.OfSystem(err), base, err)
 	}
 	defer root.Close()
 	f, err := root.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
-		return fault.New(op, kindOf(err), filepath.Join(base, path), err)
+		return fault.New(op, fault.OfSystem(err), filepath.Join(base, path), err)
 	}
 	return f.Close()
 }
@@ -123,14 +123,14 @@ func Unlink(base, path, target string) error {
 	const op = "sandbox.Unlink"
 	root, err := os.OpenRoot(base)
 	if err != nil {
-		return fault.New(op, kindOf(err), base, err)
+		return fault.New(op, fault.OfSystem(err), base, err)
 	}
 	defer root.Close()
 	if now, err := root.Readlink(path); err != nil || now != target {
 		return nil // it is something else by now
 	}
 	if err := root.Remove(path); err != nil {
-		return fault.New(op, kindOf(err), filepath.Join(base, path), err)
+		return fault.New(op, fault.OfSystem(err), filepath.Join(base, path), err)
 	}
 	return nil
 }

@@ -5,7 +5,9 @@ package fault
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
+	"syscall"
 )
 
 // Kind classifies a failure by what the caller can do about it.
@@ -87,6 +89,20 @@ func KindOf(err error) Kind {
 			return e.Kind
 		}
 		err = e.Err
+	}
+	return Other
+}
+
+// OfSystem classifies what the operating system says about a file: NotFound, Forbidden,
+// Unavailable where there is no room, else Other.
+func OfSystem(err error) Kind {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return NotFound
+	case errors.Is(err, fs.ErrPermission):
+		return Forbidden
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return Unavailable
 	}
 	return Other
 }

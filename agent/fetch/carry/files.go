@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -83,7 +82,7 @@ func entryFault(name string, err error) error {
 	if fault.KindOf(err) != fault.Other {
 		return err
 	}
-	kind := kindOf(err)
+	kind := fault.OfSystem(err)
 	if kind == fault.Other || kind == fault.NotFound {
 		kind = fault.Invalid // os.Root refused it, or its name is not possible
 	}
@@ -111,17 +110,4 @@ func (m *meter) Read(p []byte) (int, error) {
 		m.report(m.done)
 	}
 	return n, err
-}
-
-// kindOf classifies what a file system says.
-func kindOf(err error) fault.Kind {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fault.NotFound
-	case errors.Is(err, fs.ErrPermission):
-		return fault.Forbidden
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fault.Unavailable
-	}
-	return fault.Other
 }

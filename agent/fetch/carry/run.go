@@ -44,7 +44,7 @@ func (r *run) say(format string, args ...any) {
 func (q *Request) carry(conn *Conn, out io.Writer) error {
 	root, err := os.OpenRoot(".")
 	if err != nil {
-		return fault.New("fetch", kindOf(err), q.Run, err)
+		return fault.New("fetch", fault.OfSystem(err), q.Run, err)
 	}
 	defer root.Close()
 	r := &run{cfg: q.Limits, web: newWeb(q.Limits), root: root, where: q.Run, talk: newTalk(conn, len(q.URIs)), out: out}

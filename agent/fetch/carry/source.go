@@ -56,7 +56,7 @@ func (r *run) openLocal(path string) (source, error) {
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return source{}, fault.New("fetch", kindOf(err), path, err)
+		return source{}, fault.New("fetch", fault.OfSystem(err), path, err)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
