@@ -266,6 +266,32 @@ func TestWithoutCheckpointNothingComesBack(t *testing.T) {
 	}
 }
 
+// A task killed while it was being launched: when the agent goes away before it sees the
+// start, what started is destroyed afterwards, whether the end was acknowledged or not.
+func TestKilledAtLaunchOverARestart(t *testing.T) {
+	for _, acknowledged := range []bool{true, false} {
+		w := newWorld(t)
+		w.step(Registered{Agent: "S0"})
+		w.run(commandTask(a1))
+		w.step(KillTask{Framework: "F", Task: a1})
+		if acknowledged {
+			w.ack(a1)
+		}
+		w.log.Reset()
+		w.back(map[ContainerID]Live{w.box[a1]: {PID: 7}}, false)
+		if got := w.lines(0, "destroy"); len(got) != 1 || got[0] != "destroy a" {
+			t.Errorf("acknowledged %v: after the restart\n%s", acknowledged, w.log.String())
+		}
+		if !acknowledged {
+			w.ack(a1)
+		}
+		w.step(Exited{Container: w.box[a1], Exit: signalled(9)})
+		if text := w.log.String(); strings.Contains(text, "RUNNING") || len(w.a.frameworks) != 0 {
+			t.Errorf("acknowledged %v: %d frameworks are left\n%s", acknowledged, len(w.a.frameworks), text)
+		}
+	}
+}
+
 func reconcile(task string, caps ...mesos.FrameworkInfo_Capability_Type) []*messages.ReconcileTasksMessage {
 	return []*messages.ReconcileTasksMessage{{
 		FrameworkId: &mesos.FrameworkID{Value: ptr("F")}, Framework: frameworkInfo(caps...),

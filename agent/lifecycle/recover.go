@@ -150,6 +150,9 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 	case known && e.native():
 		e.phase, e.pid, e.recovered, e.started = running, l.PID, true, true
 		a.recordExecution(e)
+	case known && e.generated && (t == nil || terminal(t.state)): // given up, but it lives on
+		e.phase, e.pid, e.recovered, e.started = terminating, l.PID, true, true
+		a.do(Destroy{Container: e.container})
 	case known && !e.started:
 		e.phase = launching
 		a.started(Started{Container: e.container, PID: l.PID, Networks: l.Networks, Data: l.Data})
@@ -157,16 +160,12 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		a.awaitFirst(e)
 	case known && e.generated:
 		e.phase, e.pid, e.recovered = running, l.PID, true
-		switch {
-		case t == nil || terminal(t.state): // given up, but it lives on
-			e.phase = terminating
-			a.do(Destroy{Container: e.container})
-		case t.kill != nil:
+		if t.kill != nil {
 			a.do(Kill{Container: e.container, Grace: a.remaining(t)})
-		default:
-			a.startChecks(t)
-			a.armCompletion(t, startOf(t, a.now))
+			break
 		}
+		a.startChecks(t)
+		a.armCompletion(t, startOf(t, a.now))
 	case known:
 		e.phase, e.pid, e.recovered = registering, l.PID, true
 		a.awaitFirst(e)
