@@ -36,13 +36,15 @@ type play struct {
 	after func(id string)
 	// seldom means that a flow may miss a step: it depends on who is faster.
 	seldom []string
+	// held means that whoever comes to the step waits there until act calls release.
+	held bool
 }
 
 // crashing is one line of the matrix: who is killed, at which step of which play.
 type crashing struct {
 	play   *play
 	step   string
-	victim string // "one": who comes to the step; "agent", "keeper", "both"
+	victim string // "one": who comes to the step; "agent", "keeper", "both"; "nobody" with held
 }
 
 func (c crashing) String() string { return c.play.name + "/" + c.step + "/" + c.victim }
@@ -52,8 +54,12 @@ var victims = []string{"one", "agent", "keeper", "both"}
 // lines are all lines of some plays.
 func lines(plays []*play, victims ...string) (out []crashing) {
 	for _, p := range plays {
+		whom := victims
+		if p.held {
+			whom = append([]string{"nobody"}, victims...)
+		}
 		for _, step := range p.steps {
-			for _, v := range victims {
+			for _, v := range whom {
 				out = append(out, crashing{p, step, v})
 			}
 		}
@@ -92,7 +98,7 @@ func (f *fragile) try(n int, c crashing) {
 	t.Helper()
 	id := fmt.Sprintf("%s-%s-%s-%d", c.play.name, c.step, c.victim, n)
 	began := time.Now()
-	tasks := c.play.act(id, func() { f.aim(c.step, c.victim) })
+	tasks := c.play.act(id, func() { f.aim(c.step, c.victim, c.play.held) })
 	seen := f.toTheEnd(tasks...)
 	seldom := slices.Contains(c.play.seldom, c.step)
 	for end := time.Now().Add(patience.For(5 * time.Second)); !seldom && !f.fired(c.step) && time.Now().Before(end); { // it may follow the last update
@@ -130,8 +136,8 @@ func (f *fragile) try(n int, c crashing) {
 	}
 }
 
-// aim arms a step with those who are to die there.
-func (f *fragile) aim(step, victim string) {
+// aim arms a step with those who are to die there, once release was called if it is held.
+func (f *fragile) aim(step, victim string, held bool) {
 	f.t.Helper()
 	f.armed = step
 	keeper := func() int {
@@ -150,6 +156,12 @@ func (f *fragile) aim(step, victim string) {
 		pids = []int{keeper(), f.cmd.Process.Pid}
 	}
 	text := strings.Trim(fmt.Sprint(pids), "[]")
+	if held && victim == "one" {
+		text = "self"
+	}
+	if held {
+		text = "hold " + text
+	}
 	whole := filepath.Join(f.steps, "."+step)
 	if err := os.WriteFile(whole, []byte(text), 0o600); err != nil {
 		f.t.Fatal(err)
@@ -157,6 +169,34 @@ func (f *fragile) aim(step, victim string) {
 	if err := os.Rename(whole, filepath.Join(f.steps, step)); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// stand waits until somebody stands at the step that is armed.
+func (f *fragile) stand() {
+	f.t.Helper()
+	f.eventually("somebody is at "+f.armed, func() bool {
+		_, err := os.Stat(filepath.Join(f.steps, f.armed+".held"))
+		return err == nil
+	})
+}
+
+// release lets who stands at the armed step go on, or die.
+func (f *fragile) release() {
+	f.t.Helper()
+	if err := os.Remove(filepath.Join(f.steps, f.armed+".held")); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// killHeld asks for a task's end while somebody stands at the armed step, and gives the
+// agent the time to hear of it before that one goes on. An agent whose core itself stands
+// there hears of it afterwards, if it lives.
+func (f *fragile) killHeld(id string) {
+	f.t.Helper()
+	f.stand()
+	f.kill(id)
+	time.Sleep(50 * time.Millisecond)
+	f.release()
 }
 
 // matrix plays lines one after the other on one agent.
@@ -213,12 +253,10 @@ func (f *fragile) basic(prefix string, more, undone []string, change ...func(*me
 			f.kill(id)
 			return []string{id}
 		}},
-		// Which of the two comes first is not decided: the step may be one that never comes.
-		{name: prefix + "kill-at-launch", steps: first, seldom: first, ends: []mesos.TaskState{killed, dropped}, act: func(id string, arm func()) []string {
+		{name: prefix + "kill-at-launch", steps: first, held: true, ends: []mesos.TaskState{killed, dropped}, act: func(id string, arm func()) []string {
 			arm()
 			f.m.run(task("S0", id, stubborn, change...))
-			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
-			f.kill(id)
+			f.killHeld(id)
 			return []string{id}
 		}},
 	}
@@ -435,11 +473,10 @@ func TestCrashAtEveryStepOfTheEngine(t *testing.T) {
 				f.kill(id)
 				return []string{id}
 			}},
-		{name: "engine-kill-at-launch", steps: made, seldom: made, ends: []mesos.TaskState{killed, dropped}, act: func(id string, arm func()) []string {
+		{name: "engine-kill-at-launch", steps: made, held: true, ends: []mesos.TaskState{killed, dropped}, act: func(id string, arm func()) []string {
 			arm()
 			run(id, "trap '' TERM; while :; do sleep 0.05; done")
-			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
-			f.kill(id)
+			f.killHeld(id)
 			return []string{id}
 		}},
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // dir is where the steps to crash at are named; empty in every program but tests'. It is
@@ -17,9 +18,11 @@ var dir string
 
 // Arm makes this process crash at a step when a file of its name is in the folder. The
 // file goes with the crash, so that it happens once, in whichever process comes first.
-// An empty file means that process itself; else it holds the numbers of the processes to
-// kill, with spaces between, and whoever comes to the step goes on if it is not among them.
-// Call it first thing in main.
+// An empty file means that process itself; else it names the processes to kill, with spaces
+// between: numbers, and "self" for whoever comes, who goes on if it is not among them. The
+// word "hold" before them, or alone, makes it first make a file named step.held and wait
+// until that is removed, so that a test may do something in between. Call Arm first thing
+// in main.
 func Arm(folder string) { dir = folder }
 
 // Here names the step that was just done.
@@ -36,10 +39,17 @@ func Here(step string) {
 	if err != nil || os.Remove(taken) != nil {
 		panic("crash: the folder of steps is not to be written by anybody else")
 	}
-	own := strings.TrimSpace(string(raw)) == ""
-	for _, text := range strings.Fields(string(raw)) {
+	victims := strings.Fields(string(raw))
+	own := len(victims) == 0
+	if !own && victims[0] == "hold" {
+		victims = victims[1:]
+		hold(filepath.Join(dir, step+".held"))
+	}
+	for _, text := range victims {
 		pid, err := strconv.Atoi(text)
 		switch {
+		case text == "self":
+			own = true
 		case err != nil || pid <= 1:
 			panic("crash: " + strconv.Quote(text) + " is no process")
 		case pid == os.Getpid():
@@ -53,4 +63,17 @@ func Here(step string) {
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // the signal comes
+}
+
+// hold makes a file and waits until it is removed.
+func hold(path string) {
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		panic("crash: " + err.Error())
+	}
+	for {
+		if _, err := os.Lstat(path); err != nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) {
@@ -67,6 +68,40 @@ func TestOthersAreKilled(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(dir); len(left) > 0 {
 			t.Errorf("left: %v", left)
+		}
+	}
+}
+
+// A step may be held: whoever comes to it waits for the test, and dies then or goes on.
+func TestStepIsHeld(t *testing.T) {
+	for text, dies := range map[string]bool{"hold": false, "hold self": true} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "step"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "CRASH_TEST="+dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		held := filepath.Join(dir, "step.held")
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(held); err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%q: nobody came to the step", text)
+			}
+		}
+		if err := syscall.Kill(cmd.Process.Pid, 0); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err := os.Remove(held); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if s := cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signaled() != dies || !dies && s.ExitStatus() != 0 {
+			t.Errorf("%q: it ended with %v", text, cmd.ProcessState)
 		}
 	}
 }
