@@ -73,11 +73,8 @@ func (e *engine) perform(ef lifecycle.Effect) {
 	case lifecycle.StartChecks:
 		e.startChecks(ef)
 	case lifecycle.StopChecks:
-		// Stop waits for a report under way, and a report waits for the loop.
-		e.wg.Go(func() {
-			e.checks.Stop(healthKey(ef.Key))
-			e.checks.Stop(checkKey(ef.Key))
-		})
+		e.checks.Stop(healthKey(ef.Key))
+		e.checks.Stop(checkKey(ef.Key))
 	case lifecycle.SendUpdate:
 		e.uplink.Update(ef.Update)
 	case lifecycle.SendExited:

@@ -264,6 +264,15 @@ func TestRunnerRepeatsAndStops(t *testing.T) {
 		}
 	})
 	<-enough
+	// Stop does not wait for a report that waits for who calls it.
+	reported, goOn := make(chan struct{}), make(chan struct{})
+	r.Start("waits", s, Target{}, func(Result) {
+		close(reported)
+		<-goOn
+	})
+	<-reported
+	r.Stop("waits")
+	close(goOn)
 	// A probe that runs when it is stopped is cut short and told to nobody.
 	began := make(chan struct{})
 	dir := t.TempDir()

@@ -22,9 +22,7 @@ type runner struct {
 // loop is the probing of one key.
 type loop struct {
 	cancel context.CancelFunc
-	mu     sync.Mutex // held while report runs
-	over   bool       // guarded by mu
-	inside bool       // guarded by runner.mu: report is running
+	over   bool // guarded by runner.mu: nothing more is to be reported
 }
 
 func newRunner(log *slog.Logger) *Runner {
@@ -68,42 +66,29 @@ func (r *runner) run(ctx context.Context, l *loop, key string, spec Spec, target
 		if !result.OK {
 			r.log.Debug("probe failed", "key", key, "error", result.Err)
 		}
-		l.mu.Lock()
-		if l.over {
-			l.mu.Unlock()
+		if r.over(l) {
 			return
 		}
-		r.mark(l, true)
 		report(result)
-		r.mark(l, false)
-		l.mu.Unlock()
 		// An interval of 0 must not spin.
 		timer.Reset(max(time.Until(spec.Next(time.Now())), 10*time.Millisecond))
 	}
 }
 
-func (r *runner) mark(l *loop, inside bool) {
+func (r *runner) over(l *loop) bool {
 	r.mu.Lock()
-	l.inside = inside
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	return l.over
 }
 
 func (r *runner) stop(key string) {
 	r.mu.Lock()
-	l := r.loops[key]
-	delete(r.loops, key)
-	inside := l != nil && l.inside
-	r.mu.Unlock()
-	if l == nil {
-		return
+	defer r.mu.Unlock()
+	if l := r.loops[key]; l != nil {
+		l.over = true
+		l.cancel()
+		delete(r.loops, key)
 	}
-	l.cancel()
-	if inside {
-		return // called from report, or while it runs: it ends after this one
-	}
-	l.mu.Lock()
-	l.over = true
-	l.mu.Unlock()
 }
 
 func (r *runner) close() {

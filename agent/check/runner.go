@@ -69,8 +69,9 @@ func (r *Runner) Start(key string, spec Spec, target Target, report func(Result)
 	r.start(key, spec, target, report)
 }
 
-// Stop ends the probing of key and kills a probe that is running; report is not called
-// any more once Stop has returned; a report that runs at that moment is not waited for.
+// Stop ends the probing of key and kills a probe that is running. It waits for nothing, so
+// that report may wait for who calls it: at most the report that is about to run at that
+// moment still does.
 func (r *Runner) Stop(key string) { r.stop(key) }
 
 // Close stops all and waits for the goroutines.
