@@ -248,7 +248,8 @@ func (f *fragile) basic(prefix string, more, undone []string, change ...func(*me
 			return []string{id}
 		}},
 		{name: prefix + "kill", steps: append(slices.Clone(killSteps), undone...), ends: []mesos.TaskState{killed}, seldom: frozen, act: func(id string, arm func()) []string {
-			up(id, stubborn)
+			up(id, strings.Replace(stubborn, "&", "& : > up;", 1))
+			f.eventually("both processes run", func() bool { _, err := os.Stat(filepath.Join(f.sandbox(id), "up")); return err == nil }) // one alone is not frozen
 			arm()
 			f.kill(id)
 			return []string{id}

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stoa-project/stoa/agent/container/cgroup"
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/agent/keeper/box"
 	"github.com/stoa-project/stoa/agent/keeper/script"
@@ -38,15 +37,10 @@ type boxed struct {
 	groups  []*os.File
 }
 
-// needsBox tells whether something is to happen in the new process before its program begins.
-func (s *Spec) needsBox() bool {
-	return s.Confine != nil || slices.ContainsFunc(s.Cgroups, func(dir string) bool { return !cgroup.IsV2(dir) })
-}
-
 // prepareBox makes all that while the calling thread still sees the host's files, and
-// enters single namespaces of another task: entered tells that the thread must not be
+// enters single namespaces of another task. groups are the cgroups that it enters itself. entered tells that the thread must not be
 // used for others then. The caller closes b, also after an error.
-func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b boxed, entered bool, err error) {
+func (s *spawner) prepareBox(job spawnJob, groups, args []string, changeUser bool) (b boxed, entered bool, err error) {
 	spec, c := job.spec, job.spec.Confine
 	if c == nil {
 		c = new(Confine)
@@ -64,10 +58,7 @@ func (s *spawner) prepareBox(job spawnJob, args []string, changeUser bool) (b bo
 		return b, false, err
 	}
 	fd := script.Report + 1
-	for _, dir := range spec.Cgroups {
-		if cgroup.IsV2(dir) {
-			continue // it is born there
-		}
+	for _, dir := range groups {
 		f, err := openAs(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY)
 		if err != nil {
 			return b, false, err

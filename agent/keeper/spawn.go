@@ -157,15 +157,18 @@ func (s *spawner) spawn(job spawnJob) (out spawned, stuck bool) {
 		args = []string{spec.Path}
 	}
 
+	var groups []string // of version 1: the process enters them itself
 	for _, dir := range spec.Cgroups {
-		if cgroup.IsV2(dir) {
-			f, err := os.Open(dir)
-			if err != nil {
-				return fail(fault.Unavailable, dir, err)
-			}
-			defer f.Close()
-			sys.UseCgroupFD, sys.CgroupFD = true, int(f.Fd())
+		if !cgroup.IsV2(dir) {
+			groups = append(groups, dir)
+			continue
 		}
+		f, err := openAs(dir, os.O_RDONLY)
+		if err != nil {
+			return fail(fault.Unavailable, dir, err)
+		}
+		defer f.Close()
+		sys.UseCgroupFD, sys.CgroupFD = true, int(f.Fd())
 	}
 	if spec.Network != "" {
 		stuck = true
@@ -175,11 +178,11 @@ func (s *spawner) spawn(job spawnJob) (out spawned, stuck bool) {
 		}
 	}
 	var prepared boxed
-	boxed := spec.needsBox()
+	boxed := spec.Confine != nil || len(groups) > 0
 	if boxed {
 		var err error
 		var entered bool
-		prepared, entered, err = s.prepareBox(job, args, sys.Credential != nil)
+		prepared, entered, err = s.prepareBox(job, groups, args, sys.Credential != nil)
 		stuck = stuck || entered
 		defer prepared.close()
 		if err != nil {

@@ -3,11 +3,15 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/stoa-project/stoa/internal/fault"
 )
@@ -125,40 +129,51 @@ func Limited(join string) string {
 // first. After an error nothing is left.
 func (d *Driver) Create(id string, l Limits) error {
 	const op = "cgroup.Create"
-	for _, dir := range d.all(id) {
-		if _, err := os.Stat(dir); err == nil {
-			if err := d.Destroy(id, time.Second); err != nil {
-				return err
-			}
-			break
-		}
-	}
-	err := func() error {
-		for _, dir := range d.all(id) {
-			if err := inTurn(func() error { return os.Mkdir(dir, 0o755) }); err != nil {
-				return err
-			}
-		}
-		if dir := d.unifiedDir(id); dir != "" {
-			if err := os.Mkdir(filepath.Join(dir, leaf), 0o755); err != nil {
-				return err
-			}
-			if d.layout.v2("memory") && d.has("memory") { // the whole container ends, as Mesos ends it
-				if err := write(d.dir("", id), "memory.oom.group", "1"); err != nil {
-					return err
-				}
-			}
-		}
-		if err := d.extras(id); err != nil {
+	err := d.make(id)
+	if errors.Is(err, fs.ErrExist) {
+		if err := d.Destroy(id, time.Second); err != nil {
 			return err
 		}
-		return d.set(id, l, true)
-	}()
+		err = d.make(id)
+	}
+	if err == nil {
+		err = d.setUp(id, l)
+	}
 	if err != nil {
 		_ = d.Destroy(id, time.Second)
 		return fault.New(op, fault.Unavailable, id, err)
 	}
 	return nil
+}
+
+// make makes the folders of a group.
+func (d *Driver) make(id string) error {
+	return inTurn(func() error {
+		for _, dir := range d.all(id) {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// setUp does what a new group needs before processes are in it.
+func (d *Driver) setUp(id string, l Limits) error {
+	if dir := d.unifiedDir(id); dir != "" {
+		if err := os.Mkdir(filepath.Join(dir, leaf), 0o755); err != nil {
+			return err
+		}
+		if d.layout.v2("memory") && d.has("memory") { // the whole container ends, as Mesos ends it
+			if err := write(d.dir("", id), "memory.oom.group", "1"); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.extras(id); err != nil {
+		return err
+	}
+	return d.set(id, l, true)
 }
 
 // Update changes limits. Memory is only ever raised: a smaller hard limit is left out.
@@ -176,6 +191,13 @@ func (d *Driver) Procs(id string) ([]int, error) { return Procs(d.all(id)[0]) }
 // An absent group is no error.
 func (d *Driver) Destroy(id string, patience time.Duration) error {
 	dirs := d.all(id)
+	empty := dirs
+	if u := d.unifiedDir(id); u != "" {
+		empty = append(slices.Clip(dirs), filepath.Join(u, leaf))
+	}
+	if removeEmpty(empty) {
+		return nil
+	}
 	deadline := time.Now().Add(patience)
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		pids, err := Procs(dirs[0])
@@ -202,6 +224,19 @@ func (d *Driver) Destroy(id string, patience time.Duration) error {
 // FetchFolder is the folder in the agent's own that holds the groups of fetches; it is no
 // container's. No driver but that of its own folder lists it.
 const FetchFolder = ".fetch"
+
+// removeEmpty removes groups, the last first, and tells whether all are gone; one with
+// processes or groups in it stays, and those before it.
+func removeEmpty(dirs []string) bool {
+	return inTurn(func() error {
+		for _, dir := range slices.Backward(dirs) {
+			if err := syscall.Rmdir(dir); err != nil && !gone(err) {
+				return err
+			}
+		}
+		return nil
+	}) == nil
+}
 
 // IDs lists the groups below the agent's folder, in any hierarchy.
 func (d *Driver) IDs() ([]string, error) {
@@ -241,7 +276,25 @@ func (d *Driver) RemoveRoot() error {
 	return errs
 }
 
-// write sets one control file.
+// write sets one control file. Go's own files ask the poller about it, which costs more
+// than the rest.
 func write(dir, file, value string) error {
-	return inTurn(func() error { return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644) })
+	path := filepath.Join(dir, file)
+	return inTurn(func() error {
+		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			return &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+		defer unix.Close(fd)
+		for {
+			_, err = unix.Write(fd, []byte(value))
+			switch err {
+			case nil:
+				return nil
+			case unix.EINTR:
+			default:
+				return &fs.PathError{Op: "write", Path: path, Err: err}
+			}
+		}
+	})
 }

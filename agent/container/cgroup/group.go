@@ -36,6 +36,10 @@ func walk(path string, f func(dir string) error) error {
 		}
 		return err
 	}
+	var st syscall.Stat_t
+	if syscall.Stat(path, &st) == nil && st.Nlink == 2 {
+		return nil // it has no folders
+	}
 	items, err := os.ReadDir(path)
 	if err != nil {
 		if gone(err) {
@@ -72,8 +76,9 @@ func numbers(file string) ([]int, error) {
 }
 
 // Signal sends sig to every process of a group, catching those that are forked
-// meanwhile: with version 2 and SIGKILL by cgroup.kill, with the freezer of version 1
-// while the group is frozen, else by going round until no new process appears. It gives
+// meanwhile: with version 2 and SIGKILL by cgroup.kill, else by going round until no new
+// process appears, with the freezer of version 1 while the group is frozen: all have the
+// signal then before one acts on another's end. A group of one process is not frozen. It gives
 // the number of processes that were found. Those in spare are left out, but not by SIGKILL.
 func Signal(path string, sig syscall.Signal, spare ...int) (int, error) {
 	if sig == syscall.SIGKILL {
@@ -83,28 +88,32 @@ func Signal(path string, sig syscall.Signal, spare ...int) (int, error) {
 			return len(pids), err
 		}
 	}
-	thaw := freeze(path)
-	crash.Here("cgroup.frozen")
-	defer thaw()
 	self := os.Getpid()
 	seen := map[int]bool{}
+	frozen := false
 	for range 16 {
 		pids, err := Procs(path)
 		if err != nil {
 			return len(seen), err
 		}
-		fresh := false
+		pids = slices.DeleteFunc(pids, func(pid int) bool {
+			return seen[pid] || pid == self || (sig != syscall.SIGKILL && slices.Contains(spare, pid))
+		})
+		if len(pids) == 0 {
+			break
+		}
+		if !frozen && len(seen)+len(pids) > 1 {
+			thaw := freeze(path)
+			crash.Here("cgroup.frozen")
+			defer thaw()
+			frozen = true
+			continue // there may be more by now
+		}
 		for _, pid := range pids {
-			if seen[pid] || pid == self || (sig != syscall.SIGKILL && slices.Contains(spare, pid)) {
-				continue
-			}
-			seen[pid], fresh = true, true
+			seen[pid] = true
 			if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return len(seen), err
 			}
-		}
-		if !fresh {
-			break
 		}
 	}
 	return len(seen), nil

@@ -6,10 +6,15 @@ package tree
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mark is the environment variable by which a process is known as part of a task, also
@@ -32,11 +37,35 @@ type Stat struct {
 
 // Read gives the Stat of one process, fs.ErrNotExist or ESRCH when there is none.
 func Read(pid int) (Stat, error) {
-	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	var room [1024]byte // a line has a third of that
+	raw, err := read("/proc/"+strconv.Itoa(pid)+"/stat", room[:0])
 	if err != nil {
 		return Stat{}, err
 	}
 	return parse(pid, raw)
+}
+
+// read appends a file of /proc to buf. Go's own files cost three more system calls each,
+// and a census reads thousands.
+func read(path string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		buf = slices.Grow(buf, 512)
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return buf, nil
+		default:
+			buf = buf[:len(buf)+n]
+		}
+	}
 }
 
 // parse reads the fields after the name, which is in parentheses and may contain any byte.
@@ -45,22 +74,52 @@ func parse(pid int, raw []byte) (Stat, error) {
 	if end < 0 {
 		return Stat{}, fmt.Errorf("/proc/%d/stat: no name in it", pid)
 	}
-	f := bytes.Fields(raw[end+1:])
-	if len(f) < 22 {
-		return Stat{}, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(f)+2)
+	s := Stat{PID: pid}
+	rest, field := bytes.TrimSpace(raw[end+1:]), 2
+	for len(rest) > 0 {
+		var one []byte
+		one, rest, _ = bytes.Cut(rest, []byte{' '})
+		field++
+		if field == 3 && len(one) > 0 {
+			s.State = one[0]
+			continue
+		}
+		n := number(one)
+		switch field { // counted as in proc(5), from 1
+		case 4:
+			s.Parent = int(n)
+		case 6:
+			s.Session = int(n)
+		case 14:
+			s.User = n
+		case 15:
+			s.System = n
+		case 20:
+			s.Threads = int(n)
+		case 22:
+			s.Start = n
+		case 24:
+			s.RSS = n
+		case 52:
+			s.Exit = int(n)
+		}
 	}
-	num := func(field int) uint64 { // counted as in proc(5), from 1
-		n, _ := strconv.ParseUint(string(f[field-3]), 10, 64)
-		return n
+	if field < 24 {
+		return Stat{}, fmt.Errorf("/proc/%d/stat: %d fields", pid, field)
 	}
-	exit := 0
-	if len(f) > 49 {
-		exit = int(num(52))
+	return s, nil
+}
+
+// number reads a decimal number; 0 for anything else, negative ones included.
+func number(text []byte) uint64 {
+	var n uint64
+	for _, c := range text {
+		if c < '0' || c > '9' || n > math.MaxUint64/10-1 {
+			return 0
+		}
+		n = 10*n + uint64(c-'0')
 	}
-	return Stat{
-		PID: pid, Exit: exit, State: f[0][0], Parent: int(num(4)), Session: int(num(6)), Threads: int(num(20)),
-		Start: num(22), User: num(14), System: num(15), RSS: num(24),
-	}, nil
+	return n
 }
 
 // Alive tells whether the process named by pid and start time still runs.
@@ -69,10 +128,13 @@ func Alive(pid int, start uint64) bool {
 	return err == nil && s.Start == start && s.State != 'Z' && s.State != 'X'
 }
 
-// Census is one look at all processes of the host.
+// Census is one look at all processes of the host. It may be used by several goroutines.
 type Census struct {
-	stats []Stat
-	marks map[int]string // by pid; only of processes whose environment could be read
+	stats    []Stat
+	marked   map[string][]int // by mark, of processes whose environment could be read; indexes into stats
+	sessions map[int][]int    // by session
+	children map[int][]int    // by parent
+	pids     map[int]int
 }
 
 // Take looks at all processes. Reading environments costs; marks tells whether to.
@@ -86,8 +148,9 @@ func Take(marks bool) (*Census, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Census{marks: map[int]string{}}
-	var between []int
+	c := &Census{marked: map[string][]int{}, sessions: map[int][]int{}, children: map[int][]int{}, pids: map[int]int{}}
+	var buf []byte
+	var between []Stat
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
@@ -97,82 +160,99 @@ func Take(marks bool) (*Census, error) {
 		if err != nil {
 			continue // gone meanwhile
 		}
-		c.stats = append(c.stats, s)
+		mark := ""
 		if marks && s.State != 'Z' && s.RSS > 0 {
-			switch m, known := markOf(pid); {
-			case m != "":
-				c.marks[pid] = m
-			case !known:
-				between = append(between, pid)
+			known := true
+			if mark, known, buf = markOf(name, buf); !known {
+				between = append(between, s)
+				continue
 			}
 		}
+		c.add(s, mark)
 	}
 	// Who is just becoming another program shows it in a moment.
 	for end := time.Now().Add(time.Second); len(between) > 0; {
-		pid := between[0]
-		m, known := markOf(pid)
-		switch {
-		case m != "":
-			c.marks[pid] = m
-		case !known && time.Now().Before(end):
+		mark, known := "", true
+		if mark, known, buf = markOf(strconv.Itoa(between[0].PID), buf); !known && time.Now().Before(end) {
 			time.Sleep(time.Millisecond)
 			continue
 		}
+		c.add(between[0], mark)
 		between = between[1:]
 	}
 	return c, nil
 }
 
-// markOf gives the value of Mark in a process's environment as it was at its start. known is
-// false for a process in the middle of an exec, which has neither environment nor arguments.
-func markOf(pid int) (mark string, known bool) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	env, err := os.ReadFile(dir + "/environ")
+func (c *Census) add(s Stat, mark string) {
+	i := len(c.stats)
+	c.stats = append(c.stats, s)
+	c.pids[s.PID] = i
+	c.sessions[s.Session] = append(c.sessions[s.Session], i)
+	c.children[s.Parent] = append(c.children[s.Parent], i)
+	if mark != "" {
+		c.marked[mark] = append(c.marked[mark], i)
+	}
+}
+
+// markOf gives the value of Mark in a process's environment as it was at its start, and
+// buf for the next one. known is false for a process in the middle of an exec, which has
+// neither environment nor arguments.
+func markOf(pid string, buf []byte) (mark string, known bool, room []byte) {
+	raw, err := read("/proc/"+pid+"/environ", buf[:0])
 	if err != nil {
-		return "", true
+		return "", true, buf
 	}
-	if len(env) == 0 {
-		args, err := os.ReadFile(dir + "/cmdline")
-		return "", err != nil || len(args) > 0
+	if len(raw) == 0 {
+		raw, err = read("/proc/"+pid+"/cmdline", raw)
+		return "", err != nil || len(raw) > 0, raw
 	}
-	for len(env) > 0 {
+	for env := raw; len(env) > 0; {
 		var v []byte
 		v, env, _ = bytes.Cut(env, []byte{0})
 		if value, ok := bytes.CutPrefix(v, []byte(Mark+"=")); ok {
-			return string(value), true
+			return string(value), true, raw
 		}
 	}
-	return "", true
+	return "", true, raw
 }
 
 // Members gives the processes of the task whose first process is root (0: unknown),
 // started at tick start, with the given mark ("" for none). Zombies are left out, and
 // so is the calling process.
 func (c *Census) Members(root int, start uint64, mark string) []Stat {
-	in := map[int]bool{}
-	for _, s := range c.stats {
-		if s.Start < start {
-			continue // older than the task: its number was used before
-		}
-		if root > 0 && (s.PID == root && s.Start == start || s.Session == root && s.PID != root) {
-			in[s.PID] = true
-		}
-		if mark != "" && c.marks[s.PID] == mark {
-			in[s.PID] = true
+	in := map[int]bool{} // indexes into stats
+	var all []int
+	add := func(i int) {
+		if !in[i] && c.stats[i].Start >= start { // an older one has nothing to do with it: its number was used before
+			in[i] = true
+			all = append(all, i)
 		}
 	}
-	for grown := true; grown; {
-		grown = false
-		for _, s := range c.stats {
-			if !in[s.PID] && in[s.Parent] && s.Start >= start {
-				in[s.PID], grown = true, true
+	if root > 0 {
+		if i, there := c.pids[root]; there && c.stats[i].Start == start {
+			add(i)
+		}
+		for _, i := range c.sessions[root] {
+			if c.stats[i].PID != root {
+				add(i)
 			}
 		}
 	}
+	if mark != "" {
+		for _, i := range c.marked[mark] {
+			add(i)
+		}
+	}
+	for n := 0; n < len(all); n++ { // grows meanwhile
+		for _, i := range c.children[c.stats[all[n]].PID] {
+			add(i)
+		}
+	}
+	slices.Sort(all)
 	self := os.Getpid()
 	var out []Stat
-	for _, s := range c.stats {
-		if in[s.PID] && s.PID != self && s.PID > 1 && s.State != 'Z' && s.State != 'X' {
+	for _, i := range all {
+		if s := c.stats[i]; s.PID != self && s.PID > 1 && s.State != 'Z' && s.State != 'X' {
 			out = append(out, s)
 		}
 	}
