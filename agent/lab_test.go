@@ -303,6 +303,7 @@ type process struct {
 	done chan error
 	uid  uint32 // runs as this user, from the copy bin of this program; 0: as the test's
 	bin  string
+	born string       // the version 2 group that it starts in; empty: this process's
 	tls  *http.Client // speaks TLS with it; nil: it has none
 
 	program string // a copy of this program, as another build would be; empty: this one
@@ -355,6 +356,17 @@ func (p *process) start() {
 		p.cmd = exec.Command(p.bin)
 		p.cmd.Dir = "/"
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.uid, Gid: p.uid}}
+	}
+	if p.born != "" {
+		group, err := os.Open(p.born)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer group.Close()
+		if p.cmd.SysProcAttr == nil {
+			p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		p.cmd.SysProcAttr.UseCgroupFD, p.cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
 	}
 	p.cmd.Env = append(append(os.Environ(), "STOA_TEST_AGENT="+string(b)), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out

@@ -1,27 +1,43 @@
 package agent_test
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/agent"
+	"github.com/stoa-project/stoa/agent/container/cgroup"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
-// An agent of another user runs tasks as itself, with what it can confine them by, and
-// says what it cannot.
-func TestUnprivilegedAgent(t *testing.T) {
+const nobody = 65534
+
+// ofNobody prepares an agent of another user, with a program that this user may start.
+func ofNobody(t *testing.T) (*master, *process) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root can start an agent as another user")
 	}
-	const nobody = 65534
 	m := newMaster(t, 0)
-	p := newProcess(t, m)
+	var p *process
+	t.Cleanup(func() { // after the process' own clean-up
+		for _, dir := range p.groups("") {
+			if err := cgroup.Remove(dir, patience.For(5*time.Second)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	p = newProcess(t, m)
 	if err := os.Chmod(filepath.Dir(p.cfg.WorkDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +64,13 @@ func TestUnprivilegedAgent(t *testing.T) {
 	}
 	p.uid, p.bin = nobody, bin
 	p.cfg.Isolation, p.cfg.CgroupsHierarchy, p.cfg.CgroupsRoot = withCgroups+","+confinement, "/sys/fs/cgroup", "stoa-test-"+p.cfg.Port
+	return m, p
+}
+
+// An agent of another user runs tasks as itself, with what it can confine them by, and
+// says what it cannot.
+func TestUnprivilegedAgent(t *testing.T) {
+	m, p := ofNobody(t)
 	p.start()
 	m.register("S0")
 	m.run(task("S0", "t", `id -u; ulimit -n; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\t'; kill -9 $$`,
@@ -69,6 +92,78 @@ func TestUnprivilegedAgent(t *testing.T) {
 	}
 	if strings.Contains(p.out.String(), "linux/seccomp,") {
 		t.Error("what works is said not to")
+	}
+}
+
+// An agent of another user that was given groups (Delegate=yes in its unit) limits its tasks
+// by them, also after a restart.
+func TestUnprivilegedAgentWithGroups(t *testing.T) {
+	m, p := ofNobody(t)
+	p.giveGroups(nobody)
+	p.start()
+	m.register("S0")
+	m.run(task("S0", "t", "id -u; exec sleep 1000"))
+	m.expect("t", running)
+	for range 2 {
+		for _, c := range []struct{ v1, want1, v2, want2 string }{
+			{"memory.limit_in_bytes", strconv.Itoa(64 << 20), "memory.max", strconv.Itoa(64 << 20)},
+			{"cpu.shares", "204", "cpu.weight", "20"},
+		} {
+			want := map[string]string{c.v1: c.want1, c.v2: c.want2}
+			if name, got := p.held(p.state().container("t"), c.v1, c.v2); name == "" || got != want[name] {
+				t.Errorf("%s is %q, want %v", name, got, want)
+			}
+		}
+		p.stop(syscall.SIGTERM)
+		if p.born != "" { // what passes controllers on takes no process: DelegateSubgroup=agent
+			p.born = filepath.Join("/sys/fs/cgroup", p.cfg.CgroupsRoot, "agent")
+		}
+		p.start()
+		m.reregister("S0")
+	}
+	if got := p.stdout("t"); got != "65534\n" {
+		t.Errorf("%q", got)
+	}
+	m.run(task("S0", "hog", "x=0123456789abcdef; while :; do x=$x$x; done"))
+	seen := m.expect("hog", failed)
+	if r := seen[len(seen)-1].GetReason(); r != mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY {
+		t.Errorf("%v: %s", r, seen[len(seen)-1].GetMessage())
+	}
+	p.kill(m, "t")
+	if log := p.out.String(); !strings.Contains(log, "this agent is not root") || strings.Contains(log, "some limits are not enforced") || strings.Contains(log, "tasks run without limits") {
+		t.Error("the log is not about what there is")
+	}
+}
+
+// giveGroups makes the agent's groups and gives them to a user, as systemd does; with version
+// 2 the agent starts in its own.
+func (p *process) giveGroups(uid int) {
+	p.t.Helper()
+	mounts, err := cgroup.Mounts()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, m := range mounts {
+		dir := filepath.Join(m.Dir, p.cfg.CgroupsRoot)
+		switch {
+		case m.V2 && m.Dir == p.cfg.CgroupsHierarchy:
+			for _, c := range []string{"cpu", "memory", "pids"} {
+				if err := os.WriteFile(filepath.Join(m.Dir, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
+					p.t.Skipf("%s is not to be had: %v", c, err)
+				}
+			}
+			p.born = dir
+		case m.V2 || !slices.ContainsFunc([]string{"cpu", "cpuacct", "memory", "pids", "freezer"}, m.Has):
+			continue
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			p.t.Fatal(err)
+		}
+		for _, file := range []string{"", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"} {
+			if err := os.Chown(filepath.Join(dir, file), uid, uid); err != nil && !errors.Is(err, os.ErrNotExist) {
+				p.t.Fatal(err)
+			}
+		}
 	}
 }
 

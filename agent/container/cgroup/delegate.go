@@ -35,7 +35,7 @@ func (d *Driver) prepareV2() error {
 			if name == "" || !d.layout.v2(c) || slices.Contains(d.missing, c) {
 				continue
 			}
-			if write(dir, "cgroup.subtree_control", "+"+name) != nil {
+			if write(dir, "cgroup.subtree_control", "+"+name) != nil && !passedOn(dir, name) {
 				d.missing = append(d.missing, c)
 			}
 		}
@@ -46,6 +46,13 @@ func (d *Driver) prepareV2() error {
 		}
 	}
 	return nil
+}
+
+// passedOn tells whether a group passes a controller on already: those above a group that was
+// given to an ordinary user are not that user's to write.
+func passedOn(dir, name string) bool {
+	raw, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	return err == nil && slices.Contains(strings.Fields(string(raw)), name)
 }
 
 // vacate moves the processes of a group into the group own below it, if this process is
