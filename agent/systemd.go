@@ -25,5 +25,7 @@ func (c Config) keeperScope(log *slog.Logger) []string {
 		log.Warn("the keeper gets no scope of its own: a stop of this agent's unit may end it and all tasks", "err", err)
 		return nil
 	}
-	return []string{run, "--scope", "--quiet", "--collect", "--slice=" + executorsSlice, "--property=Delegate=yes", "--description=Keeper of the tasks of a Stoa agent", "--"}
+	return []string{run, "--scope", "--quiet", "--collect", "--slice=" + executorsSlice, "--property=Delegate=yes",
+		"--property=TasksMax=infinity", // without cgroups/ in --isolation all tasks are in it
+		"--description=Keeper of the tasks of a Stoa agent", "--"}
 }
