@@ -10,10 +10,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/stoa-project/stoa/dns/names"
+	"github.com/stoa-project/stoa/internal/durable"
 )
 
 const (
@@ -78,18 +78,12 @@ func (c *cache) run(ctx context.Context) {
 }
 
 // write replaces the file in one step.
-func (c *cache) write(s names.Snapshot, at time.Time) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(c.path), filepath.Base(c.path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriterSize(f, 64<<10)
+func (c *cache) write(s names.Snapshot, at time.Time) error {
+	return durable.ReplaceBy(c.path, 0o600, func(w io.Writer) error { return writeLines(w, s, at) })
+}
+
+// writeLines writes a line for each part of the view, and their number at the end.
+func writeLines(w io.Writer, s names.Snapshot, at time.Time) (err error) {
 	out := json.NewEncoder(w)
 	lines := 0
 	put := func(l cacheLine) {
@@ -109,14 +103,6 @@ func (c *cache) write(s names.Snapshot, at time.Time) (err error) {
 		put(cacheLine{Task: &s.Tasks[i]})
 	}
 	put(cacheLine{Lines: lines})
-	for _, step := range []func() error{w.Flush, f.Sync, f.Close} {
-		if err == nil {
-			err = step()
-		}
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), c.path)
-	}
 	return err
 }
 

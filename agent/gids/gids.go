@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 )
@@ -197,15 +198,7 @@ func (g *Groups) save() error {
 	if err := os.MkdirAll(filepath.Dir(g.file), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(g.file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(g.file+".new", g.file)
+	return durable.Replace(g.file, 0o600, raw)
 }
 
 // enter opens a volume; no link on the way leads out of base.

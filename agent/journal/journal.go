@@ -29,8 +29,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -104,7 +103,11 @@ func (m Meta) BootID() string {
 
 // SetBootID records the present boot id, durably.
 func (m Meta) SetBootID(id string) error {
-	return replaceFile(filepath.Join(m.dir, "boot_id"), []byte(id))
+	path := filepath.Join(m.dir, "boot_id")
+	if err := durable.Replace(path, 0o644, []byte(id)); err != nil {
+		return fault.New("journal.write", fault.Other, path, err)
+	}
+	return nil
 }
 
 // Create starts the journal of a new agent id with its first entries and makes the id
@@ -207,7 +210,7 @@ func (j *Journal) Append(entries []Entry) error {
 		j.bad = true
 		return fault.New(op, fault.Unavailable, fileName, err)
 	}
-	if err := datasync(j.f); err != nil {
+	if err := durable.SyncData(j.f); err != nil {
 		// After a failed fsync the kernel may have dropped the pages: only a new file
 		// can be trusted.
 		j.bad = true
@@ -238,28 +241,15 @@ func (j *Journal) rewrite() error {
 		buf = appendFrame(buf, Entry{k, v})
 		j.bytes += frameSize(k, v)
 	}
-	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(buf); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(j.dir)
-	}
-	if err != nil {
-		f.Close()
+	f, err := durable.Renew(path, 0o600, buf)
+	if f == nil {
 		return err
 	}
 	if j.f != nil {
 		j.f.Close()
 	}
 	j.f, j.size, j.bad = f, int64(len(buf)), false
-	return nil
+	return err
 }
 
 // Close releases the file.
@@ -282,49 +272,5 @@ func pointLatest(slaves, id string) error {
 	if err := os.Rename(temp, filepath.Join(slaves, "latest")); err != nil {
 		return err
 	}
-	return syncDir(slaves)
-}
-
-func replaceFile(path string, data []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return fault.New("journal.write", fault.Other, path, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return fault.New("journal.write", fault.Other, path, err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// datasync waits until what was appended, and the file's new length, are on disk; times of
-// access and change may come later, which halves the wait.
-func datasync(f *os.File) error {
-	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if err != unix.EINTR {
-			return os.NewSyscallError("fdatasync", err)
-		}
-	}
+	return durable.SyncDir(slaves)
 }

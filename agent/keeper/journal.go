@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -235,7 +236,7 @@ func (j *journal) put(buf []byte) error {
 	}
 	_, err := j.file.WriteAt(buf, j.size)
 	if err == nil {
-		err = datasync(j.file)
+		err = durable.SyncData(j.file)
 	}
 	if err != nil {
 		_ = j.file.Truncate(j.size)
@@ -256,34 +257,13 @@ func (j *journal) rewrite(boot string) error {
 	if err != nil {
 		return err
 	}
-	temp := j.path + ".new"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(buf); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(temp, j.path)
-	}
-	if err != nil {
-		f.Close()
-		_ = os.Remove(temp)
+	f, err := durable.Renew(j.path, 0o600, buf)
+	if f == nil {
 		return err
 	}
 	if j.file != nil {
 		j.file.Close()
 	}
 	j.file, j.size, j.floor = f, int64(len(buf)), int64(len(buf))
-	return syncDir(filepath.Dir(j.path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return err
 }

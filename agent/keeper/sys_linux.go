@@ -13,15 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func datasync(f *os.File) error {
-	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // keepDescriptors keeps what this process was given open beside stdin, stdout and stderr
 // from its children: a task must not inherit a lock or a socket of whoever started the
 // agent. What Go opens itself is not inherited anyway.

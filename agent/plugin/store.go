@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -179,18 +180,7 @@ func (s *Store) write(container string, all []mount) error {
 	if err := os.MkdirAll(s.cfg.Books, 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
+	if err = durable.Replace(path, 0o600, b); err == nil {
 		s.books[container] = all
 	}
 	return err

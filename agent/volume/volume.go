@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
@@ -112,20 +113,11 @@ func (s *Store) Make(v *mesos.Resource) (fresh bool, err error) {
 		return false, fault.New(op, fault.Unavailable, path, err)
 	}
 	for dir := path; dir != s.workDir && filepath.Base(dir) != "volumes"; dir = filepath.Dir(dir) {
-		if err := syncDir(filepath.Dir(dir)); err != nil {
+		if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 			return true, fault.New(op, fault.Unavailable, path, err)
 		}
 	}
 	return true, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // Own gives a volume's folder, not what is in it, to a user.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/internal/store"
 	"github.com/stoa-project/stoa/internal/zk"
@@ -104,7 +105,7 @@ func (r *Repo) TakeOver(ctx context.Context, fence zk.Fence) (h Handover, refuse
 
 // backup writes every record but the order itself to a tar file: one entry for each, its
 // name the key. The file appears under its name when it is complete and on disk.
-func (r *Repo) backup(ctx context.Context, path string) (err error) {
+func (r *Repo) backup(ctx context.Context, path string) error {
 	records, err := r.store.List(ctx, "")
 	if err != nil {
 		return err
@@ -112,18 +113,12 @@ func (r *Repo) backup(ctx context.Context, path string) (err error) {
 	if err := replaceable(path); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w := tar.NewWriter(buffered)
+	return durable.ReplaceBy(path, 0o600, func(to io.Writer) error { return writeTar(to, records) })
+}
+
+// writeTar writes records as a tar file.
+func writeTar(to io.Writer, records []store.Record) error {
+	w := tar.NewWriter(to)
 	for _, rec := range records {
 		if rec.Key == handoverKey {
 			continue
@@ -136,10 +131,7 @@ func (r *Repo) backup(ctx context.Context, path string) (err error) {
 			return err
 		}
 	}
-	if err := errors.Join(w.Close(), buffered.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return w.Close()
 }
 
 // replaceable refuses to write a backup over a file that is none.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -200,7 +201,7 @@ func (s *Store) tryLayer(ctx context.Context, name string, from layerSource, f *
 	case from.diffID != "" && facts.DiffID != from.diffID:
 		return wrong("unpacked digest", facts.DiffID, from.diffID)
 	}
-	if err := writeFile(staging+"/json", facts, false); err != nil {
+	if err := writeJSON(durable.Swap, staging+"/json", facts); err != nil {
 		return fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)
 	}
 	if err := os.Rename(staging, s.path("layers", name)); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/stoa-project/stoa/agent/container"
 	"github.com/stoa-project/stoa/agent/container/spaces"
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -146,7 +147,7 @@ func (s *Store) build(ctx context.Context, r *Rootfs, img *record) (_ *mounted, 
 	if err := os.MkdirAll(filepath.Join(s.containerDir(r.ID), "backends", r.Backend, "rootfses", m.Name), 0o755); err != nil {
 		return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 	}
-	if err := writeFile(filepath.Join(s.containerDir(r.ID), "image.json"), r, false); err != nil {
+	if err := writeJSON(durable.Swap, filepath.Join(s.containerDir(r.ID), "image.json"), r); err != nil {
 		return nil, fault.New("image.provision", fault.Unavailable, "--work_dir", err)
 	}
 	crash.Here("agent.root-recorded")

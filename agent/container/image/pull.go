@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 )
 
@@ -180,17 +181,27 @@ func (s *Store) store(ctx context.Context, m *manifest, full string, progress Pr
 	}
 	// The layers reach the disk before anything says that they are there.
 	if err = syncAll(s.cfg.StoreDir); err == nil {
-		err = writeFile(s.path("images", recordName(full)), r, true)
-		crash.Here("agent.image-recorded")
+		err = s.record(full, r)
 	}
 	if err != nil {
 		return nil, fault.New("image.pull", fault.Unavailable, "--docker_store_dir", err)
 	}
-	s.mu.Lock()
-	s.images[full] = r
-	s.mu.Unlock()
 	s.log.Info("image pulled", "image", full, "digest", m.digest, "layers", len(r.Layers))
 	return r, nil
+}
+
+// record says durably what an image is. Pulls with different credentials may end together.
+func (s *Store) record(name string, r *record) error {
+	s.recording.Lock()
+	defer s.recording.Unlock()
+	if err := writeJSON(durable.Replace, s.path("images", recordName(name)), r); err != nil {
+		return err
+	}
+	crash.Here("agent.image-recorded")
+	s.mu.Lock()
+	s.images[name] = r
+	s.mu.Unlock()
+	return nil
 }
 
 // meter adds up the bytes of several downloads and tells them each second.

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/stoa-project/stoa/internal/fault"
@@ -77,6 +76,8 @@ type Store struct {
 
 	// Metrics.
 	pulls, failures, cached, pulledBytes, pruned, removeErrors atomic.Uint64
+
+	recording sync.Mutex // one record of an image is written at a time
 
 	mu      sync.Mutex         // guards below
 	images  map[string]*record // by name in full
@@ -259,43 +260,13 @@ func readRecord(file string) (*record, error) {
 	return r, nil
 }
 
-// writeFile replaces a file in one step; lasting waits for the disk.
-func writeFile(path string, v any, lasting bool) error {
+// writeJSON writes v with one of package durable's ways.
+func writeJSON(write func(string, fs.FileMode, []byte) error, path string, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	temp := path + "." + uuid.NewString()
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err == nil && lasting {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err == nil && lasting {
-		err = syncFolder(filepath.Dir(path))
-	}
-	if err != nil {
-		_ = os.Remove(temp) // the first error counts
-	}
-	return err
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return write(path, 0o600, raw)
 }
 
 // syncAll waits until everything written to the file system of a folder is on disk.
