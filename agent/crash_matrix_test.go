@@ -289,6 +289,12 @@ func (f *fragile) pods(prefix string, more []string, change ...func(*mesos.TaskI
 			run(id, "sleep 0.05")
 			return members(id)
 		}},
+		{name: prefix + "kill-at-launch", steps: append(slices.Clone(launchSteps), more...), held: true, ends: []mesos.TaskState{killed, dropped}, act: func(id string, arm func()) []string {
+			arm()
+			run(id, stubborn)
+			f.killHeld(members(id)[0]) // the other one goes along
+			return members(id)
+		}},
 		{name: prefix + "kill", steps: []string{"agent.recorded", "agent.destroy-sent", "keeper.end-seen", "keeper.reaped", "keeper.exit-recorded", "agent.cgroup-removed", "keeper.forgot"},
 			ends: []mesos.TaskState{killed}, seldom: []string{"agent.destroy-sent"}, act: func(id string, arm func()) []string {
 				up(id, stubborn)
