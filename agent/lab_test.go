@@ -26,6 +26,7 @@ import (
 	"github.com/stoa-project/stoa/agent"
 	"github.com/stoa-project/stoa/agent/keeper"
 	"github.com/stoa-project/stoa/internal/crash"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/tlsport"
@@ -121,6 +122,9 @@ type master struct {
 // newMaster listens on a port of 127.0.0.1; 0 takes a free one.
 func newMaster(t *testing.T, port uint16, change ...func(*libprocess.Config)) *master {
 	t.Helper()
+	if port == 0 {
+		port = uint16(freeport.Row(t, 1)) // another master may follow on it
+	}
 	cfg := libprocess.Config{Listen: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
 	for _, c := range change {
 		c(&cfg)
@@ -317,7 +321,7 @@ func newProcess(t *testing.T, m *master) *process {
 		t.Fatal(err)
 	}
 	p := &process{t: t, cfg: agent.Config{
-		Master: m.tr.Addr().String(), IP: "127.0.0.1", Port: freePort(t), Hostname: "agent.test", WorkDir: dir, RuntimeDir: run,
+		Master: m.tr.Addr().String(), IP: "127.0.0.1", Port: strconv.Itoa(freeport.Row(t, 1)), Hostname: "agent.test", WorkDir: dir, RuntimeDir: run,
 		Resources: "cpus:4;mem:4096;disk:1024;ports:[31000-31010]", Attributes: "rack:r1", RegistrationBackoffFactor: 10 * time.Millisecond,
 	}}
 	t.Cleanup(func() {
@@ -333,16 +337,6 @@ func newProcess(t *testing.T, m *master) *process {
 		os.RemoveAll(run)
 	})
 	return p
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	tr, err := libprocess.New(libprocess.Config{Listen: netip.MustParseAddrPort("127.0.0.1:0")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tr.Close()
-	return strconv.Itoa(int(tr.Addr().Port()))
 }
 
 func (p *process) start() {

@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // Sockets that systemd opened are used instead of own ones.
 func TestInheritedSockets(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(freeport.Row(t, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}

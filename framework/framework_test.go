@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/lab/zookeeper"
 	"github.com/stoa-project/stoa/internal/zk"
 )
@@ -44,12 +46,7 @@ func startWith(t *testing.T, cfg Config) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	cfg.Master, cfg.Listener, cfg.Hostname = closed.Addr().String(), l, "127.0.0.1"
+	cfg.Master, cfg.Listener, cfg.Hostname = "127.0.0.1:"+strconv.Itoa(freeport.Row(t, 1)), l, "127.0.0.1"
 	f := New(cfg, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{url: "http://" + l.Addr().String(), cancel: cancel, ended: make(chan error, 1)}

@@ -14,19 +14,9 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab/certs"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/tlsport"
 )
-
-// freePort is one that nobody listens on at the moment.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // keystore makes one PEM file of certificate and key, as --ssl_keystore_path takes it.
 func keystore(t *testing.T, ca *certs.Authority) string {
@@ -67,7 +57,7 @@ func TestHTTPS(t *testing.T) {
 		return string(body), resp.Header, err
 	}
 	for _, alone := range []bool{false, true} {
-		plain, secure := freePort(t), freePort(t)
+		plain, secure := freeport.Row(t, 1), freeport.Row(t, 1)
 		f := New(Config{Master: "127.0.0.1:1", WorkDir: t.TempDir(), Hostname: "127.0.0.1", HTTPAddress: "127.0.0.1", HTTPPort: plain,
 			TLS: port, HTTPSAddress: "127.0.0.1", HTTPSPort: secure, NoHTTP: alone}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(context.Background())

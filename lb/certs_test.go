@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // writeCert makes a certificate for a host and puts it in place whole.
@@ -65,7 +67,7 @@ func (r *rig) serial(t *testing.T, port int, host string, want int64) {
 // Certificates are replaced, added and removed without a reload; a file that is no
 // certificate changes nothing.
 func TestCertificatesChangeAtRunTime(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 4)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 4)
 	one, many := filepath.Join(dir, "one.pem"), filepath.Join(dir, "many")
 	if err := os.Mkdir(many, 0o700); err != nil {
 		t.Fatal(err)
@@ -108,7 +110,7 @@ func TestCertificatesChangeAtRunTime(t *testing.T) {
 // Entries of a crt-list come and go without a reload; one that makes another certificate
 // the first costs a reload, and one that HAProxy cannot read waits until it can.
 func TestCertificateListsChange(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 4)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 4)
 	list := filepath.Join(dir, "list.txt")
 	file := func(name string) string { return filepath.Join(dir, name+".pem") }
 	put := func(lines ...string) {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/lb/labels"
 )
 
@@ -42,7 +43,7 @@ func TestDrainedTasksAreReported(t *testing.T) {
 	for _, reload := range []bool{false, true} {
 		t.Run(fmt.Sprint("reload ", reload), func(t *testing.T) {
 			m := newMarathon(t)
-			r := start(t, m, shortDir(t), false, freePorts(t, 3))
+			r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 			k, begun, end := slow(t, "slow")
 			other := backend(t, "other")
 			m.set(r.app(k))
@@ -110,7 +111,7 @@ func waitFor(t *testing.T, what string, f func() error) {
 // While nobody leads, tasks come and go; who comes next finds out what HAProxy does and
 // changes it without a reload.
 func TestNextControllerNeedsNoReload(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	first := start(t, m, dir, true, ports)
 	a, b, c := backend(t, "a"), backend(t, "b"), backend(t, "c")
 	m.set(first.app(a, b))
@@ -138,7 +139,7 @@ func TestNextControllerNeedsNoReload(t *testing.T) {
 // Without Marathon and with HAProxy gone, as after a restart of the machine, the
 // configuration of the last run serves.
 func TestLastConfigurationServesWithoutMarathon(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	first := start(t, m, dir, false, ports)
 	m.set(first.app(backend(t, "a")))
 	first.answering(t, "a")
@@ -158,7 +159,7 @@ func TestLastConfigurationServesWithoutMarathon(t *testing.T) {
 // A task costs one group of runtime commands, one that changes nothing none.
 func TestOneGroupForEachTask(t *testing.T) {
 	m := newMarathon(t)
-	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 	a, b := backend(t, "a"), backend(t, "b")
 	m.set(r.app(a))
 	r.answering(t, "a")
@@ -192,7 +193,7 @@ func TestOneGroupForEachTask(t *testing.T) {
 // The new app of a deployment group takes over when HAProxy itself reaches it.
 func TestOldTasksDrainWhenHAProxyReachesTheNew(t *testing.T) {
 	m := newMarathon(t)
-	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 	// Its checks fail until it is told otherwise.
 	healthy := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -236,7 +237,7 @@ func TestOldTasksDrainWhenHAProxyReachesTheNew(t *testing.T) {
 
 // A HAProxy that somebody else started is reloaded by his command.
 func TestCommandReloadsAnotherHAProxy(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	owner := start(t, m, dir, true, ports)
 	a, b := backend(t, "a"), backend(t, "b")
 	m.set(owner.app(a))
@@ -262,7 +263,7 @@ func TestCommandReloadsAnotherHAProxy(t *testing.T) {
 
 // Without events, listings at an interval are enough.
 func TestPolling(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	cfg := testConfig(m, dir, ports)
 	cfg.Poll, cfg.StopHAProxy = 30*time.Millisecond, true
 	r := startWith(t, m, cfg, ports)

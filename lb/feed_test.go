@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // A second load balancer follows the first, not Marathon; a kill waits for the requests
 // of both; when the first ends, the second goes on with Marathon itself.
 func TestOneLoadBalancerFeedsAnother(t *testing.T) {
-	m, ports := newMarathon(t), freePorts(t, 6)
+	m, ports := newMarathon(t), freeport.Take(t, 6)
 	cfg := testConfig(m, shortDir(t), ports[:3])
 	cfg.StopHAProxy, cfg.RelayBind = true, fmt.Sprintf("127.0.0.1:%d", ports[3])
 	first := startWith(t, m, cfg, ports[:3])

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/lb/labels"
 )
 
@@ -15,7 +16,7 @@ func inspected(t *testing.T, apps ...labels.App) *LB {
 	t.Helper()
 	m := newMarathon(t)
 	m.set(apps...)
-	cfg := testConfig(m, shortDir(t), freePorts(t, 3))
+	cfg := testConfig(m, shortDir(t), freeport.Take(t, 3))
 	b, err := New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/lb/labels"
 )
 
@@ -99,19 +100,6 @@ func backend(t *testing.T, name string) labels.Task {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) }))
 	t.Cleanup(s.Close)
 	return labels.Task{ID: name, Host: "127.0.0.1", State: "TASK_RUNNING", Ports: []int{s.Listener.Addr().(*net.TCPAddr).Port}}
-}
-
-func freePorts(t *testing.T, n int) []int {
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out
 }
 
 // rig is a running load balancer in front of a scripted Marathon.
@@ -237,7 +225,7 @@ func (r *rig) problems(t *testing.T, n int) []string {
 
 func TestServersFollowTasksWithoutAReload(t *testing.T) {
 	m := newMarathon(t)
-	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 	a, b, c := backend(t, "a"), backend(t, "b"), backend(t, "c")
 	m.set(r.app(a))
 	r.answering(t, "a")
@@ -278,7 +266,7 @@ func TestServersFollowTasksWithoutAReload(t *testing.T) {
 
 func TestBadAppDoesNotStopTheOthers(t *testing.T) {
 	m := newMarathon(t)
-	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 	a := backend(t, "a")
 	bad := labels.App{ID: "/bad", PortDefinitions: []labels.PortDefinition{{Port: r.servicePort + 1}}, Tasks: []labels.Task{a},
 		Labels: map[string]string{"HAPROXY_GROUP": "external", "HAPROXY_0_BIND_OPTIONS": "nonsense"}}
@@ -296,7 +284,7 @@ func TestBadAppDoesNotStopTheOthers(t *testing.T) {
 // A port that something else holds costs its own app only, and comes back when it is free.
 func TestBusyPort(t *testing.T) {
 	m := newMarathon(t)
-	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +315,7 @@ func TestBusyPort(t *testing.T) {
 
 func TestDeadHAProxyIsStartedAgain(t *testing.T) {
 	m := newMarathon(t)
-	r := start(t, m, shortDir(t), false, freePorts(t, 3))
+	r := start(t, m, shortDir(t), false, freeport.Take(t, 3))
 	m.set(r.app(backend(t, "a")))
 	r.answering(t, "a")
 	file, err := os.ReadFile(r.cfg.ConfigPath)
@@ -347,7 +335,7 @@ func TestDeadHAProxyIsStartedAgain(t *testing.T) {
 
 // Traffic does not depend on the controller; the next one adopts the process.
 func TestNextControllerAdoptsHAProxy(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	first := start(t, m, dir, true, ports)
 	m.set(first.app(backend(t, "a")))
 	first.answering(t, "a")

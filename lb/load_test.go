@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/lab/httpload"
 	"github.com/stoa-project/stoa/lb/labels"
 	"github.com/stoa-project/stoa/lb/rest"
@@ -189,7 +190,7 @@ func TestNoRequestFails(t *testing.T) {
 	if os.Getenv("STOA_SOAK") == "1" {
 		cycles, reloads, kills = 200, 10, 20
 	}
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	c := &controller{m: m, cfg: testConfig(m, dir, ports), http: fmt.Sprintf("http://127.0.0.1:%d", ports[1]), port: ports[2]}
 	c.start(t)
 	defer func() { c.kill(); endHAProxy(dir) }()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/lb/labels"
 )
 
@@ -71,7 +72,7 @@ func (r *rig) newcomer(t *testing.T, want string) *http.Cookie {
 // Servers of a sticky app come and go without a reload, and clients keep theirs, over a
 // reload too.
 func TestStickyServersChangeWithoutReload(t *testing.T) {
-	m, dir, ports := newMarathon(t), shortDir(t), freePorts(t, 3)
+	m, dir, ports := newMarathon(t), shortDir(t), freeport.Take(t, 3)
 	r := start(t, m, dir, false, ports)
 	app := r.app(backend(t, "a"), backend(t, "b"), backend(t, "c"))
 	app.Labels["HAPROXY_0_STICKY"] = "true"

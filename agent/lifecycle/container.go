@@ -106,7 +106,7 @@ func (a *Agent) started(ev Started) {
 	case terminated:
 		return
 	case launching:
-	default: // seen before: recovery reports what lives on; or its executor was faster
+	default: // seen before: recovery reports what lives on
 		if len(e.networks) > 0 {
 			a.recordExecution(e)
 		}
@@ -119,6 +119,10 @@ func (a *Agent) started(ev Started) {
 	if !e.generated {
 		e.phase = registering
 		a.recordExecution(e)
+		if ev := e.early; ev != nil {
+			e.early = nil
+			a.executorSubscribed(*ev)
+		}
 		return
 	}
 	e.phase = running

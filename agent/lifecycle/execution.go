@@ -50,6 +50,7 @@ type execution struct {
 	unheard   bool                 // a custom executor that has never subscribed
 	upid      string               // where a v0 executor listens; empty for others
 	fed       bool                 // a task was handed to it
+	early     *ExecutorSubscribed  // came before its container's start was told
 	resizing  resizing
 }
 

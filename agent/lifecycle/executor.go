@@ -21,6 +21,10 @@ func (a *Agent) executorSubscribed(ev ExecutorSubscribed) {
 		a.do(CloseExecutor{Key: ev.Key, UPID: ev.UPID})
 		return
 	}
+	if e.phase == launching { // faster than the news of its start, and its updates name its process and networks
+		e.early = &ev
+		return
+	}
 	if e.upid != ev.UPID && e.upid != "" {
 		a.do(CloseExecutor{Key: ev.Key, UPID: e.upid})
 	}
@@ -71,7 +75,7 @@ func (e *execution) admits(ev ExecutorSubscribed, recovering bool) bool {
 	case ev.Again:
 		return recovering && e.recovered && !e.subscribe && e.phase == registering
 	}
-	return e.phase < running && (!e.recovered || e.upid == "")
+	return e.phase < running && (!e.recovered || e.upid == "") && e.early == nil
 }
 
 // feed hands an executor the tasks that wait for it, in the order they came, when its

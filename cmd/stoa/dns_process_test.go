@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"github.com/stoa-project/stoa/dns/mastertest"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -28,7 +30,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		[]*masterapi.Response_GetAgents_Agent{mastertest.Agent("C-S0", "10.0.0.1:5051")},
 		[]*mesos.Task{mastertest.Task("F1", "web.1", "web", "C-S0", 31000)},
 	))
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(freeport.Row(t, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,10 +5,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/stoa-project/stoa/dns"
 	"github.com/stoa-project/stoa/dns/mastertest"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -63,12 +64,7 @@ func TestVeryVerbose(t *testing.T) {
 		[]*masterapi.Response_GetAgents_Agent{mastertest.Agent("C-S0", "10.0.0.1:5051")},
 		[]*mesos.Task{mastertest.Task("F1", "plain.1", "web", "C-S0", 31000)},
 	))
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	free.Close()
+	port := strconv.Itoa(freeport.Row(t, 1))
 	file := filepath.Join(t.TempDir(), "config.json")
 	config := `{"masters":["` + m.Addr() + `"],"port":` + port + `,"listener":"127.0.0.1","httpon":false,"externalon":false}`
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

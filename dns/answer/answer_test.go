@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,13 +16,14 @@ import (
 
 	"github.com/stoa-project/stoa/dns/answer"
 	"github.com/stoa-project/stoa/dns/names"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // serve runs a server on loopback until the test ends and gives its address.
 func serve(t *testing.T, cfg answer.Config) (*answer.Server, string) {
 	t.Helper()
 	s := answer.New(cfg, slog.New(slog.DiscardHandler))
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(freeport.Row(t, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +320,7 @@ func TestTCPConnectionIsReused(t *testing.T) {
 func upstream(t *testing.T, addr string, rcode int) (at string, asked *atomic.Int32) {
 	t.Helper()
 	asked = &atomic.Int32{}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(freeport.Row(t, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +405,7 @@ func BenchmarkA(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(freeport.Row(b, 1)))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stoa-project/stoa/framework/app"
 	"github.com/stoa-project/stoa/framework/core"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,11 +69,7 @@ func TestChecks(t *testing.T) {
 	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
 	defer plain.Close()
 	defer secure.Close()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: freeport.Row(t, 1)}
 	for _, c := range []struct {
 		name   string
 		addr   net.Addr
@@ -86,8 +83,8 @@ func TestChecks(t *testing.T) {
 		{"redirects count and are not followed", plain.Listener.Addr(), app.HealthCheck{Protocol: app.HealthHTTP, Path: "/moved"}, 500, true},
 		{"https with any certificate", secure.Listener.Addr(), app.HealthCheck{Protocol: app.HealthHTTPS, Path: "/"}, 204, true},
 		{"tcp", plain.Listener.Addr(), app.HealthCheck{Protocol: app.HealthTCP}, 500, true},
-		{"tcp refused", closed.Addr(), app.HealthCheck{Protocol: app.HealthTCP}, 0, false},
-		{"http refused", closed.Addr(), app.HealthCheck{Protocol: app.HealthHTTP}, 0, false},
+		{"tcp refused", closed, app.HealthCheck{Protocol: app.HealthTCP}, 0, false},
+		{"http refused", closed, app.HealthCheck{Protocol: app.HealthHTTP}, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status.Store(int64(c.status))

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // Daemon is one room as a process of its own that a test may kill and start again.
@@ -61,7 +63,7 @@ type ClusterConfig struct {
 func StartCluster(t testing.TB, c ClusterConfig) *Cluster {
 	t.Helper()
 	k := &Cluster{Dir: t.TempDir(), ZK: c.ZK}
-	ports := Ports(t, c.Masters+c.Agents+c.Frameworks)
+	ports := freeport.Take(t, c.Masters+c.Agents+c.Frameworks)
 	port := func() int { p := ports[0]; ports = ports[1:]; return p }
 	start := func(url string, args ...string) *Daemon { return StartDaemon(t, url, args...) }
 	leader := ""

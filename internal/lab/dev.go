@@ -2,12 +2,13 @@ package lab
 
 import (
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // Dev is a running `stoa dev`.
@@ -39,9 +40,9 @@ func TaskPorts(n int) (from, to int) {
 func StartDev(t testing.TB, workDir string, extra ...string) *Dev {
 	t.Helper()
 	agents := 2
-	p := Ports(t, 6+agents)
+	p := freeport.Take(t, 6+agents)
 	// Agents take one port after the other; so the free ones are looked for in a row.
-	first := consecutive(t, agents)
+	first := freeport.Row(t, agents)
 	from, to := TaskPorts(1000)
 	d := &Dev{WorkDir: workDir}
 	d.args = append([]string{
@@ -79,26 +80,4 @@ func (d *Dev) Restart(t testing.TB) {
 		}
 		return fmt.Errorf("no line ready")
 	})
-}
-
-// consecutive finds a free port that is followed by n-1 free ones.
-func consecutive(t testing.TB, n int) int {
-	t.Helper()
-	for range 100 {
-		first := Ports(t, 1)[0]
-		free := true
-		for i := range n {
-			l, err := net.Listen("tcp", net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+1), strconv.Itoa(first+i)))
-			if err != nil {
-				free = false
-				break
-			}
-			l.Close()
-		}
-		if free {
-			return first
-		}
-	}
-	t.Fatal("lab: no row of free ports found")
-	return 0
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // footprint is what a process holds, by its own metrics.
@@ -72,7 +73,7 @@ func TestMasterKeepsNothing(t *testing.T) {
 	if os.Getenv("STOA_SOAK") == "1" {
 		rounds, tasks = 90, 1000
 	}
-	port := strconv.Itoa(lab.Ports(t, 1)[0])
+	port := strconv.Itoa(freeport.Take(t, 1)[0])
 	addr := "127.0.0.1:" + port
 	t.Setenv("GOGC", "20") // many collections
 	master := lab.StartDaemon(t, "http://"+addr, "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", t.TempDir(),
@@ -144,7 +145,7 @@ func TestFrameworkKeepsNothing(t *testing.T) {
 		rounds = 60
 	}
 	_, _, addr := simMaster(t, 20)
-	port := strconv.Itoa(lab.Ports(t, 1)[0])
+	port := strconv.Itoa(freeport.Take(t, 1)[0])
 	url := "http://127.0.0.1:" + port
 	t.Setenv("GOGC", "20") // many collections
 	lab.StartDaemon(t, url, "framework", "--master", addr, "--http_address", "127.0.0.1", "--http_port", port, "--work_dir", t.TempDir())

@@ -27,6 +27,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/lab"
 	"github.com/stoa-project/stoa/internal/lab/dockerd"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/lab/zookeeper"
 )
 
@@ -162,7 +163,7 @@ func startEstate(t *testing.T) *estate {
 				"--network_cni_config_dir", dir + "/networks", "--network_cni_plugins_dir", lab.CNIPlugins}
 		}})
 	e.api = e.API(0)
-	ports := lab.Ports(t, 2)
+	ports := freeport.Take(t, 2)
 	e.dns = "127.0.0.1:" + strconv.Itoa(ports[0])
 	put(t, dir+"/dns.json", fmt.Sprintf(`{"zk":"zk://%s/mesos","listener":"127.0.0.1","port":%d,"httplistener":"127.0.0.1","httpport":%d,"externalon":false}`, zk.ConnectString(), ports[0], ports[1]))
 	lab.StartDaemon(t, "", "dns", "--config", dir+"/dns.json")

@@ -5,7 +5,6 @@ package lab
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,22 +77,6 @@ func Root(t testing.TB) string {
 		}
 		dir = up
 	}
-}
-
-// Ports gives n TCP ports of 127.0.0.1 that were free a moment ago.
-func Ports(t testing.TB, n int) []int {
-	t.Helper()
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Held until all are chosen, so that no port is given twice.
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out
 }
 
 // Eventually calls f until it gives nil, and fails the test with f's last error when

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // `stoa lb` with the flags and signals of Marathon-LB: SIGHUP lists anew, SIGUSR1 reloads
@@ -43,7 +44,7 @@ func TestLoadBalancerProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	stats := lab.Ports(t, 1)[0]
+	stats := freeport.Take(t, 1)[0]
 	login := filepath.Join(dir, "login")
 	if err := os.WriteFile(login, []byte("u:p:q\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/lab/zookeeper"
 )
 
@@ -187,7 +188,7 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 	defer silent.Close()
 	var frameworks []*lab.Daemon
 	var urls []string
-	for _, port := range lab.Ports(t, 3) {
+	for _, port := range freeport.Take(t, 3) {
 		p := strconv.Itoa(port)
 		urls = append(urls, "http://127.0.0.1:"+p)
 		frameworks = append(frameworks, lab.StartDaemon(t, urls[len(urls)-1], "framework", "--master", silent.Addr().String(),

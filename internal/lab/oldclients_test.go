@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // oldClients builds the programs of the nested module and gives their folder.
@@ -40,7 +41,7 @@ func TestClientsOfTheMesosEra(t *testing.T) {
 
 	for _, codec := range []string{"protobuf", "json"} {
 		t.Run("example-scheduler runs 20 tasks in "+codec, func(t *testing.T) {
-			p := lab.Ports(t, 2)
+			p := freeport.Take(t, 2)
 			s := lab.Start(t, "example-scheduler", filepath.Join(bin, "example-scheduler"),
 				"-url", master+"/api/v1/scheduler", "-codec", codec, "-tasks", "20", "-cpu", "0.1", "-memory", "8", "-exec.memory", "32",
 				"-exec.image", "", "-executor", filepath.Join(bin, "example-executor"), "-name", "example-"+codec, "-failoverTimeout", "0s",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // operated is what these tests read of /state.
@@ -52,7 +53,7 @@ func operate(t *testing.T, master, call string) {
 // operatedFramework starts a framework for a master.
 func operatedFramework(t *testing.T, master string) lab.API {
 	t.Helper()
-	port := strconv.Itoa(lab.Ports(t, 1)[0])
+	port := strconv.Itoa(freeport.Take(t, 1)[0])
 	f := lab.StartDaemon(t, "http://127.0.0.1:"+port, "framework", "--master", master, "--http_address", "127.0.0.1", "--http_port", port,
 		"--hostname", "127.0.0.1", "--work_dir", t.TempDir())
 	api := lab.API{URL: f.URL}
@@ -131,7 +132,7 @@ func TestDrainMovesTasks(t *testing.T) {
 // partitionCluster is a real agent with a task under a master that loses patience soon.
 func partitionCluster(t *testing.T) (master, agent *lab.Daemon, api lab.API, pid int) {
 	t.Helper()
-	ports := lab.Ports(t, 2)
+	ports := freeport.Take(t, 2)
 	addr := "127.0.0.1:" + strconv.Itoa(ports[0])
 	master = lab.StartDaemon(t, "http://"+addr, "master", "--ip", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--work_dir", t.TempDir(),
 		"--agent_ping_timeout", "1secs", "--max_agent_ping_timeouts", "2")

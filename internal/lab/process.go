@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/parent"
 )
 
 // Process is one started program. Its output is kept and shown when the test fails.
@@ -54,10 +56,10 @@ func Start(t testing.TB, name, path string, args ...string) *Process {
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(Demo(t))+":"+os.Getenv("PATH"))
 	// Not in the test's process group: a signal to the test must not reach it first.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// A child that outlives the program and holds its output must not block Wait.
 	p.cmd.WaitDelay = 2 * time.Second
-	if err := p.cmd.Start(); err != nil {
+	if err := parent.Start(p.cmd); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	go func() {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stoa-project/stoa/internal/lab"
 	"github.com/stoa-project/stoa/internal/lab/certs"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // TestSecuredAgent: a real agent with all of mesos-agent.md 11 about security, by flags and
@@ -36,7 +37,7 @@ func TestSecuredAgent(t *testing.T) {
 	agents := file("agents", "agents s3cret\n")
 	wrong := file("wrong", "agents other\n")
 	people := file("people", `{"credentials":[{"principal":"ops","secret":"o"},{"principal":"guest","secret":"g"}]}`)
-	ports := lab.Ports(t, 3)
+	ports := freeport.Take(t, 3)
 	master := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	lab.Start(t, "master", lab.Stoa(t), "master", "--ip=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]), "--work_dir="+dir+"/master",
 		"--authenticate_agents", "--credentials="+agents)

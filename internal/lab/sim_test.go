@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 )
 
 // simMaster starts a master and count simulated agents, and gives both and its address.
 func simMaster(t *testing.T, count int, flags ...string) (master *lab.Daemon, agents *lab.Process, addr string) {
 	t.Helper()
-	port := strconv.Itoa(lab.Ports(t, 1)[0])
+	port := strconv.Itoa(freeport.Take(t, 1)[0])
 	addr = "127.0.0.1:" + port
 	master = lab.StartDaemon(t, "http://"+addr, "master", "--ip", "127.0.0.1", "--port", port, "--work_dir", t.TempDir())
 	agents = lab.Start(t, "sim agents", lab.Stoa(t), append([]string{"sim", "agents", "--master", addr, "--count", strconv.Itoa(count)}, flags...)...)

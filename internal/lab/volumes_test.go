@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stoa-project/stoa/internal/lab"
+	"github.com/stoa-project/stoa/internal/lab/freeport"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire"
 	"github.com/stoa-project/stoa/internal/wire/masterapi"
@@ -30,7 +31,7 @@ type host struct {
 
 func startHost(t *testing.T, resources string, flags ...string) *host {
 	t.Helper()
-	ports := lab.Ports(t, 2)
+	ports := freeport.Take(t, 2)
 	base := t.TempDir()
 	h := &host{dir: filepath.Join(base, "agent")}
 	for _, dir := range []string{base, filepath.Dir(base)} { // users of tasks pass through

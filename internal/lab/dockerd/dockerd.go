@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stoa-project/stoa/internal/lab/parent"
 	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
@@ -84,7 +85,7 @@ func Start(options Options) (*Engine, error) {
 	e.holder = exec.Command("unshare", append(spaces, "sh", "-c", "ip link set lo up; echo ready; exec sleep 2147483647")...)
 	out, err := e.holder.StdoutPipe()
 	if err == nil {
-		err = start(e.holder)
+		err = spawn(e.holder)
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -136,7 +137,7 @@ func (e *Engine) containerd() error {
 	cmd := exec.Command("nsenter", "--target", strconv.Itoa(e.holder.Process.Pid), "--net", "--mount", "containerd",
 		"--root", filepath.Join(dir, "root"), "--state", filepath.Join(dir, "state"), "--address", filepath.Join(dir, "sock"), "--log-level", "warn")
 	cmd.Stdout, cmd.Stderr = e.log, e.log
-	if err := start(cmd); err != nil {
+	if err := spawn(cmd); err != nil {
 		return err
 	}
 	go func() { _ = cmd.Wait() }() // ends with it
@@ -163,7 +164,7 @@ func (e *Engine) launch() error {
 	}
 	cmd := exec.Command("nsenter", append(args, e.options.Args...)...)
 	cmd.Stdout, cmd.Stderr = e.log, e.log
-	if err := start(cmd); err != nil {
+	if err := spawn(cmd); err != nil {
 		return err
 	}
 	gone := make(chan struct{})
@@ -386,24 +387,8 @@ func Busybox() ([]byte, error) {
 	return out.Bytes(), errors.Join(err, w.Close())
 }
 
-// start starts cmd from a thread that lives as long as the process, because the parent
-// death signal is bound to the thread that forked.
-func start(cmd *exec.Cmd) error {
-	parentOnce.Do(func() {
-		go func() {
-			runtime.LockOSThread()
-			for f := range parentWork {
-				f()
-			}
-		}()
-	})
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	result := make(chan error)
-	parentWork <- func() { result <- cmd.Start() }
-	return <-result
+// spawn starts cmd in a process group of its own: a signal to the test must not reach it first.
+func spawn(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return parent.Start(cmd)
 }
-
-var (
-	parentOnce sync.Once
-	parentWork = make(chan func())
-)

@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stoa-project/stoa/internal/lab/freeport"
+	"github.com/stoa-project/stoa/internal/lab/parent"
 )
 
 // jarFolder is where libzookeeper-java and its dependencies put their jars.
@@ -57,28 +60,20 @@ func Start(t testing.TB, n int) *Ensemble {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for attempt := 1; ; attempt++ {
-		e, err := start(t, classpath, n)
-		if err == nil {
-			t.Cleanup(e.Stop)
-			return e
-		}
-		if attempt == 3 { // a port may have been taken between choosing and binding
-			t.Fatalf("zookeeper: %v", err)
-		}
+	e, err := start(t, classpath, n)
+	if err != nil {
+		t.Fatalf("zookeeper: %v", err)
 	}
+	t.Cleanup(e.Stop)
+	return e
 }
 
 func start(t testing.TB, classpath string, n int) (*Ensemble, error) {
 	e := &Ensemble{t: t}
 	for i := 1; i <= n; i++ {
 		s := &server{id: i, folder: t.TempDir()}
-		ports, err := freePorts()
-		if err != nil {
-			return nil, err
-		}
-		s.ports = ports
-		s.client = "127.0.0.1:" + strconv.Itoa(ports[0])
+		s.ports = [3]int(freeport.Take(t, 3))
+		s.client = "127.0.0.1:" + strconv.Itoa(s.ports[0])
 		e.servers = append(e.servers, s)
 	}
 	for _, s := range e.servers {
@@ -193,8 +188,7 @@ func (s *server) run(classpath string) error {
 		"-Dzookeeper.forceSync=no", "-cp", classpath,
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.folder, "node.cfg"))
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := startLocked(cmd); err != nil {
+	if err := parent.Start(cmd); err != nil {
 		return fmt.Errorf("starting java: %w", err)
 	}
 	s.mu.Lock()
@@ -250,20 +244,6 @@ func (s *server) stop(sig syscall.Signal) {
 	_ = cmd.Process.Signal(syscall.SIGCONT)
 	_ = cmd.Process.Signal(sig)
 	_ = cmd.Wait()
-}
-
-// freePorts finds three ports that are free now.
-func freePorts() ([3]int, error) {
-	var ports [3]int
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return ports, err
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
 }
 
 func classpath() (string, error) {
