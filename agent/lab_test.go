@@ -200,24 +200,36 @@ func unhurried() *messages.MasterSlaveConnection {
 // register takes the agent's registration and gives it an id.
 func (m *master) register(id string) *messages.RegisterSlaveMessage {
 	m.t.Helper()
-	reg := next(m.t, "registration", m.registrations)
-	m.send(&messages.SlaveRegisteredMessage{SlaveId: agentID(id), Connection: unhurried()})
-	next(m.t, "UpdateSlave", m.agents)
-	return reg
+	return welcome(m, "registration", m.registrations, &messages.SlaveRegisteredMessage{SlaveId: agentID(id), Connection: unhurried()})
 }
 
 func (m *master) reregister(id string) *messages.ReregisterSlaveMessage {
 	m.t.Helper()
-	for deadline := time.Now().Add(patience.For(20 * time.Second)); ; {
-		reg := next(m.t, "re-registration", m.reregistrations)
-		m.send(&messages.SlaveReregisteredMessage{SlaveId: agentID(id), Connection: unhurried()})
+	return welcome(m, "re-registration", m.reregistrations, &messages.SlaveReregisteredMessage{SlaveId: agentID(id), Connection: unhurried()})
+}
+
+// welcome answers the agent whenever it asks, until it takes an answer, and gives its last
+// request. It may ask more than once, and so may have the process before it.
+func welcome[T proto.Message](m *master, what string, asks <-chan T, answer proto.Message) (last T) {
+	m.t.Helper()
+	for len(m.agents) > 0 {
+		<-m.agents
+	}
+	asked := false
+	for end := time.After(patience.For(20 * time.Second)); ; {
 		select {
+		case last = <-asks:
+			asked = true
+			m.send(answer)
 		case <-m.agents:
-			return reg
-		case <-time.After(500 * time.Millisecond): // it was one that the agent before had repeated
-			if time.Now().After(deadline) {
-				m.t.Fatal("no UpdateSlave came")
+			for len(asks) > 0 {
+				last = <-asks
 			}
+			if asked {
+				return last
+			}
+		case <-end:
+			m.t.Fatalf("no %s that took its answer: asked %v", what, asked)
 		}
 	}
 }

@@ -85,6 +85,12 @@ func TestRebootWithOtherResources(t *testing.T) {
 	m.barrier()
 	crashHost(t, f)
 	p.cfg.Resources = "cpus:2;mem:2048;disk:512;ports:[31000-31010]"
+	for len(m.registrations) > 0 {
+		<-m.registrations
+	}
+	p.start()
+	next(t, "registration", m.registrations)
+	p.stop(syscall.SIGKILL) // before it has another id
 	p.start()
 	m.register("S1")
 	m.run(task("S1", "b", "exit 0"))

@@ -104,7 +104,7 @@ func (e *engine) readJournal(id *string, rebooted bool) ([]lifecycle.Record, err
 			e.log.Warn("the agent's description changed over a reboot: starting as a new agent", "old", *id, "change", why)
 			j.Close()
 			*id = ""
-			return nil, nil
+			return nil, e.meta.Leave() // the next start knows of no reboot
 		}
 		j.Close()
 		return nil, fault.New("agent.recover", fault.Conflict, "--reconfiguration_policy", fmt.Errorf(

@@ -110,6 +110,19 @@ func (m Meta) SetBootID(id string) error {
 	return nil
 }
 
+// Leave records, durably, that no agent lives here any more: the next one is a new one.
+func (m Meta) Leave() error {
+	slaves := filepath.Join(m.dir, "slaves")
+	err := os.Remove(filepath.Join(slaves, "latest"))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = syncDir(slaves)
+	}
+	if err != nil {
+		return fault.New("journal.Leave", fault.Other, slaves, err)
+	}
+	return nil
+}
+
 // Create starts the journal of a new agent id with its first entries and makes the id
 // the latest, in that order, so that a crash in between leaves the id unused.
 func (m Meta) Create(id string, first []Entry, log *slog.Logger) (*Journal, error) {
