@@ -47,6 +47,10 @@ func OwnerOf(name string) (Owner, error) {
 // making bounds the threads that wait for the disk with new sandboxes; Go keeps each one.
 var making = make(chan struct{}, 8)
 
+// maxTries bounds how often the parents of a sandbox are made: it has six that the garbage
+// collector may remove, and what it removes it does not make again.
+const maxTries = 100
+
 // Create makes a run directory (0750, owned by owner; its parents are the agent's, 0755)
 // with empty files stdout and stderr (0644), and points the "latest" link beside it to
 // it. An existing sandbox is left as it is but for its owner.
@@ -55,15 +59,18 @@ func Create(run string, owner Owner) error {
 	making <- struct{}{}
 	defer func() { <-making }()
 	runs := filepath.Dir(run)
-	for try := 0; ; try++ { // the garbage collector may take an empty parent away in between
-		if err := makeFolders(runs); err != nil {
-			return fault.New(op, fault.OfSystem(err), run, err)
+	for try := 0; ; try++ {
+		err := makeFolders(runs)
+		if err != nil {
+			err = fault.New(op, fault.OfSystem(err), run, err)
+		} else {
+			err = fill(run, owner)
 		}
-		err := fill(run, owner)
 		if err == nil {
 			break
 		}
-		if fault.KindOf(err) != fault.NotFound || try == 2 {
+		// The garbage collector may take each empty parent away in between.
+		if fault.KindOf(err) != fault.NotFound || try == maxTries {
 			return err
 		}
 	}

@@ -70,3 +70,36 @@ func TestSwappedFolderShowsNothing(t *testing.T) {
 		t.Errorf("%d reads of the folder, %d of the link: nothing was swapped", own, refused)
 	}
 }
+
+// A sandbox is made whatever the garbage collector removes of its empty parents meanwhile.
+func TestParentsAreRemovedMeanwhile(t *testing.T) {
+	base := t.TempDir()
+	frameworks := filepath.Join(base, "slaves", "S", "frameworks")
+	stop := make(chan struct{})
+	var removing sync.WaitGroup
+	removing.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, dir := range []string{"F/executors/E/runs", "F/executors/E", "F/executors", "F", ".", ".."} {
+				_ = os.Remove(filepath.Join(frameworks, dir)) // only what is empty goes
+			}
+		}
+	})
+	defer removing.Wait()
+	defer close(stop)
+	for range 300 {
+		run := filepath.Join(frameworks, "F/executors/E/runs/R")
+		if err := Create(run, Self()); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{run, filepath.Join(filepath.Dir(run), "latest")} {
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

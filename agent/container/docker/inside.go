@@ -29,6 +29,10 @@ func (r *Runtime) Exec(ctx context.Context, id container.ID, argv, env []string,
 		return 0, fault.New(op, fault.Unavailable, string(id), err)
 	}
 	conn, err := r.api.ExecAttach(ctx, made.ID, client.ExecAttachOptions{})
+	if ctx.Err() != nil && err != nil { // the engine may have been asked, and start it yet
+		r.killExec(made.ID)
+		return 0, ctx.Err()
+	}
 	if err != nil {
 		return 0, fault.New(op, fault.Unavailable, string(id), err)
 	}
@@ -60,16 +64,16 @@ func (r *Runtime) Exec(ctx context.Context, id container.ID, argv, env []string,
 	}
 }
 
-// killExec ends a program started by Exec with its descendants; the engine has no call for
-// this. It works for an engine on this host.
+// killExec ends a program that the engine was asked to start by Exec, with its descendants;
+// the engine has no call for this. It works for an engine on this host.
 func (r *Runtime) killExec(exec string) {
 	ctx, cancel := context.WithTimeout(r.ctx, shortCall)
 	defer cancel()
-	seen, err := r.api.ExecInspect(ctx, exec, client.ExecInspectOptions{})
-	if err != nil || !seen.Running || seen.PID <= 1 {
+	pid, err := r.started(ctx, exec)
+	if err != nil || pid <= 1 {
 		return
 	}
-	first, err := tree.Read(seen.PID)
+	first, err := tree.Read(pid)
 	if err != nil {
 		return
 	}
@@ -78,7 +82,7 @@ func (r *Runtime) killExec(exec string) {
 		if err != nil {
 			return
 		}
-		members := c.Members(seen.PID, first.Start, "")
+		members := c.Members(pid, first.Start, "")
 		if len(members) == 0 {
 			return
 		}
@@ -86,6 +90,28 @@ func (r *Runtime) killExec(exec string) {
 			_ = m.Signal(syscall.SIGKILL)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// started waits until the engine has started a program that it was asked to, and gives its
+// process id; 0 when the program has ended. It can be asked to before it has begun.
+func (r *Runtime) started(ctx context.Context, exec string) (int, error) {
+	for {
+		seen, err := r.api.ExecInspect(ctx, exec, client.ExecInspectOptions{})
+		if err != nil {
+			return 0, err
+		}
+		if seen.PID > 1 {
+			if !seen.Running {
+				return 0, nil
+			}
+			return seen.PID, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }
 
