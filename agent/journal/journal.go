@@ -115,7 +115,7 @@ func (m Meta) Leave() error {
 	slaves := filepath.Join(m.dir, "slaves")
 	err := os.Remove(filepath.Join(slaves, "latest"))
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = syncDir(slaves)
+		err = durable.SyncDir(slaves)
 	}
 	if err != nil {
 		return fault.New("journal.Leave", fault.Other, slaves, err)
