@@ -48,6 +48,7 @@ bench: testsetup build ## run every benchmark row; one JSON line each
 soak: testsetup build ## long randomised runs and the load test; a failing seed is a subtest's name and replays
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'TestSimulation|TestCrashAtEveryEffect|TestNoRequestFails|TestRollingRestarts|TestAcknowledgedWrites|KeepsNothing' ./framework/core ./lb ./internal/lab
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m ./master/ledger/ledgersim
+	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run TestSimulation ./agent/lifecycle
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'LaunchesLeaveNothing|TestCrash|TestAgentKilledAround|TestEngineKilledAnywhere' ./agent ./agent/container/docker
 	$(GO) test -count=1 -timeout 60m ./master/allocate ./lb/labels ./framework/deploy ./framework/match ./internal/resource -rapid.checks=5000
 

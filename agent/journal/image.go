@@ -51,7 +51,7 @@ type image struct {
 	Operations [][]byte `json:"operations,omitempty"`
 	Doomed     [][]byte `json:"doomed,omitempty"`
 
-	Since *time.Time `json:"since,omitempty"` // of a draining
+	Since *time.Time `json:"since,omitempty"` // of a draining; of a task: Began
 }
 
 type killImage struct {
@@ -134,6 +134,9 @@ func encode(r lifecycle.Record) (img image, err error) {
 		}
 		if x.Acked != nil {
 			img.Acked = put(x.Acked)
+		}
+		if !x.Began.IsZero() {
+			img.Since = &x.Began
 		}
 		if k := x.Killing; k != nil {
 			img.Kill = &killImage{k.Since, k.Deadline, k.Unhealthy, k.Overdue}
@@ -219,6 +222,9 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 		if img.Acked != nil {
 			t.Acked = &mesos.TaskStatus{}
 			get(img.Acked, t.Acked)
+		}
+		if img.Since != nil {
+			t.Began = *img.Since
 		}
 		if k := img.Kill; k != nil {
 			t.Killing = &lifecycle.KillImage{Since: k.Since, Deadline: k.Deadline, Unhealthy: k.Unhealthy, Overdue: k.Overdue}

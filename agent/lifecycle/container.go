@@ -128,10 +128,11 @@ func (a *Agent) started(ev Started) {
 	e.phase = running
 	t := e.only()
 	a.recordExecution(e)
-	if t == nil {
+	if t == nil || terminal(t.state) { // killed before
 		return
 	}
 	t.delivered = true
+	a.begins(t)
 	if t.state == mesos.TaskState_TASK_STAGING { // else its progress has told it
 		a.update(t, a.executorStatus(t, mesos.TaskState_TASK_STARTING))
 	}
@@ -139,7 +140,7 @@ func (a *Agent) started(ev Started) {
 	st.Data = ev.Data
 	a.update(t, st)
 	a.startChecks(t)
-	a.armCompletion(t, a.now)
+	a.armCompletion(t)
 }
 
 // launchFailed says that a container's process was never started.

@@ -58,6 +58,7 @@ type TaskImage struct {
 	Killing   *KillImage               // nil unless being killed
 	Acked     *mesos.TaskStatus        // the status acknowledged last, without data
 	Group     string                   // of the LAUNCH_GROUP it came with, else empty
+	Began     time.Time                // when its process was seen to run, if it has a max_completion_time
 }
 
 // KillImage is a kill in progress.

@@ -115,12 +115,24 @@ func (a *Agent) beginKill(t *task, grace time.Duration, why KillImage) {
 	a.do(Kill{Container: t.exec.container, Grace: grace})
 }
 
+// begins takes the time from which max_completion_time counts: what came before the
+// process, such as the pull of an image, does not count.
+func (a *Agent) begins(t *task) {
+	if t.info.GetMaxCompletionTime() != nil {
+		t.began = a.now
+	}
+}
+
 // armCompletion ends a task whose max_completion_time passed: no grace, no
 // TASK_KILLING (mesos-agent.md 2.3).
-func (a *Agent) armCompletion(t *task, since time.Time) {
+func (a *Agent) armCompletion(t *task) {
 	m := t.info.GetMaxCompletionTime()
 	if m == nil {
 		return
+	}
+	since := t.began
+	if since.IsZero() {
+		since = startOf(t, a.now)
 	}
 	a.at(since.Add(time.Duration(m.GetNanoseconds())), func() {
 		if t.exec.phase == running && t.kill == nil && !terminal(t.state) {

@@ -187,9 +187,10 @@ func (a *Agent) nestedStarted(n *nested, pid int, networks []*mesos.NetworkInfo)
 	if t == nil || terminal(t.state) {
 		return
 	}
+	a.begins(t)
 	a.update(t, a.executorStatus(t, mesos.TaskState_TASK_RUNNING))
 	a.startChecks(t)
-	a.armCompletion(t, a.now)
+	a.armCompletion(t)
 }
 
 // nestedFailed says that a nested container's process was never started.
@@ -216,6 +217,9 @@ func (a *Agent) nestedFailed(n *nested, why string) {
 		}
 		st := a.executorStatus(t, state)
 		st.Message = ptr(text)
+		if lim := n.root.limit; lim != nil { // which is why the launch was given up
+			st = limitStatus(lim)
+		}
 		a.update(t, st)
 		a.memberEnded(t)
 	}
@@ -224,7 +228,7 @@ func (a *Agent) nestedFailed(n *nested, why string) {
 
 // nestedExited says that a nested container is gone.
 func (a *Agent) nestedExited(n *nested, exit Exit, lim *Limitation) {
-	if n.phase == launching { // its start was seen by nobody
+	if n.phase == launching && (n.task == nil || n.task.kill == nil) { // its start was seen by nobody
 		a.nestedStarted(n, n.pid, n.networks)
 	}
 	if n.phase == terminated {

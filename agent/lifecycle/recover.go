@@ -123,7 +123,7 @@ func (a *Agent) restoreTask(img *TaskImage) {
 	t := a.addTask(e, img.Info)
 	t.state, t.delivered, t.statuses, t.kill = img.State, img.Delivered, img.Statuses, img.Killing.clone()
 	t.stream.pending = append([]*messages.StatusUpdate(nil), img.Pending...)
-	t.stream.seen, t.stream.acked, t.group = img.Seen, img.Acked, img.Group
+	t.stream.seen, t.stream.acked, t.group, t.began = img.Seen, img.Acked, img.Group, img.Began
 	e.fed = e.fed || t.delivered
 }
 
@@ -139,18 +139,13 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 		e.started, e.pid = true, l.PID
 		a.ended(e, l.Exit, l.Limitation)
 		a.do(Forget{Container: e.container})
-	case known && e.limit != nil: // its end was recorded and not ordered yet, or not seen
+	case known && e.limit != nil && !e.native(): // its end was recorded and not ordered yet, or not seen
 		e.phase, e.pid, e.recovered, e.started = terminating, l.PID, true, true
-		if e.native() {
-			e.phase = running
-			a.endRoot(e)
-		} else {
-			a.do(Destroy{Container: e.container})
-		}
-	case known && e.native():
+		a.do(Destroy{Container: e.container})
+	case known && e.native(): // a limit ends it once it is known what of it lives
 		e.phase, e.pid, e.recovered, e.started = running, l.PID, true, true
 		a.recordExecution(e)
-	case known && e.generated && (t == nil || terminal(t.state)): // given up, but it lives on
+	case known && e.generated && (t == nil || terminal(t.state) || e.started && !t.delivered): // given up, but it lives on
 		e.phase, e.pid, e.recovered, e.started = terminating, l.PID, true, true
 		a.do(Destroy{Container: e.container})
 	case known && !e.started:
@@ -165,7 +160,7 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 			break
 		}
 		a.startChecks(t)
-		a.armCompletion(t, startOf(t, a.now))
+		a.armCompletion(t)
 	case known:
 		e.phase, e.pid, e.recovered = registering, l.PID, true
 		a.awaitFirst(e)
@@ -186,7 +181,7 @@ func (a *Agent) awaitFirst(e *execution) {
 	}
 }
 
-// startOf is when a task was first told to run.
+// startOf is about when a task of an agent that did not record it has begun.
 func startOf(t *task, now time.Time) time.Time {
 	for _, st := range t.statuses {
 		if st.GetState() == mesos.TaskState_TASK_STARTING {

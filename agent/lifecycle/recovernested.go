@@ -48,11 +48,13 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 			n.pid = l.PID
 			a.nestedExited(n, l.Exit, l.Limitation)
 			a.do(Forget{Container: n.id})
+		case known && e.limit != nil: // it ends with the others
+			n.phase, n.pid = max(n.phase, running), l.PID
+		case known && t != nil && (terminal(t.state) || n.phase == launching && t.kill != nil): // given up, but it lives on
+			n.pid = l.PID
+			a.destroyNested(n)
 		case known && n.phase == launching:
 			a.nestedStarted(n, l.PID, l.Networks)
-			a.continueKill(t)
-		case known && t != nil && terminal(t.state):
-			a.destroyNested(n)
 		case known:
 			n.pid = l.PID
 			if t == nil {
@@ -63,14 +65,18 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 				break
 			}
 			a.startChecks(t)
-			a.armCompletion(t, startOf(t, a.now))
-		case n.phase == launching && t != nil && t.kill != nil:
+			a.armCompletion(t)
+		case n.phase == launching && (e.limit != nil || t != nil && t.kill != nil):
 			a.nestedFailed(n, "the agent was restarted")
 		case n.phase == launching:
 			a.launchNested(n)
 		default:
 			a.nestedExited(n, Exit{}, nil)
 		}
+	}
+	if e.native() && e.limit != nil {
+		a.endRoot(e)
+		return
 	}
 	if e.native() && e.phase == running {
 		var queued []*task

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"sort"
+	"time"
 
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
@@ -15,6 +16,7 @@ type task struct {
 	statuses  []*mesos.TaskStatus // one per run of equal states
 	delivered bool                // its executor has it (for a command task: its process was started)
 	kill      *KillImage          // nil unless being killed
+	began     time.Time           // when its process was seen to run, if it has a max_completion_time
 	health    health
 	group     string  // of the LAUNCH_GROUP it came with, else empty
 	nested    *nested // its container in a pod, nil before it is launched
@@ -69,7 +71,7 @@ func (a *Agent) recordTask(t *task) {
 	}
 	a.record(Record{Key: taskRecordKey(t.key()), Task: &TaskImage{
 		Framework: t.exec.fw.id, Executor: t.exec.id(), Info: t.info, State: t.state, Delivered: t.delivered,
-		Statuses: t.statuses, Pending: t.stream.pending, Seen: t.stream.seen, Killing: t.kill.clone(), Acked: t.stream.acked, Group: t.group,
+		Statuses: t.statuses, Pending: t.stream.pending, Seen: t.stream.seen, Killing: t.kill.clone(), Acked: t.stream.acked, Group: t.group, Began: t.began,
 	}})
 }
 
