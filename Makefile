@@ -52,7 +52,7 @@ soak: testsetup build ## long randomised runs and the load test; a failing seed 
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'LaunchesLeaveNothing|TestCrash|TestAgentKilledAround|TestEngineKilledAnywhere' ./agent ./agent/container/docker
 	$(GO) test -count=1 -timeout 60m ./master/allocate ./lb/labels ./framework/deploy ./framework/match ./internal/resource -rapid.checks=5000
 
-hosts: build ## the agent's tests on virtual machines with cgroup v2, hybrid, mixed and v1 (about an hour)
+hosts: build ## the agent's tests on virtual machines with cgroup v2, hybrid, mixed, v1 and systemd (hours)
 	scripts/hosts
 
 fmt: ## format the Go code
