@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,9 +32,11 @@ import (
 )
 
 const (
-	maxBatch    = 512 // events that share one fsync
-	maxLaunches = 64  // sandboxes being made at a time; more wait
-	maxEndings  = 16  // containers being forgotten at a time; more wait
+	maxBatch    = 512  // events that share one fsync
+	maxArrivals = 32   // of them, such as are not urgent
+	maxWaiting  = 4096 // of those, taken from the queue already
+	maxLaunches = 64   // sandboxes being made at a time; more wait
+	maxEndings  = 16   // containers being forgotten at a time; more wait
 )
 
 // engine owns the core and the journal and carries out what the core decides.
@@ -81,7 +84,7 @@ type engine struct {
 	damaged         atomic.Uint64                         // records lost at the start
 	calls           map[uint64]chan lifecycle.Answer      // container calls without an answer; the loop's alone
 	launches        map[lifecycle.ContainerID]*launch     // the loop's alone
-	slots           chan struct{}
+	slots           *gate
 	endings         chan struct{}  // see forget
 	wg              sync.WaitGroup // everything started by effects
 	shutdown        chan string    // the master wants the agent gone
@@ -102,7 +105,7 @@ type work struct {
 func newEngine(cfg Config, log *slog.Logger) *engine {
 	return &engine{
 		cfg: cfg, log: log, work: make(chan work, maxBatch),
-		calls: map[uint64]chan lifecycle.Answer{}, launches: map[lifecycle.ContainerID]*launch{}, ends: map[lifecycle.ContainerID]*time.Timer{}, slots: make(chan struct{}, maxLaunches),
+		calls: map[uint64]chan lifecycle.Answer{}, launches: map[lifecycle.ContainerID]*launch{}, ends: map[lifecycle.ContainerID]*time.Timer{}, slots: newGate(maxLaunches),
 		endings:  make(chan struct{}, maxEndings),
 		shutdown: make(chan string, 1),
 	}
@@ -155,10 +158,13 @@ func (e *engine) takeView() *lifecycle.View {
 	return v.view
 }
 
-// loop runs until ctx ends.
+// loop runs until ctx ends. What launches under way wait for is taken first, and the rest
+// a few at a time: the first of a thousand tasks that come together is not to wait until
+// the last one is recorded.
 func (e *engine) loop(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var later []work
 	for {
 		if next := e.core.Next(); next.IsZero() {
 			timer.Stop()
@@ -166,25 +172,56 @@ func (e *engine) loop(ctx context.Context) error {
 			timer.Reset(max(0, time.Until(next)))
 		}
 		var batch []work
-		select {
-		case <-ctx.Done():
-			return nil
-		case w := <-e.work:
-			batch = append(batch, w)
-		case <-timer.C:
-			batch = append(batch, work{event: lifecycle.Tick{}})
+		take := func(w work) {
+			if w.urgent() {
+				batch = append(batch, w)
+			} else {
+				later = append(later, w)
+			}
+		}
+		if len(later) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case w := <-e.work:
+				take(w)
+			case <-timer.C:
+				batch = append(batch, work{event: lifecycle.Tick{}})
+			}
+		} else {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-timer.C:
+				batch = append(batch, work{event: lifecycle.Tick{}})
+			default:
+			}
 		}
 	more:
-		for len(batch) < maxBatch {
+		for len(batch) < maxBatch && len(later) < maxWaiting {
 			select {
 			case w := <-e.work:
-				batch = append(batch, w)
+				take(w)
 			default:
 				break more
 			}
 		}
-		e.turn(batch)
+		n := min(len(later), maxArrivals)
+		e.turn(append(batch, later[:n]...))
+		if later = slices.Delete(later, 0, n); len(later) == 0 {
+			later = nil
+		}
 	}
+}
+
+// urgent tells what may overtake: an acknowledgement is about one update and a start about
+// one launch of this agent, whatever else has been asked for meanwhile.
+func (w work) urgent() bool {
+	switch w.event.(type) {
+	case lifecycle.Acknowledge, lifecycle.Started:
+		return true
+	}
+	return false
 }
 
 // turn takes a batch: events step the core, and their records become durable together.

@@ -42,13 +42,11 @@ func (e *engine) launch(ef lifecycle.Launch) {
 			fail(err)
 			return
 		}
-		select {
-		case e.slots <- struct{}{}:
-			defer func() { <-e.slots }()
-		case <-ctx.Done():
-			fail(ctx.Err())
+		if err := e.slots.enter(ctx); err != nil {
+			fail(err)
 			return
 		}
+		defer e.slots.leave()
 		ready, err := e.prepare.Container(ctx, ef, root)
 		if err != nil {
 			fail(err)

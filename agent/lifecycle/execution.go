@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"path"
+	"slices"
 	"time"
 
 	"github.com/stoa-project/stoa/internal/wire/executor"
@@ -109,19 +110,15 @@ func (a *Agent) dropIfDone(e *execution) {
 	e.tasks = nil
 	f := e.fw
 	delete(f.executors, e.id())
-	for i, x := range f.order {
-		if x == e {
-			f.order = append(f.order[:i:i], f.order[i+1:]...)
-			break
-		}
+	if i := slices.Index(f.order, e); i >= 0 {
+		f.order = slices.Delete(f.order, i, i+1)
 	}
 	if f.durable() {
 		a.record(Record{Key: executorRecordKey(e.key())})
 	}
-	f.completed = append(f.completed[:len(f.completed):len(f.completed)], a.executorView(e))
-	if n := len(f.completed) - a.cfg.MaxExecutors; n > 0 {
-		f.completed = append([]ExecutorView(nil), f.completed[n:]...)
-	}
+	// Views share the list: what they see of it does not change, more comes behind that.
+	f.completed = append(f.completed, a.executorView(e))
+	f.completed = f.completed[max(0, len(f.completed)-a.cfg.MaxExecutors):]
 	a.do(Collect{Directory: e.directory})
 	a.dropIdleFramework(f)
 }
