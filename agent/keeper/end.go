@@ -209,6 +209,17 @@ func (k *Keeper) signalTree(t *task, sig syscall.Signal) (int, error) {
 	return len(members), err
 }
 
+// firsts gives the first processes of running tasks, with the ticks of their starts.
+func (k *Keeper) firsts() map[int]uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := make(map[int]uint64, len(k.byFD))
+	for _, t := range k.byFD {
+		all[t.PID] = t.Start
+	}
+	return all
+}
+
 // members looks for the task's processes in /proc.
 func (k *Keeper) members(t *task) ([]tree.Stat, error) {
 	c, err := k.census.take()

@@ -121,7 +121,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if bad > 0 {
 		k.log.Error("damaged lines of the journal were left out; their tasks are not watched", "lines", bad)
 	}
-	k.census = newCensus()
+	k.census = newCensus(k.firsts)
 	k.spawner = newSpawner(k.cfg.Dir, min(4, max(2, runtime.NumCPU())))
 	polled := make(chan error, 1)
 	go func() { polled <- k.poller.run(k.pidfdReady) }()

@@ -46,7 +46,8 @@ func Read(pid int) (Stat, error) {
 }
 
 // read appends a file of /proc to buf. Go's own files cost three more system calls each,
-// and a census reads thousands.
+// and a census reads thousands. These files fill the room they are given as far as they
+// reach, so that one that leaves some has ended.
 func read(path string, buf []byte) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -55,15 +56,16 @@ func read(path string, buf []byte) ([]byte, error) {
 	defer unix.Close(fd)
 	for {
 		buf = slices.Grow(buf, 512)
-		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
+		room := buf[len(buf):cap(buf)]
+		n, err := unix.Read(fd, room)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
-		case n == 0:
+		}
+		if buf = buf[:len(buf)+n]; n < len(room) {
 			return buf, nil
-		default:
-			buf = buf[:len(buf)+n]
 		}
 	}
 }
@@ -138,7 +140,11 @@ type Census struct {
 }
 
 // Take looks at all processes. Reading environments costs; marks tells whether to.
-func Take(marks bool) (*Census, error) {
+func Take(marks bool) (*Census, error) { return TakeBut(marks, nil) }
+
+// TakeBut is Take, but the environments of processes in known, start ticks by number, are
+// not read: they have no marks in the census.
+func TakeBut(marks bool, known map[int]uint64) (*Census, error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -149,7 +155,7 @@ func Take(marks bool) (*Census, error) {
 		return nil, err
 	}
 	c := &Census{marked: map[string][]int{}, sessions: map[int][]int{}, children: map[int][]int{}, pids: map[int]int{}}
-	var buf []byte
+	buf := make([]byte, 0, 8<<10) // more than most environments have
 	var between []Stat
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
@@ -161,9 +167,10 @@ func Take(marks bool) (*Census, error) {
 			continue // gone meanwhile
 		}
 		mark := ""
-		if marks && s.State != 'Z' && s.RSS > 0 {
-			known := true
-			if mark, known, buf = markOf(name, buf); !known {
+		start, mine := known[pid]
+		if marks && s.State != 'Z' && s.RSS > 0 && !(mine && start == s.Start) {
+			shown := true
+			if mark, shown, buf = markOf(name, buf); !shown {
 				between = append(between, s)
 				continue
 			}
@@ -172,8 +179,8 @@ func Take(marks bool) (*Census, error) {
 	}
 	// Who is just becoming another program shows it in a moment.
 	for end := time.Now().Add(time.Second); len(between) > 0; {
-		mark, known := "", true
-		if mark, known, buf = markOf(strconv.Itoa(between[0].PID), buf); !known && time.Now().Before(end) {
+		mark, shown := "", true
+		if mark, shown, buf = markOf(strconv.Itoa(between[0].PID), buf); !shown && time.Now().Before(end) {
 			time.Sleep(time.Millisecond)
 			continue
 		}
@@ -195,9 +202,9 @@ func (c *Census) add(s Stat, mark string) {
 }
 
 // markOf gives the value of Mark in a process's environment as it was at its start, and
-// buf for the next one. known is false for a process in the middle of an exec, which has
+// buf for the next one. shown is false for a process in the middle of an exec, which has
 // neither environment nor arguments.
-func markOf(pid string, buf []byte) (mark string, known bool, room []byte) {
+func markOf(pid string, buf []byte) (mark string, shown bool, room []byte) {
 	raw, err := read("/proc/"+pid+"/environ", buf[:0])
 	if err != nil {
 		return "", true, buf

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -34,7 +35,7 @@ func TestParse(t *testing.T) {
 
 func TestMark(t *testing.T) {
 	cmd := exec.Command("sleep", "1000")
-	cmd.Env = []string{"A=", "B=b", Mark + "=here/1", "C=c"}
+	cmd.Env = []string{"A=", "B=" + strings.Repeat("b", 20_000), Mark + "=here/1", "C=c"} // more than is read at once
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +47,23 @@ func TestMark(t *testing.T) {
 			t.Fatal(err)
 		}
 		if all := c.Members(0, 0, "here/1"); len(all) == 1 && all[0].PID == cmd.Process.Pid {
-			return
+			break
 		}
 		if time.Now().After(end) {
 			t.Fatal("the process was not found")
+		}
+	}
+	s, err := Read(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for start, want := range map[uint64][2]int{s.Start: {0, 1}, s.Start - 1: {1, 1}} { // who has the number of a known one is somebody else
+		c, err := TakeBut(true, map[int]uint64{s.PID: start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int{len(c.Members(0, 0, "here/1")), len(c.Members(s.PID, s.Start, "here/1"))}; got != want {
+			t.Errorf("found by mark and by number: %v, not %v", got, want)
 		}
 	}
 }
