@@ -63,13 +63,16 @@ func (e *engine) perform(ef lifecycle.Effect) {
 			e.post(e.ctx, done)
 		})
 	case lifecycle.Forget:
-		e.insist("forget", ef.Container, func(ctx context.Context) error {
+		if _, twice := e.forgetting.LoadOrStore(ef.Container, true); twice {
+			return // it is insisted on already
+		}
+		e.insistThen("forget", ef.Container, func(ctx context.Context) error {
 			err := e.forget(ctx, container.ID(ef.Container))
 			if kind := fault.KindOf(err); err == nil || kind == fault.NotFound {
 				e.prepare.Release(e.ctx, ef.Container)
 			}
 			return err
-		})
+		}, func(error) { e.forgetting.Delete(ef.Container) })
 	case lifecycle.StartChecks:
 		e.startChecks(ef)
 	case lifecycle.StopChecks:
@@ -122,7 +125,8 @@ func (e *engine) forget(ctx context.Context, id container.ID) error {
 }
 
 // insist does something to a container until it succeeds, the container is gone, or the
-// agent stops. A keeper that is away is asked again.
+// agent stops. A keeper that is away is asked again, and what was not done in time is tried
+// on.
 func (e *engine) insist(what string, id lifecycle.ContainerID, f func(context.Context) error) {
 	e.insistThen(what, id, f, func(error) {})
 }
@@ -131,13 +135,15 @@ func (e *engine) insist(what string, id lifecycle.ContainerID, f func(context.Co
 func (e *engine) insistThen(what string, id lifecycle.ContainerID, f func(context.Context) error, then func(error)) {
 	e.wg.Go(func() {
 		pause := 100 * time.Millisecond
-		for {
+		for late := false; ; {
 			err := f(e.ctx)
 			switch fault.KindOf(err) {
 			case fault.Unavailable:
 			case fault.Timeout:
-				if e.ctx.Err() == nil {
+				if e.ctx.Err() == nil && !late {
+					late = true
 					e.destroyFailed(what)
+					e.log.Error("container "+what+" is not done in time, it is tried on", "container", string(id), "err", err)
 				}
 			case fault.NotFound:
 				then(err)

@@ -55,6 +55,7 @@ type engine struct {
 	runtime   container.Runtime
 	docker    *docker.Runtime // part of runtime; nil without the engine
 	pulls     pullTimes       // of the Docker engine
+	provided  pullTimes       // of the image store
 	prepare   *prepare.Preparer
 	groups    *gids.Groups // of volumes; nil without a range
 	fetcher   *fetch.Fetcher
@@ -86,6 +87,7 @@ type engine struct {
 	launches        map[lifecycle.ContainerID]*launch     // the loop's alone
 	slots           *gate
 	endings         chan struct{}  // see forget
+	forgetting      sync.Map       // containers that are being forgotten
 	wg              sync.WaitGroup // everything started by effects
 	shutdown        chan string    // the master wants the agent gone
 	ctx             context.Context

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container/image"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/metrics"
 	"github.com/stoa-project/stoa/internal/wire/mesos"
 )
 
@@ -52,15 +53,16 @@ func (c *Config) imageProviders() error {
 	return nil
 }
 
-// openImages opens the image store; nil when no provider is enabled.
-func (a *Agent) openImages() (*image.Store, error) {
+// openImages opens the image store; nil when no provider is enabled. took is told how long
+// each pull was.
+func (a *Agent) openImages(took func(time.Duration)) (*image.Store, error) {
 	c := a.cfg.Images
 	if c.Providers == "" {
 		return nil, nil
 	}
 	return image.Open(image.Config{
 		StoreDir: c.StoreDir, WorkDir: a.cfg.WorkDir, Registry: c.Registry, Mirrors: c.Mirrors, DockerConfig: a.cfg.Docker.Login, Backend: c.Backend,
-		Excluded: c.Excluded, Headroom: c.Headroom, Interval: c.Interval, UserAgent: "stoa/" + a.cfg.Version,
+		Excluded: c.Excluded, Headroom: c.Headroom, Interval: c.Interval, UserAgent: "stoa/" + a.cfg.Version, Pulled: took,
 	}, a.log)
 }
 
@@ -79,10 +81,11 @@ func (e *engine) PruneImages(excluded []*mesos.Image) {
 }
 
 // imageMetrics declares what the image store counts (mesos-agent.md 12.1).
-func imageMetrics(e *engine, gauge, counter func(name, help, flat string, f func() float64)) {
+func imageMetrics(e *engine, r *metrics.Registry, gauge, counter func(name, help, flat string, f func() float64)) {
 	of := func(f func(image.Counts) float64) func() float64 {
 		return func() float64 { return f(e.images.Counts()) }
 	}
+	e.provided.register(r, "containerizer/mesos/provisioner/docker_store/image_pull_ms")
 	gauge("image_containers", "Containers that have file systems made of images.", "containerizer/mesos/filesystem/containers_new_rootfs",
 		of(func(c image.Counts) float64 { return float64(c.Containers) }))
 	gauge("images", "Images in the store.", "", of(func(c image.Counts) float64 { return float64(c.Images) }))

@@ -219,6 +219,7 @@ func TestImageTask(t *testing.T) {
 			}
 			p.expectAPI(400, "Failed to launch container: Failed to provision image 'UPPER': image.name: UPPER: the repository \"UPPER\" must be lower case letters and digits, with '.', '_', '-' and '/' between them",
 				`{"type":"LAUNCH_CONTAINER","launch_container":{`+ref(root, "bad")+`,"command":{"value":"true"},"container":{"type":"MESOS","mesos":{"image":{"type":"DOCKER","docker":{"name":"UPPER"}}}}}}`)
+			timed(t, p, "containerizer/mesos/provisioner/docker_store/image_pull_ms", 1)
 			m.kill("t")
 			m.expect("t", killed)
 			p.gone()

@@ -53,7 +53,7 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 		gauge("volume_gids_free", "Those of them that no volume has.", "volume_gid_manager/volume_gids_free", func() float64 { _, n := e.groups.Counts(); return float64(n) })
 	}
 	if e.images != nil {
-		imageMetrics(e, gauge, counter)
+		imageMetrics(e, r, gauge, counter)
 	}
 	r.FlatGroup(func(emit func(string, float64)) {
 		if e.images == nil { // Mesos tells of them without images too

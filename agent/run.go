@@ -121,7 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.cfg.LogFile != "" {
 		e.files.Attach("/slave/log", a.cfg.LogFile)
 	}
-	if e.images, err = a.openImages(); err != nil {
+	if e.images, err = a.openImages(e.provided.took); err != nil {
 		transport.Close()
 		return err
 	}

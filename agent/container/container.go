@@ -242,6 +242,8 @@ type Runtime interface {
 	// one at a time, until ctx ends, whose error it returns. It survives the keeper.
 	Watch(ctx context.Context, f func(Event)) error
 	// Forget removes a container's cgroups and exit record. Unknown ones are no error.
+	// fault.Timeout: they cannot be removed at present, because of processes that somebody
+	// else put there or that do not end; try on.
 	Forget(ctx context.Context, id ID) error
 	// Close lets go of the runtime; containers run on.
 	Close() error

@@ -33,17 +33,17 @@ const (
 
 // Config is how the engine is reached and used; flags of mesos-agent.md 13 in brackets.
 type Config struct {
-	Socket           string          // [--docker_socket] a path, unix:///path or tcp://host:port; empty: /var/run/docker.sock
-	Dir              string          // absolute; our few notes about containers, best lost at a reboot
-	Owner            string          // tells the containers of several agents apart: the absolute --work_dir
-	SandboxDirectory string          // [--sandbox_directory] in the container; empty: /mnt/mesos/sandbox
-	CFS              bool            // [--cgroups_enable_cfs] requests are hard limits of CPU
-	DNS              []container.DNS // [--default_container_dns]
-	Login            string          // [--docker_config] JSON, or the path of a file with it
-	RemoveDelay      time.Duration   // [--docker_remove_delay] negative: at once; 0: 6 hours
-	KeepOrphans      bool            // [--no-docker_kill_orphans]
-	CgroupsHierarchy string          // [--cgroups_hierarchy] for statistics; empty: /sys/fs/cgroup
-	Pulled           func(took time.Duration)
+	Socket           string                   // [--docker_socket] a path, unix:///path or tcp://host:port; empty: /var/run/docker.sock
+	Dir              string                   // absolute; our few notes about containers, best lost at a reboot
+	Owner            string                   // tells the containers of several agents apart: the absolute --work_dir
+	SandboxDirectory string                   // [--sandbox_directory] in the container; empty: /mnt/mesos/sandbox
+	CFS              bool                     // [--cgroups_enable_cfs] requests are hard limits of CPU
+	DNS              []container.DNS          // [--default_container_dns]
+	Login            string                   // [--docker_config] JSON, or the path of a file with it
+	RemoveDelay      time.Duration            // [--docker_remove_delay] negative: at once; 0: 6 hours
+	KeepOrphans      bool                     // [--no-docker_kill_orphans]
+	CgroupsHierarchy string                   // [--cgroups_hierarchy] for statistics; empty: /sys/fs/cgroup
+	Pulled           func(took time.Duration) // called after each pull, also one that failed; may be nil
 }
 
 // Waits. The engine answers most calls within milliseconds; some engines hang.

@@ -50,11 +50,12 @@ func (r *Runtime) pull(ctx context.Context, image, sandbox string, force bool) e
 		return fmt.Errorf("failed to pull image '%s': %w", image, err)
 	}
 	began := time.Now()
-	if err := r.fetchImage(ctx, image, header); err != nil {
-		return fmt.Errorf("failed to pull image '%s': %w", image, err)
-	}
+	err = r.fetchImage(ctx, image, header)
 	if r.cfg.Pulled != nil {
 		r.cfg.Pulled(time.Since(began))
+	}
+	if err != nil {
+		return fmt.Errorf("failed to pull image '%s': %w", image, err)
 	}
 	return nil
 }

@@ -60,7 +60,11 @@ func (s *Store) pull(ctx context.Context, req Request, progress Progress) (*reco
 		}
 	}
 	s.pulls.Add(1)
+	began := time.Now()
 	r, err := s.pullFrom(ctx, req, ref, from, full, progress)
+	if s.cfg.Pulled != nil {
+		s.cfg.Pulled(time.Since(began))
+	}
 	if err != nil {
 		s.failures.Add(1)
 		if fault.KindOf(err) == fault.Other {

@@ -60,8 +60,8 @@ func TestWrongContent(t *testing.T) {
 			}
 			d.empty("layers")
 			d.empty("images")
-			if c := d.Counts(); c.Failures != 1 {
-				t.Errorf("%+v", c)
+			if c := d.Counts(); c.Failures != 1 || d.timed.Load() != 1 {
+				t.Errorf("%+v, %d timed", c, d.timed.Load())
 			}
 		})
 	}

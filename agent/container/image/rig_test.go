@@ -172,6 +172,7 @@ type depot struct {
 	dir string
 	cfg Config
 	*Store
+	timed atomic.Int32 // pulls of which it was told how long they took
 }
 
 func newDepot(t testing.TB, change func(*Config)) *depot {
@@ -180,7 +181,12 @@ func newDepot(t testing.TB, change func(*Config)) *depot {
 		t.Skip("root file systems need root")
 	}
 	d := &depot{t: t, dir: t.TempDir()}
-	d.cfg = Config{StoreDir: filepath.Join(d.dir, "store"), WorkDir: filepath.Join(d.dir, "work"), Stall: 10 * time.Second}
+	d.cfg = Config{StoreDir: filepath.Join(d.dir, "store"), WorkDir: filepath.Join(d.dir, "work"), Stall: 10 * time.Second,
+		Pulled: func(took time.Duration) {
+			if took > 0 {
+				d.timed.Add(1)
+			}
+		}}
 	if change != nil {
 		change(&d.cfg)
 	}

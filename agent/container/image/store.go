@@ -43,6 +43,7 @@ type Config struct {
 	Limits       Limits
 	Stall        time.Duration // a download without a byte for so long fails; 0: 1 min
 	UserAgent    string
+	Pulled       func(took time.Duration) // called after each pull, also one that failed; may be nil
 }
 
 // Runtime is what an image says about running it.

@@ -62,8 +62,8 @@ func TestProvision(t *testing.T) {
 			if left, _ := os.ReadDir(d.provisioner()); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
-			if c := d.Counts(); c.Pulls != 1 || c.Cached != 1 || c.Containers != 0 || c.Images != 1 || c.Bytes == 0 {
-				t.Errorf("%+v", c)
+			if c := d.Counts(); c.Pulls != 1 || c.Cached != 1 || c.Containers != 0 || c.Images != 1 || c.Bytes == 0 || d.timed.Load() != 1 {
+				t.Errorf("%+v, %d timed", c, d.timed.Load())
 			}
 		})
 	}

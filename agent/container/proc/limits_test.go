@@ -161,3 +161,54 @@ func TestForkBombIsContained(t *testing.T) {
 		t.Error("100 processes were forked within a limit of 20")
 	}
 }
+
+// mesos-agent.md 12.2: how often a container was short of memory is told by version 1, and
+// counted anew by an agent that has restarted.
+func TestPressureIsTold(t *testing.T) {
+	needCgroups(t)
+	g := newRig(t, nil)
+	spec := g.spec("box", "while :; do head -c 100000000 /dev/zero > big; cat big > /dev/null; done")
+	spec.Limits.Memory = 33 << 20
+	g.start(spec)
+	if g.r.pressure == nil {
+		s, err := g.r.Usage(g.ctx, "box")
+		if err != nil || s.MemLowPressureCounter != nil || s.MemCriticalPressureCounter != nil {
+			t.Errorf("told without being known: %v %v", s, err)
+		}
+		return
+	}
+	counted := func(when string) {
+		t.Helper()
+		for end := time.Now().Add(patience.For(30 * time.Second)); ; time.Sleep(5 * time.Millisecond) {
+			s, err := g.r.Usage(g.ctx, "box")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.GetMemLowPressureCounter() > 0 {
+				if s.MemMediumPressureCounter == nil || s.MemCriticalPressureCounter == nil {
+					t.Errorf("%s: %v", when, s)
+				}
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s: nothing is counted: %v", when, s)
+			}
+		}
+	}
+	counted("from its start")
+	if err := g.r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g.recover()
+	counted("after a restart of the agent")
+	if err := g.r.Destroy(g.ctx, "box"); err != nil {
+		t.Fatal(err)
+	}
+	g.exits("box")
+	if err := g.r.Forget(g.ctx, "box"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := g.r.pressure.Read("box"); ok {
+		t.Error("a container that is forgotten is still counted")
+	}
+}

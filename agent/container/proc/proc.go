@@ -61,9 +61,10 @@ type Runtime struct {
 	cfg Config
 	log *slog.Logger
 
-	keeper *keeper.Client
-	groups *cgroup.Driver // nil: no limits
-	memory *memoryWatch
+	keeper   *keeper.Client
+	groups   *cgroup.Driver // nil: no limits
+	memory   *memoryWatch
+	pressure *cgroup.Pressures // nil: the kernel does not tell
 
 	mu     sync.Mutex // guards limits and procs
 	limits map[container.ID]container.Limits
@@ -105,6 +106,11 @@ func (r *Runtime) Recover(ctx context.Context) ([]container.State, error) {
 	if r.memory == nil {
 		r.memory = r.watchMemory()
 	}
+	if r.pressure == nil && r.groups != nil {
+		r.pressure = r.groups.Pressures(func(id string, err error) {
+			r.log.Warn("memory pressure of a container is not counted", "container", id, "error", err)
+		})
+	}
 	tasks, err := c.List(ctx)
 	if err != nil {
 		return nil, err
@@ -122,6 +128,9 @@ func (r *Runtime) Recover(ctx context.Context) ([]container.State, error) {
 			r.procs[s.ID] = t
 			r.mu.Unlock()
 			r.memory.recovered(t)
+			if !t.Shared {
+				r.pressure.Watch(t.ID)
+			}
 		}
 		out = append(out, s)
 	}
@@ -229,6 +238,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 				return keeper.Task{}, err
 			}
 			r.memory.add(ks.ID)
+			r.pressure.Watch(ks.ID)
 			crash.Here("agent.cgroup-made")
 			ks.Cgroups = r.groups.Join(ks.ID)
 		}
@@ -241,6 +251,7 @@ func (r *Runtime) launch(ctx context.Context, ks keeper.Spec, l container.Limits
 		}
 		if r.groups != nil && !ks.Shared {
 			r.memory.remove(ks.ID)
+			r.pressure.Forget(ks.ID)
 			if err := r.groups.Destroy(ks.ID, 5*time.Second); err != nil {
 				r.log.Warn("cgroup stays until the next start", "container", ks.ID, "error", err)
 			}
@@ -377,9 +388,10 @@ func (r *Runtime) Forget(ctx context.Context, id container.ID) error {
 			return fault.New("container.Forget", fault.Conflict, string(id), errors.New("the container has not ended"))
 		}
 		r.memory.remove(string(id))
+		r.pressure.Forget(string(id))
 		// The cgroup first: without a record nobody would know it but the next sweep.
 		if err := r.groups.Destroy(string(id), r.cfg.DestroyTimeout); err != nil {
-			return err
+			return fault.New("container.Forget", fault.Timeout, string(id), err)
 		}
 	}
 	crash.Here("agent.cgroup-removed")
@@ -406,6 +418,7 @@ func (r *Runtime) Shutdown(ctx context.Context, grace time.Duration) error {
 // nothing is in it.
 func (r *Runtime) Close() error {
 	r.memory.close()
+	r.pressure.Close()
 	if r.groups != nil {
 		if ids, err := r.groups.IDs(); err == nil && len(ids) == 0 {
 			if err := r.groups.RemoveRoot(); err != nil {

@@ -52,6 +52,9 @@ func (r *Runtime) Usage(_ context.Context, id container.ID) (*mesos.ResourceStat
 		return nil, fault.New(op, fault.Unavailable, string(id), err)
 	}
 	Fill(s, u)
+	if p, ok := r.pressure.Read(string(id)); ok {
+		s.MemLowPressureCounter, s.MemMediumPressureCounter, s.MemCriticalPressureCounter = &p.Low, &p.Medium, &p.Critical
+	}
 	s.BlkioStatistics = blkio(r.groups.IO(string(id)))
 	return s, nil
 }
