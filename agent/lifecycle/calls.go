@@ -117,6 +117,7 @@ func (a *Agent) callKill(ev ContainerCall) {
 	case n != nil && n.live():
 		a.do(Signal{Container: n.id, Signal: ev.Signal})
 	case e != nil && e.phase == launching:
+		e.phase = terminating // its process may run by now
 		a.do(Destroy{Container: e.container})
 	case e != nil && e.native() && ev.Signal == 9:
 		if e.verdict == nil {

@@ -105,6 +105,24 @@ func TestShutDownAtLaunchOverARestart(t *testing.T) {
 	}
 }
 
+// An operator's kill of a container whose launch has just succeeded is carried out when
+// the start is seen.
+func TestOperatorKillsAtLaunch(t *testing.T) {
+	w := begun(t)
+	w.run(commandTask(a1))
+	w.step(ContainerCall{Request: 1, Op: CallKill, ID: w.box[a1], Signal: 9})
+	mark := w.log.Len()
+	w.step(Started{Container: w.box[a1], PID: 7})
+	if got := w.lines(mark, "destroy a"); len(got) != 1 {
+		t.Errorf("destroyed %d times\n%s", len(got), w.log.String())
+	}
+	w.gone(a1, signalled(9))
+	w.ackAll()
+	if left := w.a.Leftovers(); left != "" {
+		t.Errorf("left: %s\n%s", left, w.log.String())
+	}
+}
+
 // A task that was killed before its start was seen, and has ended by the time of a
 // restart, is not checked.
 func TestNoChecksOfWhatHasEnded(t *testing.T) {

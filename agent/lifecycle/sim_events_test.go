@@ -48,6 +48,7 @@ func (s *sim) event() {
 				f.pid = fmt.Sprintf("scheduler@10.0.0.2:%d", s.rand.IntN(9))
 				ev := lifecycle.UpdateFramework{ID: f.id, PID: f.pid}
 				if s.odds(2) {
+					f.change()
 					ev.Info = f.info()
 				}
 				s.toAgent(ev)
@@ -81,7 +82,13 @@ func (s *sim) event() {
 	case n < 86 && s.odds(4) && s.shell != nil && s.shell.ready:
 		s.did("all ended at a stop")
 		sh := s.shell
-		sh.post(lifecycle.KillAll{Grace: 3 * time.Second})
+		if s.odds(2) { // or only what would not survive
+			for _, id := range sh.core.Uncheckpointed() {
+				sh.post(lifecycle.ShutdownFramework{ID: id})
+			}
+		} else {
+			sh.post(lifecycle.KillAll{Grace: 3 * time.Second})
+		}
 		s.after(s.between(0, 10*time.Second), func() {
 			if !sh.dead {
 				s.crash(s.between(0, 10*time.Second))

@@ -88,6 +88,10 @@ func (s *sim) begin(ef lifecycle.Launch) *box {
 	if t := s.tasks[lifecycle.TaskKey{Framework: ef.Key.Framework, Task: ef.Task}]; t != nil {
 		t.began = s.now
 	}
+	if s.chance(25) && s.shell != nil && s.shell.ready { // an operator is quick
+		s.did("killed by an operator")
+		s.ask(lifecycle.ContainerCall{Op: lifecycle.CallKill, ID: b.id, Signal: 9})
+	}
 	custom := ef.Task == "" && !ef.Nested && !strings.HasPrefix(ef.Command.GetValue(), "exec sleep")
 	pod := ef.Task == "" && !ef.Nested && !custom
 	switch {
@@ -159,6 +163,9 @@ func (s *sim) tellEnd(b *box) {
 	s.after(s.delay(), func() {
 		if s.boxes[b.id] == b {
 			sh.post(lifecycle.Exited{Container: b.id, Exit: b.exit, Limitation: b.limit})
+			if s.chance(10) { // the watch was interrupted
+				s.tellEnd(b)
+			}
 		}
 	})
 }

@@ -45,6 +45,16 @@ func (s *sim) frameworkOf(id lifecycle.FrameworkID) *framework {
 	return nil
 }
 
+// change gives a framework that subscribes again other capabilities.
+func (f *framework) change() {
+	f.caps = nil
+	for _, c := range []mesos.FrameworkInfo_Capability_Type{mesos.FrameworkInfo_Capability_PARTITION_AWARE, mesos.FrameworkInfo_Capability_TASK_KILLING_STATE} {
+		if f.s.odds(2) {
+			f.caps = append(f.caps, c)
+		}
+	}
+}
+
 func (f *framework) info() *mesos.FrameworkInfo {
 	info := &mesos.FrameworkInfo{Id: &mesos.FrameworkID{Value: ptr(string(f.id))}, Name: ptr("f"), User: ptr("bob"), Checkpoint: ptr(f.durable)}
 	for _, c := range f.caps {
@@ -307,7 +317,7 @@ func (s *sim) launchGroup(f *framework) {
 	info := &mesos.ExecutorInfo{ExecutorId: &mesos.ExecutorID{Value: ptr(x)}, Type: mesos.ExecutorInfo_DEFAULT.Enum(), Resources: []*mesos.Resource{scalar("cpus", 0.25)}}
 	switch s.rand.IntN(8) {
 	case 0:
-		x = "new0"
+		x = []string{"new0", "old0"}[s.rand.IntN(2)]
 		info = s.customExecutor(x)
 	case 1, 2: // one more group for a pod that may be there
 	default:

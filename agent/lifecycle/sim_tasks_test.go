@@ -99,6 +99,9 @@ func (s *sim) inOrder(sh *shell, t *task, st *mesos.TaskStatus) {
 	if _, here := sh.core.StateOf(t.key); t.custom() && !here && last != nil && lifecycle.Final(last.GetState()) && t.lastBy != s.gen {
 		return // its executor did not hear of an acknowledgement, and an agent does not know what it held before (mesos-agent.md 1.4)
 	}
+	if !t.fw.durable && t.excuse == "framework shut down" {
+		return // by the agent that stops: its stream is gone, and the master may ask about it
+	}
 	for _, x := range t.sent {
 		if string(x.GetUuid()) == uuid {
 			s.fail("update %s of %s is sent again after a later one", st.GetState(), t.key.Task)

@@ -24,8 +24,11 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	first, seeds := uint64(0), uint64(300)
-	if os.Getenv("STOA_SOAK") == "1" {
+	switch {
+	case os.Getenv("STOA_SOAK") == "1":
 		seeds = 20000
+	case raceDetector:
+		seeds = 20
 	}
 	if text := os.Getenv("STOA_SEEDS"); text != "" {
 		if _, err := fmt.Sscanf(text, "%d-%d", &first, &seeds); err != nil {
@@ -45,6 +48,9 @@ func TestSimulation(t *testing.T) {
 // The same seed gives the same history, to the last message; and a handful of them
 // reaches everything that is simulated.
 func TestSimulationReplays(t *testing.T) {
+	if raceDetector {
+		return // a matter of order, not of memory
+	}
 	reached := map[string]int{}
 	for seed := range uint64(80) {
 		first := simulate(t, seed)
@@ -72,8 +78,11 @@ func TestSimulationReplays(t *testing.T) {
 // in turn: whatever was done by then, all comes to rest.
 func TestSimulationCrashAtEveryEffect(t *testing.T) {
 	stride, most := 7, 3
-	if os.Getenv("STOA_SOAK") == "1" {
+	switch {
+	case os.Getenv("STOA_SOAK") == "1":
 		stride, most = 1, 20
+	case raceDetector:
+		stride = 97
 	}
 	histories := 0
 	for seed := uint64(1); histories < most; seed++ {
