@@ -169,7 +169,7 @@ func (c *agentCmd) config(modules string) (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, err
 	}
-	images, box, err := c.agentImages.config(suffix)
+	images, box, err := c.agentImages.config(c.WorkDir, suffix)
 	if err != nil {
 		return agent.Config{}, err
 	}
@@ -178,7 +178,7 @@ func (c *agentCmd) config(modules string) (agent.Config, error) {
 		Hostname: c.Hostname, NoHostnameLookup: !c.Lookup, WorkDir: c.WorkDir, RuntimeDir: c.RuntimeDir,
 		Resources: c.Resources, Attributes: c.Attributes, DefaultRole: c.DefaultRole,
 		Isolation: c.Isolation, Containerizers: c.Containerizers, Docker: c.agentDocker.config(), CNI: c.agentNetworks.config(), Images: images, DefaultContainerInfo: box, HostPathVolumeForceCreation: c.ForceCreation, Domain: c.Domain, GCNested: c.GCNested, Disk: c.agentDisk.disk(), Ports: c.agentPorts.ports(), Oversubscription: c.agentDisk.oversubscription(modules), SandboxDirectory: c.SandboxInside, Launcher: c.Launcher,
-		NoSwitchUser: !c.SwitchUser, NoOldExecutors: !c.V0Executors, Fetch: c.agentFetch.config(suffix), ExecutorEnvironmentVariables: env,
+		NoSwitchUser: !c.SwitchUser, NoOldExecutors: !c.V0Executors, Fetch: c.agentFetch.config(c.WorkDir, suffix), ExecutorEnvironmentVariables: env,
 		ExecutorRegistrationTimeout: time.Duration(c.Registration), ExecutorReregistrationTimeout: time.Duration(c.Reregistration),
 		ExecutorShutdownGracePeriod: time.Duration(c.ShutdownGrace), RecoveryTimeout: time.Duration(c.RecoveryTimeout),
 		MaxCompletedExecutorsPerFramework: c.MaxCompleted, ReconfigurationPolicy: c.Reconfiguration,

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/stoa-project/stoa/agent"
@@ -19,7 +17,7 @@ type agentImages struct {
 	ImageProviders string `name:"image_providers" env:"MESOS_IMAGE_PROVIDERS" help:"docker: containers of type MESOS may have Docker and OCI images. Needs filesystem/linux and docker/runtime in --isolation, and root."`
 	DockerRegistry string `name:"docker_registry" env:"MESOS_DOCKER_REGISTRY" default:"https://registry-1.docker.io" help:"Where images without a registry in their name come from: https://host[:port], http://host[:port], or a folder with archives of docker save named IMAGE:TAG.tar."`
 	Mirrors        string `name:"docker_registry_mirrors" env:"STOA_DOCKER_REGISTRY_MIRRORS" help:"Addresses that are tried before a registry, as JSON or file:///path: {\"docker.io\":[\"https://mirror.example.com\"]}."`
-	DockerStore    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" help:"Where images are kept; each agent needs its own. Default: mesos/store/docker in the temporary folder."`
+	DockerStore    string `name:"docker_store_dir" env:"MESOS_DOCKER_STORE_DIR" help:"Where images are kept; each agent needs its own. Default: mesos/store/docker in the temporary folder; store/docker in --work_dir where mesos there is another user's."`
 	IgnoreRuntime  bool   `name:"docker_ignore_runtime" env:"MESOS_DOCKER_IGNORE_RUNTIME" negatable:"" help:"Leave out what images say about command, environment and working directory."`
 	Backend        string `name:"image_provisioner_backend" env:"MESOS_IMAGE_PROVISIONER_BACKEND" help:"How root file systems are made of images: overlay, copy, or bind (one layer, read-only). Default: overlay where it works."`
 	ImageGC        string `name:"image_gc_config" env:"MESOS_IMAGE_GC_CONFIG" help:"When unused images go by themselves, as JSON or file:///path: {\"image_disk_headroom\":0.1,\"image_disk_watch_interval\":{\"nanoseconds\":3600000000000},\"excluded_images\":[]}."`
@@ -27,13 +25,13 @@ type agentImages struct {
 	DefaultBox     string `name:"default_container_info" env:"MESOS_DEFAULT_CONTAINER_INFO" help:"ContainerInfo for command tasks and executors that bring none, as JSON or file:///path."`
 }
 
-// config reads the JSON flags. suffix tells agents of one host apart.
-func (c *agentImages) config(suffix string) (agent.Images, *mesos.ContainerInfo, error) {
+// config reads the JSON flags. work is --work_dir, suffix tells agents of one host apart.
+func (c *agentImages) config(work, suffix string) (agent.Images, *mesos.ContainerInfo, error) {
 	out := agent.Images{
 		Providers: c.ImageProviders, Registry: c.DockerRegistry, StoreDir: c.DockerStore, Backend: c.Backend, IgnoreRuntime: c.IgnoreRuntime,
 	}
 	if out.StoreDir == "" {
-		out.StoreDir = filepath.Join(os.TempDir(), "mesos"+suffix, "store", "docker")
+		out.StoreDir = inTemp(work, "mesos"+suffix, "store", "docker")
 	}
 	bad := func(flag string, err error) (agent.Images, *mesos.ContainerInfo, error) {
 		return out, nil, fault.New("stoa agent", fault.Invalid, "--"+flag, err)

@@ -13,6 +13,7 @@ import (
 
 func parseAgent(t *testing.T, args ...string) (*agentCmd, error) {
 	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir())
 	var c cli
 	p, err := kong.New(&c, kong.Exit(func(int) {}))
 	if err != nil {
