@@ -27,6 +27,7 @@ import (
 	"github.com/stoa-project/stoa/agent/keeper"
 	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/lab/freeport"
+	"github.com/stoa-project/stoa/internal/lab/parent"
 	"github.com/stoa-project/stoa/internal/lab/patience"
 	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/tlsport"
@@ -59,6 +60,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if builtExecutors != "" {
 		os.RemoveAll(builtExecutors)
+	}
+	if dockerEngine.Engine != nil {
+		dockerEngine.Stop()
 	}
 	os.Exit(code)
 }
@@ -377,7 +381,7 @@ func (p *process) start() {
 	p.cmd.Env = append(append(os.Environ(), "STOA_TEST_AGENT="+string(b)), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.WaitDelay = time.Second // the keeper inherits nothing, yet be sure
-	if err := p.cmd.Start(); err != nil {
+	if err := parent.Start(p.cmd); err != nil {
 		p.t.Fatal(err)
 	}
 	p.done = make(chan error, 1)

@@ -18,6 +18,7 @@ type build struct {
 	env, pkg string
 	once     sync.Once
 	path     string
+	dir      string // to remove in the end; empty: nothing was built
 	err      error
 }
 
@@ -41,7 +42,7 @@ func (b *build) get(t testing.TB) string {
 		if b == &demo {
 			name = "stoa-demo"
 		}
-		b.path = filepath.Join(dir, name)
+		b.dir, b.path = dir, filepath.Join(dir, name)
 		cmd := exec.Command("go", "build", "-o", b.path, b.pkg)
 		cmd.Dir = Root(t)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -52,6 +53,15 @@ func (b *build) get(t testing.TB) string {
 		t.Fatal(b.err)
 	}
 	return b.path
+}
+
+// Clean removes what Stoa and Demo have built, at the end of a TestMain.
+func Clean() {
+	for _, b := range []*build{&stoa, &demo} {
+		if b.dir != "" {
+			_ = os.RemoveAll(b.dir) // what stays is only untidy
+		}
+	}
 }
 
 // Stoa gives the path of the stoa binary: $STOA_BIN, or built now.

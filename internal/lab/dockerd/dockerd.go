@@ -70,13 +70,17 @@ func Missing() string {
 // Start starts an engine with an image "box:latest", which is a busybox. The caller ends it
 // with Stop.
 func Start(options Options) (*Engine, error) {
+	removeStale()
 	dir, err := os.MkdirTemp("", "stoa-dockerd-")
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{dir: dir, options: options, Socket: "unix://" + filepath.Join(dir, "d.sock")}
-	if e.log, err = os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
-		return nil, err
+	if e.log, err = os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err == nil {
+		err = unix.Flock(int(e.log.Fd()), unix.LOCK_EX) // see removeStale
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	spaces := []string{"--mount", "--net"}
 	if options.HostNetwork {
@@ -109,6 +113,26 @@ func Start(options Options) (*Engine, error) {
 		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
 	return e, nil
+}
+
+// removeStale removes the folders of engines whose test was killed or ran into its time
+// limit. The log of an engine stays locked while a process of it, or its test, lives.
+func removeStale() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), "stoa-dockerd-*"))
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < time.Minute { // it may be about to be locked
+			continue
+		}
+		log, err := os.Open(filepath.Join(dir, "log"))
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(log.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = os.RemoveAll(dir) // what stays is only untidy
+		}
+		log.Close()
+	}
 }
 
 // Log gives the end of the engine's log.
