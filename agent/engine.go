@@ -27,6 +27,7 @@ import (
 	"github.com/stoa-project/stoa/agent/volume"
 	"github.com/stoa-project/stoa/internal/crash"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/libprocess"
 	"github.com/stoa-project/stoa/internal/resource"
 	"github.com/stoa-project/stoa/internal/wire/messages"
 )
@@ -70,6 +71,7 @@ type engine struct {
 	executors *executors.Server
 	old       *executors.Old
 	uplink    *uplink.Uplink
+	transport *libprocess.Transport
 
 	work            chan work
 	request         atomic.Uint64 // number of the newest container call

@@ -45,6 +45,8 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 	counter("fetches_failed_total", "Containers with a URI that could not be fetched.", "containerizer/fetcher/task_fetches_failed", fetched(func(s fetch.Stats) float64 { return float64(s.Failed) }))
 	gauge("fetcher_cache_size_bytes", "What the cache of fetched files may take.", "containerizer/fetcher/cache_size_total_bytes", fetched(func(s fetch.Stats) float64 { return float64(s.CacheTotal) }))
 	gauge("fetcher_cache_used_bytes", "What it takes.", "containerizer/fetcher/cache_size_used_bytes", fetched(func(s fetch.Stats) float64 { return float64(s.CacheUsed) }))
+	gauge("connections", "Connections to the agent's port that are open.", "", func() float64 { return float64(e.transport.Stats().Open) })
+	counter("connections_turned_away_total", "Connections that were closed at once because too many were open.", "", func() float64 { return float64(e.transport.Stats().TurnedAway) })
 	if e.docker != nil {
 		e.pulls.register(r, "containerizer/docker/image_pull_ms")
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,12 +88,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	secure := &a.cfg.Security
 	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = answered(secure.guard(door)), processID, a.log
 	tcfg.TLS, tcfg.DialTLS, tcfg.Downgrade = secure.TLS.Server(), secure.TLS.Client, secure.TLS.Downgrade()
-	tcfg.RequirePeerIP = secure.RequirePeerIP
+	tcfg.RequirePeerIP, tcfg.MaxConns = secure.RequirePeerIP, cmp.Or(a.cfg.MaxConnections, maxConnections())
 	transport, err := libprocess.New(tcfg)
 	if err != nil {
 		return err
 	}
-	a.addr = transport.Addr()
+	a.addr, e.transport = transport.Addr(), transport
 	e.info = slaveInfo(host, int32(a.addr.Port()), a.domain)
 	e.runtime = a.cfg.Runtime
 	if e.runtime == nil && a.cfg.has("mesos") {

@@ -22,8 +22,11 @@ import (
 
 // Config is what a keeper needs to know.
 type Config struct {
-	Dir  string        // its folder, made 0700 when absent
-	Idle time.Duration // without tasks, unforgotten exits and clients it ends after so long; 0 means 10 min
+	Dir string // its folder, made 0700 when absent
+	// Idle is after how long without tasks, unforgotten exits and clients it ends; 0 means 10
+	// min. Exits that nobody can ask for any more, because Dir is gone or another keeper's, do
+	// not hold it.
+	Idle time.Duration
 }
 
 // Keeper is the process's inside. Run does everything.
@@ -33,6 +36,7 @@ type Keeper struct {
 	boot    string
 	exe     string // see Info.Exe
 	since   time.Time
+	lock    *os.File
 	journal *journal
 	spawner *spawner
 	poller  *poller
@@ -104,11 +108,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 	var lock *os.File
 	var err error
 	if came != nil {
-		lock = inherited(came.Lock, "keeper.lock")
-	} else if lock, err = takeLock(filepath.Join(k.cfg.Dir, "keeper.lock")); err != nil {
+		lock = inherited(came.Lock, lockName)
+	} else if lock, err = takeLock(filepath.Join(k.cfg.Dir, lockName)); err != nil {
 		return fault.New(op, fault.Conflict, k.cfg.Dir, err)
 	}
 	defer lock.Close()
+	k.lock = lock
 	if k.poller, err = newPoller(); err != nil {
 		return fault.New(op, fault.Unsupported, "epoll", err)
 	}

@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "keeper" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		dir := strings.TrimPrefix(os.Args[2], "--runtime_dir=")
-		err := New(Config{Dir: dir}, slog.New(slog.NewTextHandler(os.Stderr, nil))).Run(ctx)
+		idle, _ := time.ParseDuration(os.Getenv(idleVariable))
+		err := New(Config{Dir: dir, Idle: idle}, slog.New(slog.NewTextHandler(os.Stderr, nil))).Run(ctx)
 		stop()
 		if errors.Is(err, ErrRunning) {
 			os.Exit(ExitRunning)
@@ -42,6 +43,9 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m)
 }
+
+// idleVariable is Config.Idle of keepers under test.
+const idleVariable = "STOA_TEST_IDLE"
 
 // clientMain is a client that starts a task and waits to be killed.
 func clientMain(dir string) {

@@ -263,6 +263,70 @@ func TestIdleKeeperEnds(t *testing.T) {
 	}
 }
 
+// Exits hold a keeper as long as somebody can ask for them: not when its folder has vanished,
+// or belongs to another keeper by now. Tasks that run hold it in any case.
+func TestKeeperWithoutFolderEnds(t *testing.T) {
+	for name, lose := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"another's": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, lockName), nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(idleVariable, "20ms")
+			ctx, cancel := context.WithTimeout(context.Background(), patience.For(20*time.Second))
+			defer cancel()
+			dir, err := os.MkdirTemp("", "keeper-test-") // short: it holds a socket
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			s := &site{t: t, dir: dir, ctx: ctx}
+			s.c = s.dial()
+			info, err := s.c.Info(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if alive(info.PID) {
+					_ = syscall.Kill(info.PID, syscall.SIGKILL)
+				}
+			}()
+			box := t.TempDir()
+			for id, text := range map[string]string{"over": "exit 3", "runs": "until [ -e go ]; do sleep 0.01; done"} {
+				if _, err := s.c.Start(ctx, Spec{ID: id, Path: "/bin/sh", Args: []string{"sh", "-c", text}, Env: []string{"PATH=/usr/bin:/bin"},
+					Dir: box, Stdout: filepath.Join(box, "stdout"), Stderr: filepath.Join(box, "stderr")}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.eventually("one has ended", func() bool {
+				all, err := s.c.List(ctx)
+				return err == nil && len(all) == 2 && (all[0].Exit != nil || all[1].Exit != nil)
+			})
+			s.c.Close()
+			held := func(by string) {
+				t.Helper()
+				time.Sleep(100 * time.Millisecond) // it looks ten times
+				if !alive(info.PID) {
+					t.Fatalf("ended in spite of %s", by)
+				}
+			}
+			held("an exit and a task")
+			if err := lose(dir); err != nil {
+				t.Fatal(err)
+			}
+			held("a task")
+			if err := os.WriteFile(filepath.Join(box, "go"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			s.eventually("the keeper has ended", func() bool { return !alive(info.PID) })
+			if left, err := os.ReadDir(dir); name == "another's" && (err != nil || len(left) != 1) {
+				t.Errorf("it touched what is another's: %v %v", left, err)
+			}
+		})
+	}
+}
+
 // Whoever hears of an exit may forget the task at once.
 func TestForgottenAsSoonAsTold(t *testing.T) {
 	k := New(Config{Dir: t.TempDir()}, discard())

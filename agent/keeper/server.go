@@ -18,6 +18,9 @@ import (
 
 const socketName = "keeper.sock"
 
+// lockName is the file that one keeper holds locked; without it no agent finds the keeper.
+const lockName = "keeper.lock"
+
 // parallel is how many requests of one connection are worked on at a time.
 const parallel = 256
 
@@ -96,19 +99,40 @@ func (k *Keeper) minute(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			lost := k.lost()
 			k.mu.Lock()
-			if len(k.tasks) > 0 || k.clients > 0 {
+			if len(k.tasks) > 0 && !(lost && k.over()) || k.clients > 0 {
 				k.busy = now
 			}
-			idle := now.Sub(k.busy)
+			idle, exits := now.Sub(k.busy), len(k.exits)
 			k.mu.Unlock()
 			if idle >= k.cfg.Idle {
-				k.log.Info("nothing to keep, ending", "idle", idle)
+				k.log.Info("nothing to keep, ending", "idle", idle, "folder_gone", lost, "exits", exits)
 				k.stop()
 				return
 			}
 		}
 	}
+}
+
+// lost tells whether no agent can find this keeper any more: its lock is not in its folder.
+func (k *Keeper) lost() bool {
+	there, err := os.Stat(filepath.Join(k.cfg.Dir, lockName))
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	mine, err := k.lock.Stat()
+	return err == nil && !os.SameFile(mine, there)
+}
+
+// over tells whether all tasks have ended. Callers hold the mutex.
+func (k *Keeper) over() bool {
+	for _, t := range k.tasks {
+		if t.Exit == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // talk serves one connection. Requests are answered as they finish, not in order.

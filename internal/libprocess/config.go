@@ -33,6 +33,11 @@ type Config struct {
 	// RequirePeerIP refuses messages whose claimed sender IP is not the TCP peer's.
 	RequirePeerIP bool
 
+	// MaxConns is how many accepted connections may be open, those with HTTP requests and
+	// streams included; 0: any number. One that comes over it is closed at once, counted in
+	// Stats.TurnedAway and logged now and then.
+	MaxConns int
+
 	MaxBody        int           // bytes of one message body, 64 MiB; more is 413 and close
 	QueueBytes     int           // bytes queued per remote address, 16 MiB; overflow closes the link
 	MailboxBytes   int           // body bytes waiting per local process, 128 MiB; overflow drops

@@ -164,6 +164,17 @@ type handedConn struct {
 	net.Conn
 	early []byte // read by one reader at a time
 	tls   *tls.ConnectionState
+
+	once   sync.Once // calls closed
+	closed func()    // nil, or to be called at Close
+}
+
+// Close tells that the connection is not open any more.
+func (c *handedConn) Close() error {
+	if c.closed != nil {
+		c.once.Do(c.closed)
+	}
+	return c.Conn.Close()
 }
 
 // Read gives the early bytes first.

@@ -102,7 +102,7 @@ func (c *inbound) serve() (handed bool) {
 		case !h.message:
 			c.flush()
 			_ = c.nc.SetDeadline(time.Time{})
-			c.t.http.hand(&handedConn{Conn: c.nc, early: append([]byte(nil), c.dec.buffered()...), tls: c.tls})
+			c.t.http.hand(&handedConn{Conn: c.nc, early: append([]byte(nil), c.dec.buffered()...), tls: c.tls, closed: func() { c.t.stats.open.Add(-1) }})
 			return true
 		}
 		if !c.request(h) {

@@ -17,6 +17,8 @@ type Stats struct {
 	Refused      uint64 // answers other than 2xx read from peers
 	Peers        int    // dialled addresses
 	Connections  int    // accepted connections that carry messages or have not spoken
+	Open         int    // accepted connections, those with HTTP requests included
+	TurnedAway   uint64 // connections closed at once because of Config.MaxConns
 	Processes    int    // spawned processes
 	QueueBytes   int64  // waiting for the network, all peers
 	MailboxBytes int64  // body bytes waiting for processes
@@ -78,6 +80,7 @@ func (c *counters) snapshot() map[string]uint64 {
 type metrics struct {
 	in, out, dropped         counters
 	exits, refused           atomic.Uint64
-	connections              atomic.Int64
+	connections, open        atomic.Int64
+	turnedAway               atomic.Uint64
 	queueBytes, mailboxBytes atomic.Int64
 }

@@ -59,7 +59,7 @@ func (t *Transport) janitor(stop <-chan struct{}) {
 	}
 }
 
-// welcome starts reading an accepted connection.
+// welcome starts reading an accepted connection, if there is room for it.
 func (t *Transport) welcome(nc net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,8 +67,17 @@ func (t *Transport) welcome(nc net.Conn) {
 		nc.Close()
 		return
 	}
+	if limit := t.cfg.MaxConns; limit > 0 && t.stats.open.Load() >= int64(limit) {
+		nc.Close()
+		t.stats.turnedAway.Add(1)
+		if t.mayLog("full") {
+			t.log.Warn("a connection is turned away: too many are open", "peer", nc.RemoteAddr(), "limit", limit)
+		}
+		return
+	}
 	t.conns[nc] = struct{}{}
 	t.stats.connections.Add(1)
+	t.stats.open.Add(1)
 	t.wg.Go(func() { t.receive(nc) })
 }
 
@@ -82,6 +91,7 @@ func (t *Transport) receive(nc net.Conn) {
 		t.stats.connections.Add(-1)
 		if !handed {
 			nc.Close()
+			t.stats.open.Add(-1)
 		}
 	}()
 	plain, state, err := t.serverTLS(nc)

@@ -202,6 +202,8 @@ func (t *Transport) Stats() Stats {
 		In: t.stats.in.snapshot(), Out: t.stats.out.snapshot(), Dropped: t.stats.dropped.snapshot(),
 		Exits: t.stats.exits.Load(), Refused: t.stats.refused.Load(),
 		Connections:  int(t.stats.connections.Load()),
+		Open:         int(t.stats.open.Load()),
+		TurnedAway:   t.stats.turnedAway.Load(),
 		QueueBytes:   t.stats.queueBytes.Load(),
 		MailboxBytes: t.stats.mailboxBytes.Load(),
 		ReadingBytes: t.budget.used.Load(),
