@@ -82,6 +82,9 @@ func (g *gate) admit() {
 		close(g.waiting[0])
 		g.waiting = g.waiting[1:]
 	}
+	if len(g.waiting) == 0 {
+		g.waiting = nil
+	}
 }
 
 func (g *gate) widen() {

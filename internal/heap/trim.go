@@ -48,6 +48,7 @@ func Trim(ctx context.Context) {
 		metrics.Read(made)
 		if t.look(made[0].Value.Uint64()) {
 			debug.FreeOSMemory()
+			releaseProgram()
 		}
 	}
 }

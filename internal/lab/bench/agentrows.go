@@ -71,7 +71,7 @@ func idleTasks(n int) (float64, map[string]float64, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	time.Sleep(2 * time.Second) // what a start needs is given back
+	time.Sleep(10 * time.Second) // what a start needs is given back
 	agentBefore, keeperBefore := pss(h.cmd.Process.Pid), pss(keeper)
 	if _, err := h.launch("t", n, nil); err != nil {
 		return 0, nil, err
