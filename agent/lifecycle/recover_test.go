@@ -105,6 +105,30 @@ func TestShutDownAtLaunchOverARestart(t *testing.T) {
 	}
 }
 
+// Members of a pod that have ended while their framework was shut down, of which nobody
+// is told, are not started again by a restart that comes before the end of the pod.
+func TestShutDownFrameworksPodOverARestart(t *testing.T) {
+	w := begun(t)
+	w.pod(commandTask("a"), commandTask("b"), commandTask("c"))
+	w.up("b", "c")
+	w.step(ShutdownFramework{ID: "F"})
+	w.step(LaunchFailed{Container: w.box["a"], Message: "the launch was given up"})
+	w.gone("b", signalled(15))
+	mark := w.log.Len()
+	w.back(map[ContainerID]Live{w.box["p"]: {PID: 5}, w.box["c"]: {PID: 12, Ended: true, Exit: signalled(15)}}, false)
+	if got := w.lines(mark, "launch"); len(got) != 0 {
+		t.Errorf("launched %q\n%s", got, w.log.String())
+	}
+	if got := w.lines(mark, "destroy p"); len(got) != 1 {
+		t.Fatalf("the root is destroyed %d times\n%s", len(got), w.log.String())
+	}
+	w.gone("p", signalled(9))
+	w.ackAll()
+	if left := w.a.Leftovers(); left != "" || len(w.saved) != 0 {
+		t.Errorf("left: %s and %d records\n%s", left, len(w.saved), w.log.String())
+	}
+}
+
 // An operator's kill of a container whose launch has just succeeded is carried out when
 // the start is seen.
 func TestOperatorKillsAtLaunch(t *testing.T) {

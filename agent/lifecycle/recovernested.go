@@ -1,6 +1,10 @@
 package lifecycle
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/stoa-project/stoa/internal/wire/mesos"
+)
 
 // restoreNested books a nested container from its record.
 func (a *Agent) restoreNested(img *NestedImage) {
@@ -44,6 +48,9 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 			if known {
 				a.do(Forget{Container: n.id})
 			}
+			if t != nil { // its framework was being shut down: nobody was told
+				a.update(t, a.commandEnd(t, n.exit))
+			}
 		case known && l.Ended:
 			n.pid = l.PID
 			a.nestedExited(n, l.Exit, l.Limitation)
@@ -80,8 +87,12 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 	}
 	if e.native() && e.phase == running {
 		var queued []*task
-		for _, t := range e.tasks {
-			if t.nested == nil && !terminal(t.state) {
+		for _, t := range append([]*task(nil), e.tasks...) {
+			switch {
+			case t.nested != nil || terminal(t.state):
+			case t.state != mesos.TaskState_TASK_STAGING: // it had a container, whose launch failed: likewise
+				a.update(t, a.commandEnd(t, Exit{}))
+			default:
 				t.delivered = true
 				queued = append(queued, t)
 			}

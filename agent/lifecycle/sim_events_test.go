@@ -62,13 +62,7 @@ func (s *sim) event() {
 		}
 	case n < 61:
 		if open := s.open(); len(open) > 0 {
-			t := open[s.rand.IntN(len(open))]
-			x := lifecycle.ExecutorID(t.executor)
-			if x == "" {
-				x = lifecycle.ExecutorID(t.key.Task)
-			}
-			s.did("executor shut down")
-			s.toAgent(lifecycle.ShutdownExecutor{Key: lifecycle.ExecutorKey{Framework: t.fw.id, Executor: x}})
+			s.shutdownExecutor(open[s.rand.IntN(len(open))])
 		}
 	case n < 64:
 		s.limitOne()
@@ -104,11 +98,23 @@ func (s *sim) event() {
 }
 
 func (s *sim) killTask(t *task) {
+	if lifecycle.Final(t.state) {
+		return // the master knows better
+	}
 	ev := lifecycle.KillTask{Framework: t.fw.id, Task: t.key.Task}
 	if s.odds(3) {
 		ev.Policy = &mesos.KillPolicy{GracePeriod: nanoseconds(s.between(0, 10*time.Second))}
 	}
 	s.toAgent(ev)
+}
+
+func (s *sim) shutdownExecutor(t *task) {
+	x := lifecycle.ExecutorID(t.executor)
+	if x == "" {
+		x = lifecycle.ExecutorID(t.key.Task)
+	}
+	s.did("executor shut down")
+	s.toAgent(lifecycle.ShutdownExecutor{Key: lifecycle.ExecutorKey{Framework: t.fw.id, Executor: x}})
 }
 
 // wipe empties the agent's folder: it comes back as another one, and what ran for the

@@ -306,7 +306,30 @@ func (s *sim) expect(f *framework, x string) *bool {
 	return &fresh
 }
 
+// soon does something to a task while it is being launched.
+func (s *sim) soon(t *task) {
+	if s.exact {
+		return
+	}
+	s.after(s.between(0, 200*time.Millisecond), func() {
+		switch s.rand.IntN(14) {
+		case 0, 1:
+			s.killTask(t)
+		case 2:
+			s.shutdownExecutor(t)
+		}
+	})
+	if s.chance(12) {
+		s.after(s.between(0, 400*time.Millisecond), func() {
+			if s.shell != nil {
+				s.crash(s.between(0, 10*time.Second))
+			}
+		})
+	}
+}
+
 func (s *sim) runTask(t *task, expect *bool) {
+	s.soon(t)
 	s.note("run %s on %q, expects a new executor: %v", t.key.Task, t.executor, expect != nil && *expect)
 	s.toAgent(lifecycle.RunTask{Framework: t.fw.info(), FrameworkPID: t.fw.pid, Task: t.info, LaunchExecutor: expect})
 }
@@ -342,6 +365,7 @@ func (s *sim) launchGroup(f *framework) {
 	for _, t := range group {
 		t.group = group
 	}
+	s.soon(group[0])
 	s.did("group")
 	s.toAgent(ev)
 }

@@ -103,7 +103,7 @@ func (s *sim) atRest() {
 			}
 		case t.state == mesos.TaskState_TASK_STAGING:
 			s.fail("task %s is TASK_STAGING for ever", t.key.Task)
-		case t.state == mesos.TaskState_TASK_KILLING, t.killed && !t.custom() && !lifecycle.Final(t.state):
+		case t.state == mesos.TaskState_TASK_KILLING, t.killed > 0 && !t.custom() && !lifecycle.Final(t.state):
 			s.fail("task %s was killed and is %s", t.key.Task, t.state)
 		case here && st != t.state:
 			s.fail("task %s is %s, and the master knows %s", t.key.Task, st, t.state)

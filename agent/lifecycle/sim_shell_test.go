@@ -203,6 +203,11 @@ func (sh *shell) commit(outs []lifecycle.Output) {
 	}
 	if s.chance(800) {
 		s.did("crash before the records")
+		for _, t := range s.history {
+			if t.killed == s.batch {
+				t.killed = 0 // nobody remembers
+			}
+		}
 		s.crash(s.between(0, 10*time.Second))
 		return
 	}

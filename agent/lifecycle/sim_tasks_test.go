@@ -23,9 +23,10 @@ type task struct {
 	state    mesos.TaskState // as the master knows it
 	heard    int
 	asked    bool   // the master asked the agent about it
+	late     bool   // a kill came after its end was acknowledged
 	lost     bool   // by rule: its agent is another one, or went away without checkpoints
 	excuse   string // why it may be ended
-	killed   bool   // a kill reached the core while it was there
+	killed   int    // batch in which a kill reached the core while the task was there; 0: none
 
 	sent   []*mesos.TaskStatus // by the agent, each uuid once
 	acked  map[string]int      // uuid -> batch in which the core took the acknowledgement
@@ -107,6 +108,11 @@ func (s *sim) inOrder(sh *shell, t *task, st *mesos.TaskStatus) {
 			s.fail("update %s of %s is sent again after a later one", st.GetState(), t.key.Task)
 		}
 	}
+	if last != nil && t.late && loose(st) {
+		t.late = false
+		t.sent, t.lastBy = append(t.sent, st), s.gen
+		return // the answer to a kill that came when all was over (mesos-agent.md 2.5)
+	}
 	restarted := last != nil && loose(last) && t.lastBy != s.gen // such updates go with the agent's process
 	switch {
 	case last == nil, restarted:
@@ -145,9 +151,11 @@ func (s *sim) excuse(sh *shell, ev lifecycle.Event) {
 	case lifecycle.KillTask:
 		if t := s.tasks[lifecycle.TaskKey{Framework: ev.Framework, Task: ev.Task}]; t != nil {
 			t.excuse = "kill"
-			if st, here := sh.core.StateOf(t.key); here && !lifecycle.Final(st) {
-				t.killed = true
+			st, here := sh.core.StateOf(t.key)
+			if here && !lifecycle.Final(st) {
+				t.killed = s.batch
 			}
+			t.late = !here && lifecycle.Final(t.last().GetState())
 		}
 	case lifecycle.Acknowledge:
 		if t := s.tasks[lifecycle.TaskKey{Framework: ev.Framework, Task: ev.Task}]; t != nil {
