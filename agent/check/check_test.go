@@ -212,7 +212,7 @@ func TestCommandProbe(t *testing.T) {
 
 func TestTimeoutKillsTheWholeTree(t *testing.T) {
 	dir := t.TempDir()
-	s := Spec{Kind: Command, Shell: true, Timeout: 300 * time.Millisecond,
+	s := Spec{Kind: Command, Shell: true, Timeout: patience.For(300 * time.Millisecond), // it has to write the file in it
 		Value: "(setsid sh -c 'trap \"\" TERM; echo $$ > child.pid; exec sleep 100' &); trap '' TERM; sleep 100"}
 	r := probeOnce(t, s, Target{Dir: dir, Env: []string{"PATH=/usr/bin:/bin"}})
 	if !r.TimedOut || r.OK || r.Seen {

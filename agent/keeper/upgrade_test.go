@@ -18,6 +18,7 @@ import (
 
 	"github.com/stoa-project/stoa/agent/container/tree"
 	"github.com/stoa-project/stoa/internal/fault"
+	"github.com/stoa-project/stoa/internal/lab/patience"
 )
 
 // keepsExits tells whether this kernel keeps the exit status of a reaped process for who
@@ -163,8 +164,8 @@ func TestKillGoesOn(t *testing.T) {
 				b, _ := os.ReadFile(filepath.Join(s.dir, "deaf.out"))
 				return strings.Contains(string(b), "up")
 			})
-			began := time.Now()
-			if err := s.c.Kill(s.ctx, "deaf", 2*time.Second); err != nil {
+			began, grace := time.Now(), patience.For(2*time.Second) // longer than the change takes
+			if err := s.c.Kill(s.ctx, "deaf", grace); err != nil {
 				t.Fatal(err)
 			}
 			replace(s)
@@ -172,7 +173,7 @@ func TestKillGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := s.exits("deaf")["deaf"]
-			if !e.Lost && e.Status != 9 || !e.Stopped || e.At.Sub(began) < 2*time.Second || alive(task.PID) {
+			if !e.Lost && e.Status != 9 || !e.Stopped || e.At.Sub(began) < grace || alive(task.PID) {
 				t.Errorf("%+v after %v", e, e.At.Sub(began))
 			}
 		})
