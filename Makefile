@@ -49,7 +49,7 @@ soak: testsetup build ## long randomised runs and the load test; a failing seed 
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'TestSimulation|TestCrashAtEveryEffect|TestNoRequestFails|TestRollingRestarts|TestAcknowledgedWrites|KeepsNothing' ./framework/core ./lb ./internal/lab
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m ./master/ledger/ledgersim
 	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run TestSimulation ./agent/lifecycle
-	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'LaunchesLeaveNothing|TestCrash|TestAgentKilledAround|TestEngineKilledAnywhere' ./agent ./agent/container/docker
+	STOA_SOAK=1 $(GO) test -count=1 -timeout 60m -run 'LaunchesLeaveNothing|TestCrash|TestAgentKilledAround|TestEngineKilledAnywhere|ThroughKills' ./agent ./agent/container/docker
 	$(GO) test -count=1 -timeout 60m ./master/allocate ./lb/labels ./framework/deploy ./framework/match ./internal/resource -rapid.checks=5000
 
 hosts: build ## the agent's tests on virtual machines with cgroup v2, hybrid, mixed, v1 and systemd (hours)
