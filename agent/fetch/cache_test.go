@@ -115,7 +115,7 @@ func TestCacheAsksOnce(t *testing.T) {
 		}
 	}
 	run, err := into(t, f, sandbox.Self(), named)
-	if err != nil || content(t, run, "deep/er/name") != content(t, run, "deep/er/name") || len(content(t, run, "deep/er/name")) != 10 {
+	if err != nil || len(content(t, run, "deep/er/name")) != 10 {
 		t.Errorf("%v", err)
 	}
 	if n := asked.Load(); n != 2 {

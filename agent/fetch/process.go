@@ -154,15 +154,16 @@ func (e ending) String() string {
 // birthplace has a process born in its group of version 2, where there is one; the file
 // is to be closed after.
 func (g *group) birthplace(attr *syscall.SysProcAttr) (*os.File, error) {
-	for _, path := range g.folders(true) {
-		dir, err := os.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
-		return dir, nil
+	folders := g.folders(true)
+	if len(folders) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	dir, err := os.Open(folders[0])
+	if err != nil {
+		return nil, err
+	}
+	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
+	return dir, nil
 }
 
 // folders lists those of a group that are of version 2, of which there is one, or those

@@ -331,7 +331,7 @@ func (w *crashWorld) perform(out Output) {
 				delete(w.disk, v.GetDisk().GetPersistence().GetId())
 			}
 			if !w.crashes() {
-				w.play(VolumesRemoved{Volumes: ef.Volumes})
+				w.play(VolumesRemoved(ef))
 			}
 		case SendOperation:
 			n := ef.Update.GetOperationUuid().GetValue()[0]

@@ -20,7 +20,6 @@ type framework struct {
 	pid     string
 	away    bool // it acknowledges nothing
 	removed bool // the master has torn it down
-	gone    []*task
 }
 
 // addFramework makes one of four kinds: new or old, with checkpoints or without.

@@ -83,7 +83,7 @@ func TestFixedOversubscription(t *testing.T) {
 	f.state("cheap", mesos.TaskState_TASK_RUNNING)
 	h.bounce(t)
 	f.caughtUp()
-	offer = f.offer(func(r resource.Resources) bool {
+	f.offer(func(r resource.Resources) bool {
 		return r.Revocable().Get("cpus") == resource.Whole(1) && r.NonRevocable().Get("cpus") == resource.Whole(4)
 	})
 	got, err := lab.Request(http.MethodGet, h.agent.URL+"/metrics/snapshot", nil)

@@ -48,8 +48,9 @@ type laneHead struct {
 // parseLane reads a complete head; not ok is whatever a Lane does not serve.
 func (c *inbound) parseLane(b []byte) (h laneHead) {
 	line, rest := cutLine(b)
-	target, found := bytes.CutPrefix(line, post)
-	if target, found = bytes.CutSuffix(target, []byte(" HTTP/1.1")); !found || len(target) == 0 || target[0] != '/' || len(target) > lanePath {
+	target, posted := bytes.CutPrefix(line, post)
+	target, one := bytes.CutSuffix(target, []byte(" HTTP/1.1"))
+	if !posted || !one || len(target) == 0 || target[0] != '/' || len(target) > lanePath {
 		return h
 	}
 	h.length = -1

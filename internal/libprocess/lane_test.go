@@ -140,3 +140,17 @@ func TestLaneLeavesAlone(t *testing.T) {
 		c.Close()
 	}
 }
+
+// A Lane gets complete requests only: one without a method is the http.Server's to refuse.
+func TestLaneWantsPOST(t *testing.T) {
+	c := &inbound{t: &Transport{}}
+	whole := laneCall("/calls", "s", "")
+	if h := c.parseLane([]byte(whole)); !h.ok || h.request.Path != "/calls" {
+		t.Errorf("%+v", h)
+	}
+	for _, head := range []string{strings.TrimPrefix(whole, "POST "), strings.Replace(whole, "POST", "PUT", 1), strings.Replace(whole, "1.1", "1.0", 1)} {
+		if h := c.parseLane([]byte(head)); h.ok {
+			t.Errorf("%q is served: %+v", head, h)
+		}
+	}
+}

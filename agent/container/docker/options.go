@@ -146,7 +146,7 @@ func scalar(rs []*mesos.Resource, name string) (sum float64, any bool) {
 // volumes shows the sandbox, the task's volumes and its persistent ones.
 func (p *plan) volumes(s settings, spec container.Spec) error {
 	docker := spec.Docker.Box.GetDocker()
-	driver := docker.GetVolumeDriver() //lint:ignore SA1019 frameworks still set it
+	driver := docker.GetVolumeDriver()
 	useDriver := func(name string) error {
 		if driver != "" && driver != name {
 			return errors.New("Only one volume driver is supported")

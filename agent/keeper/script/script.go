@@ -243,6 +243,8 @@ func header(size int) []byte {
 }
 
 // program is the machine code. It is never called.
+//
+//lint:ignore U1000 assembly defines it, and go vet wants each such function declared
 func program()
 
 // codeStart gives its address in this program.
