@@ -182,7 +182,8 @@ func TestCombined(t *testing.T) {
 		t.Fatal("nobody was let in")
 	}
 	Refuse(w, challenges)
-	if got := strings.Join(w.Header().Values("WWW-Authenticate"), ""); w.Code != 401 || got != `Basic realm="r", Bearer realm="r"` || w.Body.String() != "401 Unauthorized." {
+	//lint:ignore SA1008 it is written as Mesos does
+	if got := strings.Join(w.Header()["WWW-Authenticate"], ""); w.Code != 401 || got != `Basic realm="r", Bearer realm="r"` || w.Body.String() != "401 Unauthorized." {
 		t.Errorf("%d %q %q", w.Code, got, w.Body)
 	}
 }
