@@ -79,8 +79,7 @@ func TestTaskFromLaunchToAcknowledgedEnd(t *testing.T) {
 	}
 	figures := string(p.get("/metrics/snapshot"))
 	for name := range strings.FieldsSeq(string(names)) {
-		// Nothing here provides resources, so nobody subscribes for it.
-		if !strings.HasPrefix(name, "resource_provider_manager/") && !strings.Contains(figures, `"`+name+`":`) {
+		if !strings.Contains(figures, `"`+name+`":`) {
 			t.Errorf("/metrics/snapshot has no %s", name)
 		}
 	}

@@ -62,6 +62,10 @@ func newMetrics(e *engine, started time.Time) *metrics.Registry {
 			emit("containerizer/mesos/filesystem/containers_new_rootfs", 0)
 			emit("containerizer/mesos/provisioner/remove_container_errors", 0)
 		}
+		// No resource provider can subscribe to this agent (docs/agent.md).
+		for _, name := range []string{"subscribed", "events/subscribe", "events/disconnect"} {
+			emit("resource_provider_manager/"+name, 0)
+		}
 		// Trees of one layer are shown in place: there is nothing to remove that could fail.
 		emit("containerizer/mesos/provisioner/bind/remove_rootfs_errors", 0)
 	})

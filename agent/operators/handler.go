@@ -214,9 +214,9 @@ func (s *server) snapshot(c echo.Context) error {
 func systemStats(echo.Context) (any, error) {
 	l := SystemLoad()
 	total, free := SystemMemory()
-	return map[string]float{
+	return map[string]any{ // the counts are integers there, as recorded of a Mesos agent
 		"avg_load_1min": float(l[0]), "avg_load_5min": float(l[1]), "avg_load_15min": float(l[2]),
-		"cpus_total": float(runtime.NumCPU()), "mem_total_bytes": float(total), "mem_free_bytes": float(free),
+		"cpus_total": runtime.NumCPU(), "mem_total_bytes": uint64(total), "mem_free_bytes": uint64(free),
 	}, nil
 }
 
