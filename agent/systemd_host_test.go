@@ -257,7 +257,7 @@ const ofUser = "[Service]\nUser=nobody\nDelegate=yes"
 // A unit of an ordinary user limits its tasks in the group it was given, and starts again
 // where no task is left in that.
 func TestSystemdUnitOfAUser(t *testing.T) {
-	u := startUnit(t, withCgroups, "--no-switch_user --kill_tasks_on_stop", "[Service]", ofUser)
+	u := startUnit(t, withCgroups, "--no-switch_user --kill_tasks_on_stop", "[Service]", ofUser, "KillMode=process", "KillMode=mixed")
 	u.m.register("S0")
 	for _, id := range []string{"first", "second"} {
 		u.m.run(task("S0", id, "id -un; exec sleep 1000"))
