@@ -28,6 +28,8 @@ func (a *Agent) killTask(ev KillTask) {
 	}
 	e := t.exec
 	switch {
+	case e.generated && !t.delivered && !terminal(t.state):
+		a.killQueued(t) // also while it is being given up, which is not recorded
 	case terminal(t.state), e.phase >= terminating && t.kill == nil:
 		return
 	case !t.delivered && t.group != "":

@@ -147,6 +147,22 @@ func TestOperatorKillsAtLaunch(t *testing.T) {
 	}
 }
 
+// A kill of a task whose launch is being given up is not forgotten with the agent.
+func TestKillOfWhatIsGivenUpOverARestart(t *testing.T) {
+	w := begun(t)
+	w.run(commandTask(a1))
+	w.step(ShutdownExecutor{Key: ExecutorKey{"F", a1}})
+	w.step(KillTask{Framework: "F", Task: a1})
+	mark := w.log.Len()
+	w.back(map[ContainerID]Live{w.box[a1]: {PID: 7}}, false)
+	if got := w.lines(mark, "destroy a"); len(got) != 1 {
+		t.Errorf("destroyed %d times\n%s", len(got), w.log.String())
+	}
+	if got := w.lines(mark, "send a KILLED"); len(got) != 1 {
+		t.Errorf("told as killed %d times\n%s", len(got), w.log.String())
+	}
+}
+
 // A task that was killed before its start was seen, and has ended by the time of a
 // restart, is not checked.
 func TestNoChecksOfWhatHasEnded(t *testing.T) {

@@ -23,6 +23,7 @@ type task struct {
 	state    mesos.TaskState // as the master knows it
 	heard    int
 	asked    bool   // the master asked the agent about it
+	stopped  bool   // by the agent that stops, since it would not survive
 	late     bool   // a kill came after its end was acknowledged
 	lost     bool   // by rule: its agent is another one, or went away without checkpoints
 	excuse   string // why it may be ended
@@ -100,7 +101,7 @@ func (s *sim) inOrder(sh *shell, t *task, st *mesos.TaskStatus) {
 	if _, here := sh.core.StateOf(t.key); t.custom() && !here && last != nil && lifecycle.Final(last.GetState()) && t.lastBy != s.gen {
 		return // its executor did not hear of an acknowledgement, and an agent does not know what it held before (mesos-agent.md 1.4)
 	}
-	if !t.fw.durable && t.excuse == "framework shut down" {
+	if t.stopped {
 		return // by the agent that stops: its stream is gone, and the master may ask about it
 	}
 	for _, x := range t.sent {
@@ -144,6 +145,7 @@ func (s *sim) excuse(sh *shell, ev lifecycle.Event) {
 		for _, t := range s.history {
 			if f == "" || t.key.Framework == f && (x == "" || t.executor == string(x) || string(t.key.Task) == string(x)) {
 				t.excuse = why
+				t.stopped = t.stopped || why == "framework shut down" && !t.fw.durable
 			}
 		}
 	}
