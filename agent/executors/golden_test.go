@@ -90,6 +90,7 @@ func TestStreamAsRecorded(t *testing.T) {
 				case executor.Event_LAUNCH:
 					step(lifecycle.RunTask{Framework: sub.GetFrameworkInfo(), Task: proto.CloneOf(ev.GetLaunch().GetTask())})
 					if i+1 < len(events) && events[i+1].GetType() != executor.Event_LAUNCH && !subscribed {
+						step(lifecycle.Started{Container: lifecycle.ContainerID(container), PID: 7})
 						step(lifecycle.ExecutorSubscribed{Key: key})
 						subscribed = true
 					}
