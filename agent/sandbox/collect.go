@@ -28,10 +28,6 @@ func NewCollector(cfg CollectConfig, log *slog.Logger, removed func(path string)
 // Adding it again changes since.
 func (c *Collector) Add(path string, since time.Time) { c.add(path, since) }
 
-// Drop takes a folder back, because it is used again. It tells whether the folder was
-// still there to take; false means it is removed, being removed, or was never added.
-func (c *Collector) Drop(path string) bool { return c.drop(path) }
-
 // Run removes what is due until ctx ends.
 func (c *Collector) Run(ctx context.Context) error { return c.run(ctx) }
 

@@ -51,14 +51,6 @@ func (c *collector) add(path string, since time.Time) {
 	}
 }
 
-func (c *collector) drop(path string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, ok := c.since[path]
-	delete(c.since, path)
-	return ok
-}
-
 func (c *collector) age() float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
