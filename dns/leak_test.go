@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
-	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/stoa-project/stoa/internal/lab/zookeeper.startLocked.func1.1")); err != nil && code == 0 {
+	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/stoa-project/stoa/internal/lab/parent.Start.func1.1")); err != nil && code == 0 {
 		os.Stderr.WriteString(err.Error() + "\n")
 		code = 1
 	}

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// The test servers' parent is a thread kept for the whole run.
-		goleak.IgnoreAnyFunction("github.com/stoa-project/stoa/internal/lab/zookeeper.startLocked.func1.1"))
+		goleak.IgnoreAnyFunction("github.com/stoa-project/stoa/internal/lab/parent.Start.func1.1"))
 }
 
 // process is one framework on a loopback port; its master never answers.
