@@ -25,7 +25,7 @@ func (e *engine) launch(ef lifecycle.Launch) {
 	ctx, cancel := context.WithCancel(e.ctx)
 	e.launches[ef.Container] = &launch{cancel: cancel}
 	if !ef.Nested {
-		e.prepare.Show(ef.Directory)
+		e.prepare.Begin(ef.Directory)
 	}
 	e.wg.Go(func() {
 		defer cancel()

@@ -52,9 +52,10 @@ type Config struct {
 // Preparer prepares containers. Its methods may be called at the same time for different
 // containers.
 type Preparer struct {
-	cfg   Config
-	log   *slog.Logger
-	roots volumeRoots
+	cfg    Config
+	log    *slog.Logger
+	roots  volumeRoots
+	newest newest
 
 	releases sync.WaitGroup // goroutines of Recover
 }

@@ -9,6 +9,24 @@ import (
 	"github.com/stoa-project/stoa/agent/sandbox"
 )
 
+// newest remembers, by the folder of runs, which one is being launched or was launched
+// last: what another one leaves is not taken for its.
+type newest struct {
+	mu  sync.Mutex        // guards run, and that the latest link goes or stays as it says
+	run map[string]string // folder of runs -> directory
+}
+
+// Begin shows the sandbox of a container that is about to be launched.
+func (p *Preparer) Begin(directory string) {
+	p.newest.mu.Lock()
+	defer p.newest.mu.Unlock()
+	if p.newest.run == nil {
+		p.newest.run = map[string]string{}
+	}
+	p.newest.run[filepath.Dir(directory)] = directory
+	p.Show(directory)
+}
+
 // Show shows a sandbox to operators under its three names (mesos-agent.md 6.5).
 func (p *Preparer) Show(directory string) {
 	runs := filepath.Dir(directory)
@@ -66,11 +84,18 @@ func (p *Preparer) forgetVolumes(dir string) {
 }
 
 // Removed tidies up after a sandbox that was removed: its virtual paths, the latest
-// link when it led here, and folders that are empty now.
+// link when it led here, and folders that are empty now. A launch of the same executor that
+// has begun meanwhile keeps what is its.
 func (p *Preparer) Removed(directory string) {
 	p.cfg.Files.Detach(directory)
 	p.forgetVolumes(directory)
 	runs := filepath.Dir(directory)
+	p.newest.mu.Lock()
+	defer p.newest.mu.Unlock()
+	if newest := p.newest.run[runs]; newest != "" && newest != directory {
+		return // the link, and the folders, are another one's
+	}
+	delete(p.newest.run, runs)
 	latest := filepath.Join(runs, "latest")
 	if target, err := os.Readlink(latest); err == nil && target == filepath.Base(directory) {
 		p.forgetVolumes(runs)

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,13 @@ func drainAgent(t *testing.T, gone bool) {
 			return e.GetUpdate().GetStatus().GetState() == mesos.TaskState_TASK_RUNNING
 		}).GetUpdate().GetStatus().GetTaskId().GetValue()] = true
 	}
+	lab.Eventually(t, 30*time.Second, "the stubborn task is deaf", func() error {
+		ready, err := filepath.Glob(filepath.Join(h.dir, "slaves/*/frameworks/*/executors/stubborn/runs/latest/ready"))
+		if err == nil && len(ready) != 1 {
+			err = fmt.Errorf("found %v", ready)
+		}
+		return err
+	})
 	end := mesos.TaskState_TASK_KILLED
 	if gone {
 		end = mesos.TaskState_TASK_GONE_BY_OPERATOR
