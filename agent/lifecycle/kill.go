@@ -28,10 +28,13 @@ func (a *Agent) killTask(ev KillTask) {
 	}
 	e := t.exec
 	switch {
-	case e.generated && !t.delivered && !terminal(t.state):
-		a.killQueued(t) // also while it is being given up, which is not recorded
-	case terminal(t.state), e.phase >= terminating && t.kill == nil:
+	case terminal(t.state):
 		return
+	case !t.delivered && (e.generated || e.native()): // also while it is being given up, which is not recorded
+	case e.phase >= terminating && t.kill == nil:
+		return
+	}
+	switch {
 	case !t.delivered && t.group != "":
 		for _, x := range t.members() {
 			a.update(x, &mesos.TaskStatus{

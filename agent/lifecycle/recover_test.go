@@ -161,6 +161,21 @@ func TestKillOfWhatIsGivenUpOverARestart(t *testing.T) {
 	if got := w.lines(mark, "send a KILLED"); len(got) != 1 {
 		t.Errorf("told as killed %d times\n%s", len(got), w.log.String())
 	}
+
+	w = begun(t)
+	w.group("p", commandTask("a"), commandTask("b"))
+	w.step(ShutdownExecutor{Key: ExecutorKey{"F", "p"}})
+	w.step(KillTask{Framework: "F", Task: "a"})
+	mark = w.log.Len()
+	w.back(map[ContainerID]Live{w.box["p"]: {PID: 5}}, false)
+	if got := w.lines(mark, "launch"); len(got) != 0 || len(w.lines(mark, "destroy p")) != 1 {
+		t.Errorf("launched %q\n%s", got, w.log.String())
+	}
+	w.gone("p", signalled(9))
+	w.ackAll()
+	if got := w.lines(mark, "send "); len(got) != 2 || w.a.Leftovers() != "" {
+		t.Errorf("told %q, left %s\n%s", got, w.a.Leftovers(), w.log.String())
+	}
 }
 
 // A task that was killed before its start was seen, and has ended by the time of a

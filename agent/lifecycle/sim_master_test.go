@@ -314,12 +314,12 @@ func (s *sim) soon(t *task) {
 		switch s.rand.IntN(14) {
 		case 0, 1:
 			s.killTask(t)
-		case 2:
+		case 2, 3:
 			s.shutdownExecutor(t)
 		}
 	})
-	if s.chance(12) {
-		s.after(s.between(0, 400*time.Millisecond), func() {
+	if s.chance(8) {
+		s.after(s.between(0, 300*time.Millisecond), func() {
 			if s.shell != nil {
 				s.crash(s.between(0, 10*time.Second))
 			}

@@ -112,6 +112,11 @@ func (s *sim) atRest() {
 		case here && lifecycle.Final(st):
 			s.fail("task %s has ended, is acknowledged, and is still here", t.key.Task)
 		}
+		for _, x := range t.group {
+			if here && !t.custom() && lifecycle.Final(x.state) && x.state != mesos.TaskState_TASK_FINISHED {
+				s.fail("task %s runs, and %s of its group ended as %s", t.key.Task, x.key.Task, x.state)
+			}
+		}
 	}
 	for key := range s.shell.checks {
 		if st, here := s.shell.core.StateOf(key); !here || st != mesos.TaskState_TASK_RUNNING {
