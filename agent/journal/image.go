@@ -25,6 +25,7 @@ type image struct {
 	PID       string     `json:"pid,omitempty"`
 	Generated bool       `json:"generated,omitempty"`
 	Unheard   bool       `json:"unheard,omitempty"`
+	Ending    bool       `json:"ending,omitempty"`
 	Container string     `json:"container,omitempty"`
 	Directory string     `json:"directory,omitempty"`
 	Started   bool       `json:"started,omitempty"`
@@ -116,7 +117,7 @@ func encode(r lifecycle.Record) (img image, err error) {
 		img = image{Info: put(r.Framework.Info), PID: r.Framework.PID}
 	case r.Executor != nil:
 		x := r.Executor
-		img = image{Framework: string(x.Framework), Info: put(x.Info), Generated: x.Generated, Unheard: x.Unheard, Container: string(x.Container),
+		img = image{Framework: string(x.Framework), Info: put(x.Info), Generated: x.Generated, Unheard: x.Unheard, Ending: x.Ending, Container: string(x.Container),
 			Directory: x.Directory, Started: x.Started, Process: x.PID, PID: x.UPID}
 		for _, n := range x.Networks {
 			img.Networks = append(img.Networks, put(n))
@@ -196,7 +197,7 @@ func decode(e Entry) (r lifecycle.Record, err error) {
 	case "e":
 		info := &mesos.ExecutorInfo{}
 		get(img.Info, info)
-		r.Executor = &lifecycle.ExecutorImage{Framework: lifecycle.FrameworkID(img.Framework), Info: info, Generated: img.Generated, Unheard: img.Unheard,
+		r.Executor = &lifecycle.ExecutorImage{Framework: lifecycle.FrameworkID(img.Framework), Info: info, Generated: img.Generated, Unheard: img.Unheard, Ending: img.Ending,
 			Container: lifecycle.ContainerID(img.Container), Directory: img.Directory, Started: img.Started, PID: img.Process, UPID: img.PID}
 		for _, b := range img.Networks {
 			n := &mesos.NetworkInfo{}

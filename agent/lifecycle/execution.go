@@ -43,6 +43,7 @@ type execution struct {
 	nested    []*nested            // by launch; those that ended stay until their root ends
 	limit     *Limitation          // the limit that ends this pod
 	ending    bool                 // its containers are being destroyed
+	doomed    bool                 // they were, by the agent process before this one
 	orderly   bool                 // a pod that ended as an executor would have, with status 0
 	waiters   []uint64             // calls that wait for its end
 	status    int32                // raw wait status, of a custom executor or pod that is gone
@@ -90,7 +91,7 @@ func (a *Agent) recordExecution(e *execution) {
 	}
 	a.record(Record{Key: executorRecordKey(e.key()), Executor: &ExecutorImage{
 		Framework: e.fw.id, Info: e.info, Generated: e.generated, Container: e.container,
-		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Unheard: e.unheard, Networks: e.networks, Limit: e.limit,
+		Directory: e.directory, Started: e.started, PID: e.pid, UPID: e.upid, Unheard: e.unheard, Networks: e.networks, Limit: e.limit, Ending: e.ending,
 	}})
 }
 

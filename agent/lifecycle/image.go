@@ -43,6 +43,7 @@ type ExecutorImage struct {
 	UPID      string               // of a v0 executor that registered
 	Unheard   bool                 // a custom executor that has never subscribed
 	Limit     *Limitation          // that it is ended for
+	Ending    bool                 // a pod whose containers are being destroyed
 }
 
 // TaskImage is what must survive about a task and its stream of updates.

@@ -16,12 +16,12 @@ func (a *Agent) limited(ev Limited) {
 		return
 	}
 	e.limit = &ev.Limitation
-	a.recordExecution(e) // its end tells the same after a restart of the agent
 	a.do(Note{Message: "container exceeds a limit", Framework: e.fw.id, Executor: e.id(), Detail: ev.Limitation.Message})
 	if e.native() {
 		a.endRoot(e)
 		return
 	}
+	a.recordExecution(e) // its end tells the same after a restart of the agent
 	e.phase = terminating
 	if t := e.only(); t != nil {
 		a.stopChecks(t)

@@ -229,6 +229,9 @@ func (a *Agent) endRoot(e *execution) {
 		return
 	}
 	e.phase, e.ending = terminating, true
+	if e.live() { // else the records of its tasks say so
+		a.recordExecution(e)
+	}
 	for _, n := range e.nested {
 		a.destroyNested(n)
 	}

@@ -108,6 +108,7 @@ func (a *Agent) restoreExecutor(img *ExecutorImage) {
 	e := &execution{
 		fw: f, info: img.Info, generated: img.Generated, container: img.Container,
 		directory: img.Directory, started: img.Started, pid: img.PID, upid: img.UPID, unheard: img.Unheard, networks: img.Networks, limit: img.Limit,
+		doomed: img.Ending || img.Limit != nil,
 	}
 	f.executors[e.id()] = e
 	f.order = append(f.order, e)
@@ -142,7 +143,7 @@ func (a *Agent) resume(e *execution, l Live, known, rebooted bool) {
 	case known && e.limit != nil && !e.native(): // its end was recorded and not ordered yet, or not seen
 		e.phase, e.pid, e.recovered, e.started = terminating, l.PID, true, true
 		a.do(Destroy{Container: e.container})
-	case known && e.native(): // a limit ends it once it is known what of it lives
+	case known && e.native(): // one that is to end ends once it is known what of it lives
 		e.phase, e.pid, e.recovered, e.started = running, l.PID, true, true
 		a.recordExecution(e)
 	case known && e.generated && (t == nil || terminal(t.state) || e.started && !t.delivered): // given up, but it lives on

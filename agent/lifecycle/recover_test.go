@@ -178,6 +178,40 @@ func TestKillOfWhatIsGivenUpOverARestart(t *testing.T) {
 	}
 }
 
+// A pod that is being ended ends after a restart too, whatever of it has ended before:
+// by an operator, or by the limit of a member that shares its control group.
+func TestEndingPodOverARestart(t *testing.T) {
+	for name, end := range map[string]func(w *world){
+		"operator": func(w *world) {
+			w.step(ContainerCall{Request: 1, Op: CallKill, ID: w.box["p"], Signal: 9})
+			w.gone("a", signalled(9))
+		},
+		"limit": func(w *world) {
+			w.step(Exited{Container: w.box["a"], Exit: signalled(9), Limitation: &Limitation{
+				Reason: mesos.TaskStatus_REASON_CONTAINER_LIMITATION_MEMORY, Message: "too much"}})
+		},
+	} {
+		w := begun(t)
+		w.pod(commandTask("a"), commandTask("b"))
+		w.up("a", "b")
+		end(w)
+		mark := w.log.Len()
+		w.back(map[ContainerID]Live{w.box["p"]: {PID: 5}, w.box["b"]: {PID: 11}}, false)
+		if got := w.lines(mark, "destroy b"); len(got) != 1 || len(w.lines(mark, "start checks")) != 0 {
+			t.Errorf("%s: destroyed %q\n%s", name, got, w.log.String())
+		}
+		w.gone("b", signalled(9))
+		if got := w.lines(mark, "destroy p"); len(got) != 1 {
+			t.Errorf("%s: the root is destroyed %d times\n%s", name, len(got), w.log.String())
+		}
+		w.gone("p", signalled(9))
+		w.ackAll()
+		if left := w.a.Leftovers(); left != "" || len(w.saved) != 0 {
+			t.Errorf("%s: left: %s and %d records\n%s", name, left, len(w.saved), w.log.String())
+		}
+	}
+}
+
 // A task that was killed before its start was seen, and has ended by the time of a
 // restart, is not checked.
 func TestNoChecksOfWhatHasEnded(t *testing.T) {

@@ -55,7 +55,7 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 			n.pid = l.PID
 			a.nestedExited(n, l.Exit, l.Limitation)
 			a.do(Forget{Container: n.id})
-		case known && e.limit != nil: // it ends with the others
+		case known && e.doomed: // it ends with the others
 			n.phase, n.pid = max(n.phase, running), l.PID
 		case known && t != nil && (terminal(t.state) || n.phase == launching && t.kill != nil): // given up, but it lives on
 			n.pid = l.PID
@@ -73,7 +73,7 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 			}
 			a.startChecks(t)
 			a.armCompletion(t)
-		case n.phase == launching && (e.limit != nil || t != nil && t.kill != nil):
+		case n.phase == launching && (e.doomed || t != nil && t.kill != nil):
 			a.nestedFailed(n, "the agent was restarted")
 		case n.phase == launching:
 			a.launchNested(n)
@@ -81,7 +81,7 @@ func (a *Agent) resumeNested(e *execution, live map[ContainerID]Live, rebooted b
 			a.nestedExited(n, Exit{}, nil)
 		}
 	}
-	if e.native() && e.limit != nil {
+	if e.native() && e.doomed {
 		a.endRoot(e)
 		return
 	}
