@@ -74,7 +74,11 @@ func (sh *shell) launch(ef lifecycle.Launch) {
 			return
 		}
 		b := s.begin(ef)
-		s.after(s.delay(), func() { sh.post(lifecycle.Started{Container: ef.Container, PID: b.pid}) })
+		told := s.delay()
+		if s.chance(6) {
+			told = s.between(0, 8*time.Second)
+		}
+		s.after(told, func() { sh.post(lifecycle.Started{Container: ef.Container, PID: b.pid}) })
 	})
 }
 

@@ -195,7 +195,7 @@ func (s *sim) excuse(sh *shell, ev lifecycle.Event) {
 		}
 	case lifecycle.RecoveryEnded:
 		for _, id := range s.order {
-			if b := s.boxes[id]; b.exec != nil && (b.exec.stream != sh || sh.core.AwaitsExecutors()) {
+			if b := s.boxes[id]; b.exec != nil && b.exec.streams > 0 && (b.exec.stream != sh || sh.core.AwaitsExecutors()) {
 				s.excuses[id] = "it did not come back"
 			}
 		}
