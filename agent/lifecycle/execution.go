@@ -102,6 +102,7 @@ func (a *Agent) dropIfDone(e *execution) {
 		return
 	}
 	for _, t := range append([]*task(nil), e.tasks...) { // only of a framework that is shut down
+		a.stopChecks(t) // its end was told to nobody
 		delete(a.streams, t.key())
 		if e.fw.durable() {
 			a.record(Record{Key: taskRecordKey(t.key())})

@@ -212,6 +212,23 @@ func TestEndingPodOverARestart(t *testing.T) {
 	}
 }
 
+// A framework that is shut down while a pod of it is being ended leaves no checks.
+func TestNoChecksOfAShutDownFramework(t *testing.T) {
+	w := begun(t)
+	w.pod(commandTask("a", func(t *mesos.TaskInfo) { t.HealthCheck = &mesos.HealthCheck{Type: mesos.HealthCheck_TCP.Enum()} }))
+	w.up("a")
+	w.step(ContainerCall{Request: 1, Op: CallKill, ID: w.box["p"], Signal: 9})
+	w.step(ShutdownFramework{ID: "F"})
+	w.gone("a", signalled(9))
+	w.gone("p", signalled(9))
+	if got := w.lines(0, "stop checks"); len(got) == 0 {
+		t.Errorf("still checked\n%s", w.log.String())
+	}
+	if left := w.a.Leftovers(); left != "" {
+		t.Errorf("left: %s\n%s", left, w.log.String())
+	}
+}
+
 // A task that was killed before its start was seen, and has ended by the time of a
 // restart, is not checked.
 func TestNoChecksOfWhatHasEnded(t *testing.T) {
