@@ -250,6 +250,7 @@ func TestCommandReloadsAnotherHAProxy(t *testing.T) {
 	ran := filepath.Join(dir, "ran")
 	cfg := testConfig(m, dir, ports)
 	cfg.Command = fmt.Sprintf("echo x >>%s && kill -USR2 %d", ran, master)
+	cfg.CommandRetry = time.Second // a HAProxy that is just being reloaded may miss the signal
 	r := startWith(t, m, cfg, ports)
 	m.set(r.app(b))
 	r.answering(t, "b")
