@@ -101,7 +101,6 @@ type Config struct {
 	ExecutorReregistrationTimeout     time.Duration // 0: 2 s, at most 15 s
 	ExecutorShutdownGracePeriod       time.Duration // 0: 5 s
 	RecoveryTimeout                   time.Duration // 0: 15 min
-	MaxConnections                    int           // open at the agent's port; 0: what its descriptors allow, at most 16,384
 	NoOldExecutors                    bool          // nobody is heard as an executor of the v0 API
 	MaxCompletedExecutorsPerFramework int
 

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +87,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	secure := &a.cfg.Security
 	tcfg.HTTP, tcfg.Delegate, tcfg.Logger = answered(secure.guard(door)), processID, a.log
 	tcfg.TLS, tcfg.DialTLS, tcfg.Downgrade = secure.TLS.Server(), secure.TLS.Client, secure.TLS.Downgrade()
-	tcfg.RequirePeerIP, tcfg.MaxConns = secure.RequirePeerIP, cmp.Or(a.cfg.MaxConnections, maxConnections())
+	tcfg.RequirePeerIP, tcfg.MaxConns = secure.RequirePeerIP, maxConnections()
 	transport, err := libprocess.New(tcfg)
 	if err != nil {
 		return err

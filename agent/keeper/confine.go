@@ -38,8 +38,9 @@ type boxed struct {
 }
 
 // prepareBox makes all that while the calling thread still sees the host's files, and
-// enters single namespaces of another task. groups are the cgroups that it enters itself. entered tells that the thread must not be
-// used for others then. The caller closes b, also after an error.
+// enters single namespaces of another task: entered tells that the thread must not be used
+// for others then. groups are the cgroups that the new process enters itself. The caller
+// closes b, also after an error.
 func (s *spawner) prepareBox(job spawnJob, groups, args []string, changeUser bool) (b boxed, entered bool, err error) {
 	spec, c := job.spec, job.spec.Confine
 	if c == nil {

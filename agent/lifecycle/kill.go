@@ -27,14 +27,11 @@ func (a *Agent) killTask(ev KillTask) {
 		return
 	}
 	e := t.exec
+	// A launch that is being given up is not recorded as such, so a kill still counts.
+	queued := !t.delivered && (e.generated || e.native())
 	switch {
-	case terminal(t.state):
+	case terminal(t.state), !queued && e.phase >= terminating && t.kill == nil:
 		return
-	case !t.delivered && (e.generated || e.native()): // also while it is being given up, which is not recorded
-	case e.phase >= terminating && t.kill == nil:
-		return
-	}
-	switch {
 	case !t.delivered && t.group != "":
 		for _, x := range t.members() {
 			a.update(x, &mesos.TaskStatus{

@@ -60,7 +60,7 @@ func Create(run string, owner Owner) error {
 	defer func() { <-making }()
 	runs := filepath.Dir(run)
 	for try := 0; ; try++ {
-		err := makeFolders(runs)
+		err := os.MkdirAll(runs, 0o755)
 		if err != nil {
 			err = fault.New(op, fault.OfSystem(err), run, err)
 		} else {
@@ -75,20 +75,6 @@ func Create(run string, owner Owner) error {
 		}
 	}
 	return point(filepath.Join(runs, "latest"), filepath.Base(run))
-}
-
-// makeFolders is os.MkdirAll for a folder of which the last two parts are mostly missing.
-func makeFolders(path string) error {
-	err := os.Mkdir(path, 0o755)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.Mkdir(filepath.Dir(path), 0o755); err == nil {
-			err = os.Mkdir(path, 0o755)
-		}
-	}
-	if err != nil {
-		err = os.MkdirAll(path, 0o755)
-	}
-	return err
 }
 
 // fill makes a sandbox and its two files.

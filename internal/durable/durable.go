@@ -17,33 +17,37 @@ import (
 // Replace makes data the content of path. When it has returned nil the content survives a
 // loss of power: it costs two waits for the disk, the file's and its folder's.
 func Replace(path string, mode fs.FileMode, data []byte) error {
-	return ReplaceBy(path, mode, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
+	return closed(renew(path, mode, true, whole(data)))
 }
 
 // ReplaceBy is Replace with what fill writes, through a buffer. When fill fails nothing has
 // changed.
 func ReplaceBy(path string, mode fs.FileMode, fill func(io.Writer) error) error {
-	return closed(renew(path, mode, true, fill))
+	return closed(renew(path, mode, true, func(f io.Writer) error {
+		w := bufio.NewWriterSize(f, 64<<10)
+		if err := fill(w); err != nil {
+			return err
+		}
+		return w.Flush()
+	}))
 }
 
 // Renew is Replace for a file that is written on: it gives it open, at its end. A file with
 // an error stands under its name, and a loss of power may bring the old one back.
 func Renew(path string, mode fs.FileMode, data []byte) (*os.File, error) {
-	return renew(path, mode, true, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
+	return renew(path, mode, true, whole(data))
 }
 
 // Swap is Replace without waiting for the disk: a loss of power may cost the content.
 func Swap(path string, mode fs.FileMode, data []byte) error {
-	return closed(renew(path, mode, false, func(w io.Writer) error {
+	return closed(renew(path, mode, false, whole(data)))
+}
+
+func whole(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
-	}))
+	}
 }
 
 func closed(f *os.File, err error) error {
@@ -62,11 +66,7 @@ func renew(path string, mode fs.FileMode, lasting bool, fill func(io.Writer) err
 	if err != nil {
 		return nil, err
 	}
-	w := bufio.NewWriterSize(f, 64<<10)
-	err = fill(w)
-	if err == nil {
-		err = w.Flush()
-	}
+	err = fill(f)
 	if err == nil && lasting {
 		err = f.Sync()
 	}

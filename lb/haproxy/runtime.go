@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/haproxytech/client-native/v6/runtime"
 	"github.com/haproxytech/client-native/v6/runtime/options"
 
+	"github.com/stoa-project/stoa/internal/durable"
 	"github.com/stoa-project/stoa/internal/fault"
 	"github.com/stoa-project/stoa/lb/render"
 )
@@ -84,11 +84,7 @@ func (p *Proxy) saveState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tmp := p.cfg.StateFile() + ".new"
-	if err := os.WriteFile(tmp, []byte(state+"\n"), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, p.cfg.StateFile())
+	return durable.Swap(p.cfg.StateFile(), 0o600, []byte(state+"\n"))
 }
 
 // maxGroup bounds one line of commands: HAProxy reads a line into one buffer of 16 KiB.
